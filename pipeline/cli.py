@@ -1,0 +1,91 @@
+"""Options, output and error handling that every script shares."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import botocore.exceptions
+import click
+
+from pipeline.aws import Aws, AwsError, explain
+from pipeline.settings import Deployment, SettingsError
+
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """What one run of a script works on. Progress goes to stderr, results to stdout."""
+
+    deployment: Deployment
+    aws: Aws
+    dry_run: bool = False
+    changes: int = 0
+
+    def note(self, text: str) -> None:
+        """Say something that changes nothing."""
+        click.echo(f"  {text}", err=True)
+
+    def kept(self, thing: str) -> None:
+        """Say that `thing` is already as it should be."""
+        self.note(f"kept    {thing}")
+
+    def change(self, verb: str, thing: str, call: Callable[[], T]) -> T | None:
+        """Do `call` and say what was done to `thing`; under --dry-run only say what would be.
+
+        `verb` is an infinitive such as "create". Returns what `call` returned, None if not called.
+        """
+        if self.dry_run:
+            self.note(f"Would {verb} {thing}")
+            return None
+        result = call()
+        self.changes += 1
+        self.note(f"{verb:7} {thing}")
+        return result
+
+
+def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a click command the shared options and pass it a `Run` as its first argument."""
+
+    @click.option("--prefix", required=True, help="Starts every bucket's name, e.g. 1225111111.")
+    @click.option("--namespace", default="", help="Lets two deployments share an account.")
+    @click.option("--region", help="AWS region; default: that of the profile or CloudShell.")
+    @click.option("--profile", help="AWS CLI profile whose credentials to use.")
+    @click.option("--endpoint-url", help="Another AWS, such as the local one.")
+    @click.option("--dry-run", is_flag=True, help="Say what would be done, change nothing.")
+    @functools.wraps(function)
+    def command(
+        prefix: str,
+        namespace: str,
+        region: str | None,
+        profile: str | None,
+        endpoint_url: str | None,
+        dry_run: bool,
+        **options: Any,
+    ) -> None:
+        with clear_errors():
+            aws = Aws(region=region, profile=profile, endpoint_url=endpoint_url)
+            run = Run(Deployment(prefix, namespace), aws, dry_run)
+            function(run, **options)
+
+    return command
+
+
+class clear_errors:
+    """Turn errors that a user can act on into one clear message and exit status 1.
+
+    Everything else is a defect of these scripts and keeps its traceback.
+    """
+
+    def __enter__(self) -> None:
+        """Do nothing; the work is in __exit__."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise click.ClickException for what AWS, the settings or the network refused."""
+        if isinstance(error, (AwsError, SettingsError)):
+            raise click.ClickException(str(error)) from error
+        if isinstance(error, (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)):
+            raise click.ClickException(explain(error)) from error

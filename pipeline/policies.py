@@ -1,0 +1,115 @@
+"""Policy documents, built by pure functions: who may do what to which resource.
+
+Each statement has a Sid that names what stops working without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.settings import Deployment, Function
+
+Policy = dict[str, Any]
+
+
+def _policy(*statements: dict[str, Any]) -> Policy:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(sid: str, actions: list[str], *resources: str) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": list(resources)}
+
+
+def tls_only(bucket: str, partition: str) -> Policy:
+    """A bucket policy that refuses every request made without TLS."""
+    arn = f"arn:{partition}:s3:::{bucket}"
+    return _policy(
+        {
+            "Sid": "RefusePlainHttp",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )
+
+
+def lambda_trust() -> Policy:
+    """A trust policy that lets the Lambda service, and nobody else, assume the role."""
+    return _policy(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    )
+
+
+def function_arn(function: Function, region: str, account: str, partition: str) -> str:
+    """The unqualified ARN of a function."""
+    return f"arn:{partition}:lambda:{region}:{account}:function:{function.name}"
+
+
+def queue_arn(deployment: Deployment, region: str, account: str, partition: str) -> str:
+    """The ARN of the failure queue."""
+    return f"arn:{partition}:sqs:{region}:{account}:{deployment.failure_queue}"
+
+
+def _own_logs(function: Function, region: str, account: str, partition: str) -> dict[str, Any]:
+    arn = f"arn:{partition}:logs:{region}:{account}:log-group:{function.log_group}:*"
+    return _allow("WriteOwnLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], arn)
+
+
+def splitter_permissions(
+    deployment: Deployment, region: str, account: str, partition: str
+) -> Policy:
+    """What `video-splitting` needs: read videos, write frames, call the one function, report.
+
+    ListBucket lets a HEAD of a missing object answer 404; without it S3 answers 403, which could
+    not be told from a missing permission.
+    """
+    s3 = f"arn:{partition}:s3:::"
+    recognizer = function_arn(deployment.recognizer, region, account, partition)
+    return _policy(
+        _allow(
+            "ReadVideos",
+            ["s3:GetObject", "s3:GetObjectVersion"],
+            f"{s3}{deployment.input_bucket}/*",
+        ),
+        _allow(
+            "TellMissingFromForbidden",
+            ["s3:ListBucket"],
+            f"{s3}{deployment.input_bucket}",
+            f"{s3}{deployment.stage_1_bucket}",
+        ),
+        _allow(
+            "WriteFrames", ["s3:PutObject", "s3:GetObject"], f"{s3}{deployment.stage_1_bucket}/*"
+        ),
+        _allow("WriteSummaries", ["s3:PutObject"], f"{s3}{deployment.output_bucket}/*"),
+        _allow("CallRecognizer", ["lambda:InvokeFunction"], recognizer, f"{recognizer}:*"),
+        _allow(
+            "ReportFailures",
+            ["sqs:SendMessage"],
+            queue_arn(deployment, region, account, partition),
+        ),
+        _own_logs(deployment.splitter, region, account, partition),
+    )
+
+
+def recognizer_permissions(
+    deployment: Deployment, region: str, account: str, partition: str
+) -> Policy:
+    """What `face-recognition` needs: read frames, write names and see those already written."""
+    s3 = f"arn:{partition}:s3:::"
+    return _policy(
+        _allow("ReadFrames", ["s3:GetObject"], f"{s3}{deployment.stage_1_bucket}/*"),
+        _allow(
+            "TellMissingFromForbidden",
+            ["s3:ListBucket"],
+            f"{s3}{deployment.stage_1_bucket}",
+            f"{s3}{deployment.output_bucket}",
+        ),
+        _allow("WriteNames", ["s3:PutObject", "s3:GetObject"], f"{s3}{deployment.output_bucket}/*"),
+        _own_logs(deployment.recognizer, region, account, partition),
+    )

@@ -1,0 +1,162 @@
+"""Names of everything a deployment has, and the functions' settings. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Containers S3 starts the splitter for. S3's suffix filters are case-sensitive, so each is
+# listed in lower and upper case.
+VIDEO_SUFFIXES = tuple(
+    suffix
+    for name in ("mp4", "mov", "m4v", "mkv", "avi", "webm", "mpg", "mpeg")
+    for suffix in (f".{name}", f".{name.upper()}")
+)
+
+# Bucket rules: 3-63 characters, lower case letters, digits, hyphens, a letter or digit at both
+# ends; the longest suffix is "-stage-1".
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+MAX_PREFIX = 63 - len("-stage-1")
+
+
+class SettingsError(ValueError):
+    """A name or a setting is not one AWS would take; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """One Lambda function: its folder in the checkout and the settings kept there."""
+
+    key: str
+    name: str
+    role: str
+    memory_mb: int
+    timeout_s: int
+    ephemeral_storage_mb: int
+    environment: dict[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """The function's task root in the checkout."""
+        return ROOT / self.key
+
+    @property
+    def log_group(self) -> str:
+        """The CloudWatch Logs group Lambda writes to."""
+        return f"/aws/lambda/{self.name}"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Every name of one deployment, from the user's prefix and an optional namespace."""
+
+    prefix: str
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise SettingsError unless the names can be bucket, queue and function names."""
+        label = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+        if not re.fullmatch(label, self.prefix) or not 1 <= len(self.prefix) <= MAX_PREFIX:
+            raise SettingsError(
+                f"Prefix {self.prefix!r} cannot start a bucket name: use 1 to {MAX_PREFIX} "
+                "lower-case letters, digits or hyphens, not starting or ending with a hyphen."
+            )
+        if self.namespace and (not re.fullmatch(label, self.namespace) or len(self.namespace) > 40):
+            raise SettingsError(
+                f"Namespace {self.namespace!r} cannot start a function name: use 1 to 40 "
+                "lower-case letters, digits or hyphens."
+            )
+
+    def named(self, name: str) -> str:
+        """`name`, with the namespace before it when there is one."""
+        return f"{self.namespace}-{name}" if self.namespace else name
+
+    @property
+    def input_bucket(self) -> str:
+        """Where videos are uploaded."""
+        return f"{self.prefix}-input"
+
+    @property
+    def stage_1_bucket(self) -> str:
+        """Where the splitter writes frames."""
+        return f"{self.prefix}-stage-1"
+
+    @property
+    def output_bucket(self) -> str:
+        """Where names are written."""
+        return f"{self.prefix}-output"
+
+    @property
+    def buckets(self) -> tuple[str, str, str]:
+        """All three buckets, in the order a video meets them."""
+        return (self.input_bucket, self.stage_1_bucket, self.output_bucket)
+
+    @property
+    def layer(self) -> str:
+        """The layer that carries ffmpeg."""
+        return self.named("ffmpeg")
+
+    @property
+    def repository(self) -> str:
+        """The private ECR repository of the recogniser's image."""
+        return self.named("face-recognition")
+
+    @property
+    def failure_queue(self) -> str:
+        """The SQS queue that gets every event the splitter could not handle."""
+        return f"{self.prefix}-failures"
+
+    @property
+    def splitter(self) -> Function:
+        """The `video-splitting` function."""
+        return self._function("video-splitting")
+
+    @property
+    def recognizer(self) -> Function:
+        """The `face-recognition` function."""
+        return self._function("face-recognition")
+
+    @property
+    def functions(self) -> tuple[Function, Function]:
+        """Both functions, callee first: the order they are deployed in."""
+        return (self.recognizer, self.splitter)
+
+    def _function(self, key: str) -> Function:
+        config = read_config(ROOT / key / "config.json")
+        name = self.named(key)
+        return Function(key=key, name=name, role=f"{name}-role", **config)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A function's config.json: memory_mb, timeout_s, ephemeral_storage_mb, environment.
+
+    Limits: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    Raises SettingsError naming the file and the setting that is missing, unknown or out of range.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"Cannot read the function's settings in {path}: {error}") from error
+    limits = {
+        "memory_mb": (128, 10240),
+        "timeout_s": (1, 900),
+        "ephemeral_storage_mb": (512, 10240),
+    }
+    expected = {*limits, "environment"}
+    if not isinstance(config, dict) or set(config) != expected:
+        raise SettingsError(f"{path} must have exactly the settings {sorted(expected)}.")
+    for name, (low, high) in limits.items():
+        value = config[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise SettingsError(f"{name} in {path} is {value!r}: use {low} to {high}.")
+    environment = config["environment"]
+    if not isinstance(environment, dict) or not all(
+        isinstance(value, str) for value in environment.values()
+    ):
+        raise SettingsError(f"environment in {path} must be names with text values.")
+    return config
