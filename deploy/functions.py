@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""Both Lambda functions: the splitter from a zip and the layer, the recogniser from an image."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import botocore.exceptions
+import click
+
+from deploy.failures import ensure_queue
+from deploy.layer import Layer, ensure_layer, zip_option
+from deploy.roles import ensure_roles
+from pipeline.aws import AwsError, error_code, error_message, retry_while
+from pipeline.cli import Run, deployment_options
+from pipeline.settings import Function
+
+RUNTIME = "python3.12"
+LOG_DAYS = 30
+
+# An event is tried three times within an hour, then goes to the failure queue.
+RETRIES = 2
+MAX_EVENT_AGE_S = 3600
+
+# AWS keeps this many of an account's environments unreserved for its other functions.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+UNRESERVED = 100
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a function should be: its code and its configuration, as the Lambda API names them."""
+
+    function: Function
+    code: dict[str, Any]
+    code_id: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def zip_code(folder: Path) -> bytes:
+    """The function's modules as a zip; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.glob("*.py")):
+            entry = zipfile.ZipInfo(path.name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def splitter_target(run: Run, role: str, layer: Layer) -> Target:
+    """The splitter: this checkout's code on the layer's architecture."""
+    deployment, function = run.deployment, run.deployment.splitter
+    code = zip_code(function.folder)
+    environment = {
+        **function.environment,
+        "STAGE_1_BUCKET": deployment.stage_1_bucket,
+        "OUTPUT_BUCKET": deployment.output_bucket,
+        "RECOGNITION_FUNCTION": deployment.recognizer.name,
+        "RECOGNITION_TIMEOUT_S": str(deployment.recognizer.timeout_s),
+    }
+    return Target(
+        function,
+        {"ZipFile": code},
+        base64.b64encode(hashlib.sha256(code).digest()).decode(),
+        {
+            **_common(function, role, environment),
+            "Runtime": RUNTIME,
+            "Handler": "handler.handler",
+            "Layers": [layer.arn],
+            "Architectures": [layer.architecture],
+        },
+    )
+
+
+def recognizer_target(run: Run, role: str, image_uri: str, architecture: str) -> Target:
+    """The recogniser: the image, which has the model and the gallery inside."""
+    function = run.deployment.recognizer
+    environment = {**function.environment, "OUTPUT_BUCKET": run.deployment.output_bucket}
+    return Target(
+        function,
+        {"ImageUri": image_uri},
+        image_uri,
+        {**_common(function, role, environment), "Architectures": [architecture]},
+    )
+
+
+def _common(function: Function, role: str, environment: dict[str, str]) -> dict[str, Any]:
+    return {
+        "Role": role,
+        "MemorySize": function.memory_mb,
+        "Timeout": function.timeout_s,
+        "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
+        "Environment": {"Variables": environment},
+    }
+
+
+def ensure_functions(
+    run: Run, roles: dict[str, str], layer: Layer, queue: str, image_uri: str | None
+) -> list[str]:
+    """Create or update both functions, with log groups, retries and caps; return their ARNs.
+
+    Without `image_uri` the recogniser keeps the image it has. Raises AwsError when it has none,
+    or when AWS refuses a setting.
+    """
+    recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
+    image = image_uri or _current_image(run, recognizer)
+    architecture = layer.architecture
+    targets = [
+        recognizer_target(run, roles[recognizer.key], image, architecture),
+        splitter_target(run, roles[splitter.key], layer),
+    ]
+    arns = [_ensure_function(run, target) for target in targets]
+    for target in targets:
+        _ensure_log_group(run, target.function)
+    _ensure_retries(run, splitter, queue)
+    _ensure_cap(run, splitter)
+    return arns
+
+
+def _current_image(run: Run, function: Function) -> str:
+    current = _get(run, function)
+    uri = (current or {}).get("Code", {}).get("ImageUri")
+    if not uri:
+        raise AwsError(
+            f"Function '{function.name}' does not exist and no image was named: pass "
+            "--image-uri with the image's address in the private ECR repository."
+        )
+    return str(uri)
+
+
+def _get(run: Run, function: Function) -> Any:
+    client = run.aws.client("lambda")
+    try:
+        return client.get_function(FunctionName=function.name)
+    except client.exceptions.ResourceNotFoundException:
+        return None
+
+
+def _ensure_function(run: Run, target: Target) -> str:
+    """Create the function, or update what differs, and wait until it is ready."""
+    client, name = run.aws.client("lambda"), target.function.name
+    current = _get(run, target.function)
+    if current is None:
+        run.change("create", f"function '{name}'", lambda: _create(run, target))
+    else:
+        _update(run, target, current)
+    if run.dry_run:
+        return (
+            f"arn:{run.aws.partition}:lambda:{run.aws.region}:{run.aws.account_id}:function:{name}"
+        )
+    client.get_waiter("function_active_v2").wait(FunctionName=name)
+    return str(client.get_function(FunctionName=name)["Configuration"]["FunctionArn"])
+
+
+def _create(run: Run, target: Target) -> None:
+    client = run.aws.client("lambda")
+    package = "Zip" if "ZipFile" in target.code else "Image"
+    # A new role takes some seconds until Lambda may assume it; nothing else is worth waiting for.
+    retry_while(
+        lambda: client.create_function(
+            FunctionName=target.function.name,
+            PackageType=package,
+            Code=target.code,
+            Tags={"project": "video-face-recognition"},
+            **target.settings,
+        ),
+        _role_is_settling,
+    )
+
+
+def _role_is_settling(error: botocore.exceptions.ClientError) -> bool:
+    return "cannot be assumed" in error_message(error)
+
+
+def _update(run: Run, target: Target, current: Any) -> None:
+    client, name = run.aws.client("lambda"), target.function.name
+    updated = client.get_waiter("function_updated_v2")
+    updated.wait(FunctionName=name)  # an update that an earlier run began
+    config = current["Configuration"]
+    deployed = current["Code"].get("ImageUri") or config["CodeSha256"]
+    architectures = target.settings["Architectures"]
+    same_code = deployed == target.code_id and config.get("Architectures") == architectures
+    if same_code:
+        run.kept(f"code of function '{name}'")
+    else:
+        run.change(
+            "update",
+            f"code of function '{name}'",
+            lambda: client.update_function_code(
+                FunctionName=name, Architectures=architectures, **target.code
+            ),
+        )
+        if not run.dry_run:
+            updated.wait(FunctionName=name)
+    wanted = {k: v for k, v in target.settings.items() if k != "Architectures"}
+    if all(_comparable(key, config.get(key)) == value for key, value in wanted.items()):
+        run.kept(f"settings of function '{name}'")
+        return
+    run.change(
+        "update",
+        f"settings of function '{name}'",
+        lambda: retry_while(
+            lambda: client.update_function_configuration(FunctionName=name, **wanted),
+            _role_is_settling,
+        ),
+    )
+    if not run.dry_run:
+        updated.wait(FunctionName=name)
+
+
+def _comparable(key: str, value: Any) -> Any:
+    """A setting as get_function gives it, in the form in which it is sent."""
+    if key == "Layers":
+        return [layer["Arn"] for layer in value or []]
+    if key == "Environment":
+        return {"Variables": (value or {}).get("Variables", {})}
+    return value
+
+
+def _ensure_log_group(run: Run, function: Function) -> None:
+    logs, name = run.aws.client("logs"), function.log_group
+    groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    group = next((group for group in groups if group["logGroupName"] == name), None)
+    if group is None:
+        run.change(
+            "create", f"log group '{name}'", lambda: logs.create_log_group(logGroupName=name)
+        )
+    if group is None or group.get("retentionInDays") != LOG_DAYS:
+        run.change(
+            "keep",
+            f"logs in '{name}' for {LOG_DAYS} days",
+            lambda: logs.put_retention_policy(logGroupName=name, retentionInDays=LOG_DAYS),
+        )
+
+
+def _ensure_retries(run: Run, function: Function, queue: str) -> None:
+    client = run.aws.client("lambda")
+    wanted = {
+        "MaximumRetryAttempts": RETRIES,
+        "MaximumEventAgeInSeconds": MAX_EVENT_AGE_S,
+        "DestinationConfig": {"OnFailure": {"Destination": queue}},
+    }
+    try:
+        current = client.get_function_event_invoke_config(FunctionName=function.name)
+    except client.exceptions.ResourceNotFoundException:
+        current = {}
+    failure = current.get("DestinationConfig", {}).get("OnFailure", {})
+    have = {**current, "DestinationConfig": {"OnFailure": failure}}
+    if all(have.get(key) == value for key, value in wanted.items()):
+        run.kept(f"retries of function '{function.name}'")
+        return
+    run.change(
+        "set",
+        f"retries of function '{function.name}': {RETRIES}, then queue "
+        f"'{run.deployment.failure_queue}'",
+        lambda: client.put_function_event_invoke_config(FunctionName=function.name, **wanted),
+    )
+
+
+def concurrency_cap(limit: int) -> int | None:
+    """How many splitters may run at once in an account with this concurrency limit.
+
+    Each video holds two environments, the splitter's and the recogniser's: splitters at half the
+    limit or more could take all there are and wait for recognisers that can never start. None when
+    the account is too small for Lambda to let any be reserved (UNRESERVED must stay free).
+    """
+    cap = min((limit - 1) // 2, limit - UNRESERVED)
+    return cap if cap > 0 else None
+
+
+def _ensure_cap(run: Run, function: Function) -> None:
+    client = run.aws.client("lambda")
+    limit = client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    cap = concurrency_cap(limit)
+    if cap is None:
+        run.note(
+            f"WARNING: this account may run {limit} functions at once, too few to reserve any. "
+            f"More than {(limit - 1) // 2} videos at a time can starve each other: upload slowly, "
+            "or ask for a quota of 1,000 (Service Quotas, AWS Lambda, Concurrent executions)."
+        )
+        return
+    try:
+        current = client.get_function_concurrency(FunctionName=function.name)
+    except botocore.exceptions.ClientError as error:
+        if not (run.dry_run and error_code(error) == "ResourceNotFoundException"):
+            raise
+        current = {}
+    if current.get("ReservedConcurrentExecutions") == cap:
+        run.kept(f"concurrency of function '{function.name}' at {cap}")
+        return
+    run.change(
+        "cap",
+        f"concurrency of function '{function.name}' at {cap} of the account's {limit}",
+        lambda: client.put_function_concurrency(
+            FunctionName=function.name, ReservedConcurrentExecutions=cap
+        ),
+    )
+
+
+image_option = click.option(
+    "--image-uri",
+    help="The recogniser's image in private ECR; default: the one the function has.",
+)
+
+
+@click.command()
+@deployment_options
+@zip_option
+@image_option
+def main(run: Run, zip_path: Path, image_uri: str | None) -> None:
+    """Deploy both functions: python deploy/functions.py --prefix 1225111111 --image-uri URI"""
+    queue, roles = ensure_queue(run), ensure_roles(run)
+    for arn in ensure_functions(run, roles, ensure_layer(run, zip_path), queue, image_uri):
+        click.echo(arn)
+    click.echo(f"Next: python deploy/trigger.py --prefix {run.deployment.prefix}", err=True)
+
+
+if __name__ == "__main__":
+    main()

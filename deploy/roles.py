@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""The functions' roles: one each, assumed by Lambda only, with the least it needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import click
+
+from pipeline.cli import Run, deployment_options
+from pipeline.policies import (
+    Policy,
+    lambda_trust,
+    recognizer_permissions,
+    splitter_permissions,
+)
+from pipeline.settings import Function
+
+POLICY_NAME = "permissions"
+
+
+def ensure_roles(run: Run) -> dict[str, str]:
+    """Create or update both roles and return their ARNs by function key."""
+    place = (run.aws.region, run.aws.account_id, run.aws.partition)
+    deployment = run.deployment
+    policies = {
+        deployment.recognizer: recognizer_permissions(deployment, *place),
+        deployment.splitter: splitter_permissions(deployment, *place),
+    }
+    return {f.key: _ensure_role(run, f, policy) for f, policy in policies.items()}
+
+
+def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
+    iam = run.aws.client("iam")
+    name, trust = function.role, lambda_trust()
+    arn = f"arn:{run.aws.partition}:iam::{run.aws.account_id}:role/{name}"
+    try:
+        role: dict[str, Any] | None = iam.get_role(RoleName=name)["Role"]
+    except iam.exceptions.NoSuchEntityException:
+        role = None
+    if role is None:
+        run.change(
+            "create",
+            f"role '{name}'",
+            lambda: iam.create_role(
+                RoleName=name,
+                AssumeRolePolicyDocument=json.dumps(trust),
+                Description=f"Execution role of the Lambda function {function.name}",
+                Tags=[{"Key": "project", "Value": "video-face-recognition"}],
+            ),
+        )
+        if not run.dry_run:
+            iam.get_waiter("role_exists").wait(RoleName=name)
+    else:
+        arn = role["Arn"]
+        if _document(role["AssumeRolePolicyDocument"]) == trust:
+            run.kept(f"role '{name}'")
+        else:
+            run.change(
+                "update",
+                f"trust of role '{name}'",
+                lambda: iam.update_assume_role_policy(
+                    RoleName=name, PolicyDocument=json.dumps(trust)
+                ),
+            )
+    if role is not None and _current_permissions(run, name) == permissions:
+        run.kept(f"permissions of role '{name}'")
+    else:
+        run.change(
+            "put",
+            f"permissions of role '{name}'",
+            lambda: iam.put_role_policy(
+                RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(permissions)
+            ),
+        )
+    return arn
+
+
+def _current_permissions(run: Run, role: str) -> Any:
+    iam = run.aws.client("iam")
+    try:
+        answer = iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME)
+    except iam.exceptions.NoSuchEntityException:
+        return None
+    return _document(answer["PolicyDocument"])
+
+
+def _document(policy: Any) -> Any:
+    """A policy as a dict; IAM's own form is URL-encoded JSON, which boto3 usually decodes."""
+    return json.loads(unquote(policy)) if isinstance(policy, str) else policy
+
+
+@click.command()
+@deployment_options
+def main(run: Run) -> None:
+    """Create or update the functions' roles: python deploy/roles.py --prefix 1225111111"""
+    for arn in ensure_roles(run).values():
+        click.echo(arn)
+    click.echo(f"Next: python deploy/layer.py --prefix {run.deployment.prefix}", err=True)
+
+
+if __name__ == "__main__":
+    main()
