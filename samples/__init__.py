@@ -1,0 +1,1 @@
+"""Sample people and videos, made from photos that pinned packages carry."""

@@ -1,0 +1,116 @@
+"""Sample people and videos: photos become short H.264 clips with a slow pan and zoom."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from samples.packages import SampleError, fetch_photos
+
+NO_FACE = "No face"
+UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sample video: the part (x, y, width, height in px) of a photo that it shows."""
+
+    photo: str
+    crop: tuple[int, int, int, int]
+    size: tuple[int, int]
+    seconds: float
+    expected: str
+
+
+# A person is enrolled from one photo; the clips show other photos where the packages have any.
+PEOPLE = {"Barack Obama": "obama.jpg", "Joe Biden": "biden.jpg", "Eileen Collins": "astronaut.png"}
+
+CLIPS = (
+    Clip("obama2.jpg", (0, 100, 626, 834), (480, 640), 2.0, "Barack Obama"),
+    Clip("obama3.jpg", (300, 100, 1132, 849), (1280, 960), 3.0, "Barack Obama"),
+    Clip("biden.jpg", (0, 60, 970, 728), (640, 480), 2.0, "Joe Biden"),
+    Clip("astronaut.png", (0, 0, 512, 384), (640, 480), 2.5, "Eileen Collins"),
+    Clip("t1.jpg", (0, 245, 240, 180), (640, 480), 2.0, UNKNOWN),
+    Clip("t1.jpg", (202, 120, 240, 180), (640, 480), 2.0, UNKNOWN),
+    Clip("t1.jpg", (397, 243, 240, 180), (640, 480), 2.0, UNKNOWN),
+    Clip("t1.jpg", (672, 320, 240, 180), (640, 480), 2.0, UNKNOWN),
+    Clip("t1.jpg", (840, 41, 240, 180), (640, 480), 2.0, UNKNOWN),
+    Clip("t1.jpg", (1040, 246, 240, 180), (640, 480), 2.0, UNKNOWN),
+    Clip("coffee.png", (0, 0, 533, 400), (640, 480), 2.0, NO_FACE),
+)
+
+FPS = 25
+ZOOM = 0.15  # how far the picture has grown at the end of the clip
+
+
+def clip_argv(clip: Clip, photo: Path, video: Path, ffmpeg: str) -> list[str]:
+    """The ffmpeg command that makes `video`: crop, then pan and zoom, H.264 in yuv420p."""
+    x, y, width, height = clip.crop
+    frames = round(clip.seconds * FPS)
+    # zoompan moves in whole pixels of its input: at four times the size the motion is smooth.
+    filters = (
+        f"crop={width}:{height}:{x}:{y},scale={clip.size[0] * 4}:{clip.size[1] * 4},"
+        f"zoompan=z='1+{ZOOM}*on/{frames}':x='(iw-iw/zoom)*on/{frames}':y='(ih-ih/zoom)/2'"
+        f":d={frames}:s={clip.size[0]}x{clip.size[1]}:fps={FPS}"
+    )
+    argv = [ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i", str(photo)]
+    argv += ["-vf", filters, "-frames:v", str(frames), "-c:v", "libx264", "-preset", "veryfast"]
+    return [*argv, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(video)]
+
+
+def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
+    """Make test_00.mp4 ... and expected.csv (video,name) in `folder`; a made clip is kept.
+
+    Raises SampleError when ffmpeg fails on a clip.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, clip in enumerate(CLIPS):
+        video = folder / f"test_{index:02d}.mp4"
+        if video.exists():
+            continue
+        print(f"Making {video.name} from {clip.photo} ...", file=sys.stderr)
+        partial = video.with_name(f".{video.name}")
+        argv = clip_argv(clip, photos / clip.photo, partial, ffmpeg)
+        run = subprocess.run([*argv[:-1], "-f", "mp4", argv[-1]], capture_output=True, text=True)
+        if run.returncode != 0:
+            partial.unlink(missing_ok=True)
+            raise SampleError(f"ffmpeg cannot make {video}: {run.stderr.strip()[-600:]}")
+        partial.replace(video)
+    with (folder / "expected.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("video", "name"))
+        writer.writerows((f"test_{i:02d}.mp4", clip.expected) for i, clip in enumerate(CLIPS))
+    return folder
+
+
+def make_people(photos: Path, folder: Path) -> Path:
+    """Lay out `folder` as enroll.py reads it: one folder a person, holding one photo."""
+    for person, photo in PEOPLE.items():
+        (folder / person).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(photos / photo, folder / person / photo)
+    return folder
+
+
+@click.command()
+@click.option("--ffmpeg", default="ffmpeg", show_default=True, help="The ffmpeg to encode with.")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def main(ffmpeg: str, folder: Path) -> None:
+    """Make the sample people and videos in FOLDER: python -m samples.videos build/samples"""
+    try:
+        photos = fetch_photos(folder / "photos")
+        make_people(photos, folder / "people")
+        make_videos(photos, folder / "videos", ffmpeg)
+    except SampleError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{folder / 'people'}: {len(PEOPLE)} people")
+    click.echo(f"{folder / 'videos'}: {len(CLIPS)} videos and expected.csv")
+
+
+if __name__ == "__main__":
+    main()
