@@ -12,7 +12,7 @@ import click
 
 from createS3 import create_buckets
 from deploy.failures import ensure_queue
-from deploy.functions import ensure_functions, image_option
+from deploy.functions import ensure_functions, image_option, read_overrides, set_option
 from deploy.layer import ensure_layer, zip_option
 from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
@@ -23,9 +23,10 @@ from pipeline.cli import Run, deployment_options
 @deployment_options
 @zip_option
 @image_option
-def main(run: Run, zip_path: Path, image_uri: str | None) -> None:
+@set_option
+def main(run: Run, zip_path: Path, image_uri: str | None, settings: tuple[str, ...]) -> None:
     """Deploy everything: python deploy/deploy.py --prefix 1225111111 --image-uri URI"""
-    deployment = run.deployment
+    deployment, overrides = run.deployment, read_overrides(settings)
     click.echo("Buckets", err=True)
     create_buckets(run)
     click.echo("Failure queue", err=True)
@@ -35,7 +36,7 @@ def main(run: Run, zip_path: Path, image_uri: str | None) -> None:
     click.echo("ffmpeg layer", err=True)
     layer = ensure_layer(run, zip_path)
     click.echo("Functions", err=True)
-    for arn in ensure_functions(run, roles, layer, queue, image_uri):
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides):
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)

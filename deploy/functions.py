@@ -22,7 +22,9 @@ from deploy.layer import Layer, ensure_layer, zip_option
 from deploy.roles import ensure_roles
 from pipeline.aws import AwsError, error_code, error_message, retry_while
 from pipeline.cli import Run, deployment_options
-from pipeline.settings import Function
+from pipeline.settings import ROOT, Function, SettingsError, read_config
+
+Overrides = dict[str, dict[str, str]]
 
 RUNTIME = "python3.12"
 LOG_DAYS = 30
@@ -58,12 +60,33 @@ def zip_code(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def splitter_target(run: Run, role: str, layer: Layer) -> Target:
+def read_overrides(texts: tuple[str, ...]) -> Overrides:
+    """FUNCTION.NAME=VALUE words as {function: {name: value}}; raises SettingsError on others.
+
+    NAME must be one that the function's config.json has: a misspelt one would do nothing.
+    """
+    overrides: Overrides = {}
+    for text in texts:
+        key, _, setting = text.partition(".")
+        name, equals, value = setting.partition("=")
+        config = ROOT / key / "config.json"
+        known = read_config(config)["environment"] if key and config.is_file() else {}
+        if not equals or name not in known:
+            raise SettingsError(
+                f"--set {text}: use FUNCTION.NAME=VALUE with a NAME from the environment in that "
+                "function's config.json, e.g. video-splitting.FRAMES=5"
+            )
+        overrides.setdefault(key, {})[name] = value
+    return overrides
+
+
+def splitter_target(run: Run, role: str, layer: Layer, overrides: Overrides) -> Target:
     """The splitter: this checkout's code on the layer's architecture."""
     deployment, function = run.deployment, run.deployment.splitter
     code = zip_code(function.folder)
     environment = {
         **function.environment,
+        **overrides.get(function.key, {}),
         "STAGE_1_BUCKET": deployment.stage_1_bucket,
         "OUTPUT_BUCKET": deployment.output_bucket,
         "RECOGNITION_FUNCTION": deployment.recognizer.name,
@@ -83,10 +106,16 @@ def splitter_target(run: Run, role: str, layer: Layer) -> Target:
     )
 
 
-def recognizer_target(run: Run, role: str, image_uri: str, architecture: str) -> Target:
+def recognizer_target(
+    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides
+) -> Target:
     """The recogniser: the image, which has the model and the gallery inside."""
     function = run.deployment.recognizer
-    environment = {**function.environment, "OUTPUT_BUCKET": run.deployment.output_bucket}
+    environment = {
+        **function.environment,
+        **overrides.get(function.key, {}),
+        "OUTPUT_BUCKET": run.deployment.output_bucket,
+    }
     return Target(
         function,
         {"ImageUri": image_uri},
@@ -106,7 +135,12 @@ def _common(function: Function, role: str, environment: dict[str, str]) -> dict[
 
 
 def ensure_functions(
-    run: Run, roles: dict[str, str], layer: Layer, queue: str, image_uri: str | None
+    run: Run,
+    roles: dict[str, str],
+    layer: Layer,
+    queue: str,
+    image_uri: str | None,
+    overrides: Overrides,
 ) -> list[str]:
     """Create or update both functions, with log groups, retries and caps; return their ARNs.
 
@@ -117,8 +151,8 @@ def ensure_functions(
     image = image_uri or _current_image(run, recognizer)
     architecture = layer.architecture
     targets = [
-        recognizer_target(run, roles[recognizer.key], image, architecture),
-        splitter_target(run, roles[splitter.key], layer),
+        recognizer_target(run, roles[recognizer.key], image, architecture, overrides),
+        splitter_target(run, roles[splitter.key], layer, overrides),
     ]
     arns = [_ensure_function(run, target) for target in targets]
     for target in targets:
@@ -313,15 +347,26 @@ image_option = click.option(
     help="The recogniser's image in private ECR; default: the one the function has.",
 )
 
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FUNCTION.NAME=VALUE",
+    help="Override a setting of a function's config.json, e.g. video-splitting.FRAMES=5.",
+)
+
 
 @click.command()
 @deployment_options
 @zip_option
 @image_option
-def main(run: Run, zip_path: Path, image_uri: str | None) -> None:
+@set_option
+def main(run: Run, zip_path: Path, image_uri: str | None, settings: tuple[str, ...]) -> None:
     """Deploy both functions: python deploy/functions.py --prefix 1225111111 --image-uri URI"""
+    overrides = read_overrides(settings)
     queue, roles = ensure_queue(run), ensure_roles(run)
-    for arn in ensure_functions(run, roles, ensure_layer(run, zip_path), queue, image_uri):
+    layer = ensure_layer(run, zip_path)
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides):
         click.echo(arn)
     click.echo(f"Next: python deploy/trigger.py --prefix {run.deployment.prefix}", err=True)
 

@@ -6,6 +6,7 @@ import csv
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,12 @@ def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
 
     Raises SampleError when ffmpeg fails on a clip.
     """
+    made_from = f"{CLIPS} {FPS} {ZOOM}"
+    note = folder / ".made-from"
+    if folder.exists() and not (note.exists() and note.read_text() == made_from):
+        shutil.rmtree(folder)  # clips made from other definitions than these
     folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(made_from)
     for index, clip in enumerate(CLIPS):
         video = folder / f"test_{index:02d}.mp4"
         if video.exists():
@@ -87,6 +93,18 @@ def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
         writer.writerow(("video", "name"))
         writer.writerows((f"test_{i:02d}.mp4", clip.expected) for i, clip in enumerate(CLIPS))
     return folder
+
+
+def ffmpeg_from(build: Path) -> str:
+    """Path of the ffmpeg in build/ffmpeg.zip, unpacked beside it: the build the layer has."""
+    path = build / "bin" / "ffmpeg"
+    archive = build / "ffmpeg.zip"
+    if not path.exists() or path.stat().st_mtime < archive.stat().st_mtime:
+        with zipfile.ZipFile(archive) as layer:
+            layer.extract("bin/ffmpeg", build)
+        path.chmod(0o755)
+        path.touch()
+    return str(path)
 
 
 def make_people(photos: Path, folder: Path) -> Path:

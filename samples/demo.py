@@ -1,0 +1,189 @@
+"""`make demo`: sample (or your own) videos through the whole pipeline, and a table of answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+import botocore.exceptions
+import click
+
+from pipeline.settings import VIDEO_SUFFIXES, Deployment, SettingsError
+from samples.packages import SampleError, fetch_photos
+from samples.stack import BUILD, Stack, running, say
+from samples.videos import ffmpeg_from, make_people, make_videos
+
+
+@dataclass
+class Row:
+    """One video of the run. `expected` None: nothing is expected; `answer` None: none came."""
+
+    video: str
+    expected: str | None
+    answer: str | None = None
+    distance: str = ""
+    faces: str = ""
+    seconds: float | None = None
+    failure: str = ""
+
+    @property
+    def is_right(self) -> bool:
+        """An answer came, and it is the expected one if one is expected."""
+        return self.answer is not None and self.expected in (None, self.answer)
+
+
+def read_expected(videos: Path) -> dict[str, str]:
+    """expected.csv (video,name) beside the videos; empty where there is none.
+
+    Raises SampleError for a file that has not these columns.
+    """
+    path = videos / "expected.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        if not {"video", "name"} <= set(rows.fieldnames or ()):
+            raise SampleError(f"{path} must have the columns video,name.")
+        return {row["video"]: row["name"] for row in rows}
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """The videos in `folder`, by name; raises SampleError when there are none."""
+    videos = sorted(p for p in folder.iterdir() if p.suffix in VIDEO_SUFFIXES and p.is_file())
+    if not videos:
+        raise SampleError(f"{folder} has no videos: {', '.join(VIDEO_SUFFIXES[::2])}")
+    return videos
+
+
+def output_key(video: str) -> str:
+    """The output object of a video in the input bucket: its stem, .txt."""
+    return f"{video[:-4] if video.endswith('.mp4') else video}.txt"
+
+
+def run_videos(
+    stack: Stack, videos: list[Path], expected: dict[str, str], limit: float
+) -> list[Row]:
+    """Upload all videos, wait up to `limit` seconds for their answers, and return a row each."""
+    session = boto3.Session(
+        aws_access_key_id=stack.aws.environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=stack.aws.environ["AWS_SECRET_ACCESS_KEY"],
+        region_name=stack.aws.region,
+    )
+    s3 = session.client("s3", endpoint_url=stack.aws.endpoint)
+    sqs = session.client("sqs", endpoint_url=stack.aws.endpoint)
+    rows = {video.name: Row(video.name, expected.get(video.name)) for video in videos}
+    uploaded = {}
+    for video in videos:
+        uploaded[video.name] = time.monotonic()
+        s3.upload_file(str(video), stack.deployment.input_bucket, video.name)
+    waiting = set(rows)
+    deadline = time.monotonic() + limit
+    with click.progressbar(length=len(rows), label="Recognising", file=_stderr()) as bar:
+        while waiting and time.monotonic() < deadline:
+            before = len(waiting)
+            for name in sorted(waiting):
+                if _read_answer(s3, stack.deployment.output_bucket, rows[name]):
+                    rows[name].seconds = time.monotonic() - uploaded[name]
+                    waiting.discard(name)
+            _read_failures(sqs, stack.deployment.failure_queue, rows, waiting)
+            bar.update(before - len(waiting))
+            if waiting:
+                time.sleep(0.2)
+    return list(rows.values())
+
+
+def _stderr() -> Any:
+    return click.get_text_stream("stderr")
+
+
+def _read_answer(s3: Any, bucket: str, row: Row) -> bool:
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=output_key(row.video))
+    except s3.exceptions.NoSuchKey:
+        return False
+    row.answer = answer["Body"].read().decode()
+    metadata = answer["Metadata"]
+    row.distance = metadata.get("distance", "")
+    row.faces = str(len(json.loads(metadata["faces"]))) if "faces" in metadata else ""
+    return True
+
+
+def _read_failures(sqs: Any, queue: str, rows: dict[str, Row], waiting: set[str]) -> None:
+    """Take what the failure queue says of videos that are still waited for."""
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+        body = json.loads(message["Body"])
+        for record in body["requestPayload"].get("Records", []):
+            name = unquote(record["s3"]["object"]["key"].replace("+", " "))
+            if name in waiting:
+                payload = body.get("responsePayload") or {}
+                rows[name].failure = str(payload.get("errorMessage", body["requestContext"]))
+                waiting.discard(name)
+
+
+def table(rows: list[Row]) -> str:
+    """The answers as a table of text columns."""
+    head = ("video", "expected", "answer", "distance", "faces", "seconds", "")
+    cells = [head]
+    for row in rows:
+        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+        verdict = (
+            "" if row.expected is None and row.is_right else "right" if row.is_right else "WRONG"
+        )
+        answer = row.answer if row.answer is not None else "(missing)"
+        cells.append(
+            (row.video, row.expected or "", answer, row.distance, row.faces, seconds, verdict)
+        )
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    lines = [
+        "  ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths).rstrip())
+    lines += [f"{row.video}: {row.failure}" for row in rows if row.failure]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--prefix", default="demo", show_default=True, help="Starts the buckets' names.")
+@click.option(
+    "--model", help="Use this model: facenet-vggface2 or sface; default: what can be had."
+)
+@click.option("--people", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--videos", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--limit", default=180.0, show_default=True, help="Seconds to wait for all answers.")
+def main(
+    prefix: str, model: str | None, people: Path | None, videos: Path | None, limit: float
+) -> None:
+    """Run videos through the pipeline on this machine: python -m samples.demo
+
+    With --people (a folder a person) and --videos (an expected.csv may lie beside them) it does so
+    with your own.
+    """
+    started = time.monotonic()
+    try:
+        folder = BUILD / "samples"
+        if people is None or videos is None:
+            photos = fetch_photos(folder / "photos")
+            people = people or make_people(photos, folder / "people")
+            videos = videos or make_videos(photos, folder / "videos", ffmpeg_from(BUILD))
+        with running(Deployment(prefix), people, model) as stack:
+            say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
+            rows = run_videos(stack, find_videos(videos), read_expected(videos), limit)
+    except (SampleError, SettingsError, botocore.exceptions.ClientError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(table(rows))
+    wrong = sum(not row.is_right for row in rows)
+    seconds = time.monotonic() - started
+    click.echo(f"{len(rows) - wrong} of {len(rows)} right, model {stack.model}, {seconds:.0f} s")
+    if wrong:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

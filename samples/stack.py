@@ -1,0 +1,126 @@
+"""The whole pipeline on this machine: model, gallery, local AWS, deploy scripts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_aws.process import LocalAWS
+
+from pipeline.settings import ROOT, Deployment
+from samples.packages import SampleError
+
+BUILD = ROOT / "build"
+RECOGNIZER = ROOT / "face-recognition"
+MODELS = ("facenet-vggface2", "sface")  # in the order of preference
+# The local AWS runs an image from the folder that its repository's name is mapped to; the account
+# is the one moto gives to everybody.
+REGISTRY = "123456789012.dkr.ecr.{region}.amazonaws.com"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A deployed pipeline: what runs it, under which names, with which model."""
+
+    aws: LocalAWS
+    deployment: Deployment
+    model: str
+
+
+def say(text: str) -> None:
+    """Progress, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def fetch_model(wanted: str | None) -> str:
+    """Fetch `wanted`, or the first of MODELS that can be had; return its name.
+
+    Raises SampleError when none can: nothing is ever run on untrained weights.
+    """
+    refusals = []
+    for name in [wanted] if wanted else MODELS:
+        fetch = [sys.executable, RECOGNIZER / "models.py", "fetch", name, "--dir", BUILD / "models"]
+        run = subprocess.run(fetch, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        if run.returncode == 0:
+            why = f" ({refusals[-1]} cannot be fetched from here)" if refusals else ""
+            say(f"Model: {name}{why}")
+            return name
+        refusals.append(name)
+        last = run.stderr.strip()
+    raise SampleError(f"No model for face recognition can be had: {last}")
+
+
+def enrol(people: Path, model: str) -> Path:
+    """Enrol the photos below `people` and return the gallery; enroll.py prints what it used.
+
+    Raises SampleError when enroll.py refuses.
+    """
+    gallery = BUILD / f"gallery-{model}.pt"
+    command = [sys.executable, RECOGNIZER / "enroll.py", people, "--output", gallery]
+    command += ["--model", model, "--models-dir", BUILD / "models"]
+    if subprocess.run(command, stdout=sys.stderr).returncode != 0:
+        raise SampleError(f"The people in {people} cannot be enrolled: see above.")
+    return gallery
+
+
+def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
+    """Lay out `folder` as the image's task root: code, gallery and the model's file, no more."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "models").mkdir(parents=True)
+    for module in RECOGNIZER.glob("*.py"):
+        shutil.copy(module, folder)
+    shutil.copyfile(gallery, folder / "data.pt")
+    for file in (BUILD / "models").iterdir():
+        if file.name.startswith(model):
+            os.link(file, folder / "models" / file.name)
+    return folder
+
+
+def deploy(aws: LocalAWS, deployment: Deployment, settings: dict[str, str]) -> None:
+    """Run createS3.py and deploy/deploy.py as a user would; `settings` are their --set options.
+
+    Raises SampleError when a script fails.
+    """
+    uri = f"{REGISTRY.format(region=aws.region)}/{deployment.repository}:local"
+    names = ["--prefix", deployment.prefix]
+    if deployment.namespace:
+        names += ["--namespace", deployment.namespace]
+    chosen = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    image = ["--zip", str(BUILD / "ffmpeg.zip"), "--image-uri", uri]
+    for script, options in (("createS3.py", []), ("deploy/deploy.py", image + chosen)):
+        command = [sys.executable, str(ROOT / script), *names, *options]
+        say(f"Running {script} {' '.join(names)} ...")
+        run = subprocess.run(
+            command,
+            env={**os.environ, **aws.environ},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        if run.returncode != 0:
+            raise SampleError(f"{script} failed:\n{run.stderr.strip()}")
+
+
+@contextmanager
+def running(
+    deployment: Deployment,
+    people: Path,
+    model: str | None = None,
+    port: int | None = 0,
+    settings: dict[str, str] | None = None,
+) -> Iterator[Stack]:
+    """A local AWS with the pipeline deployed on it, for as long as the context lasts."""
+    chosen = fetch_model(model)
+    say(f"Enrolling the people in {people} ...")
+    gallery = enrol(people, chosen)
+    image = assemble_image(gallery, chosen, BUILD / f"image-{deployment.prefix}")
+    say("Starting the local AWS ...")
+    with LocalAWS(images={deployment.repository: image}, port=port) as aws:
+        deploy(aws, deployment, {"face-recognition.MODEL": chosen, **(settings or {})})
+        yield Stack(aws, deployment, chosen)
