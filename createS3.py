@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import botocore.exceptions
 import click
 
-from pipeline.aws import AwsError, error_code, retry_while
+from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
 
@@ -25,9 +26,9 @@ def create_buckets(run: Run, stage_1_days: int = 7) -> None:
     """
     for bucket in run.deployment.buckets:
         _ensure_bucket(run, bucket)
-        _secure(run, bucket)
         days = stage_1_days if bucket == run.deployment.stage_1_bucket else None
-        _expire(run, bucket, days)
+        for setting in bucket_settings(bucket, run.aws.partition, days):
+            _ensure_setting(run, bucket, setting)
 
 
 def _ensure_bucket(run: Run, bucket: str) -> None:
@@ -82,25 +83,28 @@ def _create(run: Run, bucket: str) -> None:
     s3.get_waiter("bucket_exists").wait(Bucket=bucket)
 
 
-def _secure(run: Run, bucket: str) -> None:
-    s3 = run.aws.client("s3")
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a bucket: how to read it, what it should be, how to write it.
+
+    `read` and `write` name S3 client methods; `wanted` is what `write` takes and `read` gives;
+    `unset` is the error code that `read` raises when nothing is set.
+    """
+
+    text: str
+    read: str
+    unset: str
+    write: str
+    wanted: dict[str, Any]
+
+
+def bucket_settings(bucket: str, partition: str, expire_days: int | None) -> list[Setting]:
+    """What every bucket gets; its objects expire after `expire_days` (None: never)."""
     blocked = dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     )
     encryption = {"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]}
-    policy = json.dumps(tls_only(bucket, run.aws.partition))
-
-    def secure() -> None:
-        s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=blocked)
-        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=encryption)
-        s3.put_bucket_policy(Bucket=bucket, Policy=policy)
-        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": TAGS})
-
-    run.change("secure", f"bucket '{bucket}': no public access, TLS only, encrypted", secure)
-
-
-def _expire(run: Run, bucket: str, days: int | None) -> None:
-    """Expire frames after `days` (None: never); leave no unfinished upload behind to be paid."""
+    expiry = "unfinished uploads end after a day"
     rules: list[dict[str, Any]] = [
         {
             "ID": "unfinished-uploads",
@@ -109,25 +113,75 @@ def _expire(run: Run, bucket: str, days: int | None) -> None:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
         }
     ]
-    text = f"bucket '{bucket}': unfinished uploads end after a day"
-    if days is not None:
+    if expire_days is not None:
+        expiry += f", objects after {expire_days} days"
         rules.append(
             {
-                "ID": "frames",
+                "ID": "expiry",
                 "Status": "Enabled",
                 "Filter": {"Prefix": ""},
-                "Expiration": {"Days": days},
+                "Expiration": {"Days": expire_days},
             }
         )
-        text += f", frames after {days} days"
-    s3 = run.aws.client("s3")
-    run.change(
-        "expire",
-        text,
-        lambda: s3.put_bucket_lifecycle_configuration(
-            Bucket=bucket, LifecycleConfiguration={"Rules": rules}
+    return [
+        Setting(
+            "no public access",
+            "get_public_access_block",
+            "NoSuchPublicAccessBlockConfiguration",
+            "put_public_access_block",
+            {"PublicAccessBlockConfiguration": blocked},
         ),
-    )
+        Setting(
+            "encrypted",
+            "get_bucket_encryption",
+            "ServerSideEncryptionConfigurationNotFoundError",
+            "put_bucket_encryption",
+            {"ServerSideEncryptionConfiguration": encryption},
+        ),
+        Setting(
+            "TLS only",
+            "get_bucket_policy",
+            "NoSuchBucketPolicy",
+            "put_bucket_policy",
+            {"Policy": json.dumps(tls_only(bucket, partition))},
+        ),
+        Setting(
+            "tags",
+            "get_bucket_tagging",
+            "NoSuchTagSet",
+            "put_bucket_tagging",
+            {"Tagging": {"TagSet": TAGS}},
+        ),
+        Setting(
+            expiry,
+            "get_bucket_lifecycle_configuration",
+            "NoSuchLifecycleConfiguration",
+            "put_bucket_lifecycle_configuration",
+            {"LifecycleConfiguration": {"Rules": rules}},
+        ),
+    ]
+
+
+def _ensure_setting(run: Run, bucket: str, setting: Setting) -> None:
+    s3 = run.aws.client("s3")
+    read, write = getattr(s3, setting.read), getattr(s3, setting.write)
+    current = read_or_none(lambda: read(Bucket=bucket), setting.unset, "NoSuchBucket") or {}
+    # Reading gives tags and rules without the element that writing wraps them in.
+    wanted = setting.wanted
+    for wrapper in ("Tagging", "LifecycleConfiguration"):
+        wanted = wanted.get(wrapper, wanted)
+    if "Policy" in wanted:
+        same = json.loads(current.get("Policy", "{}")) == json.loads(wanted["Policy"])
+    else:
+        same = covers(current, wanted)
+    if same:
+        run.kept(f"bucket '{bucket}': {setting.text}")
+    else:
+        run.change(
+            "set",
+            f"bucket '{bucket}': {setting.text}",
+            lambda: write(Bucket=bucket, **setting.wanted),
+        )
 
 
 @click.command()

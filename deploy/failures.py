@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
+from pipeline.aws import covers
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import queue_arn
 
@@ -35,7 +36,7 @@ def ensure_queue(run: Run) -> str:
         )
         return arn
     current = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    if all(current.get(key) == value for key, value in ATTRIBUTES.items()):
+    if covers(current, ATTRIBUTES):
         run.kept(f"queue '{name}'")
     else:
         run.change(

@@ -20,7 +20,7 @@ import click
 from deploy.failures import ensure_queue
 from deploy.layer import Layer, ensure_layer, zip_option
 from deploy.roles import ensure_roles
-from pipeline.aws import AwsError, error_code, error_message, retry_while
+from pipeline.aws import AwsError, covers, error_message, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import ROOT, Function, SettingsError, read_config
 
@@ -28,6 +28,7 @@ Overrides = dict[str, dict[str, str]]
 
 RUNTIME = "python3.12"
 LOG_DAYS = 30
+NOT_FOUND = "ResourceNotFoundException"
 
 # An event is tried three times within an hour, then goes to the failure queue.
 RETRIES = 2
@@ -175,10 +176,7 @@ def _current_image(run: Run, function: Function) -> str:
 
 def _get(run: Run, function: Function) -> Any:
     client = run.aws.client("lambda")
-    try:
-        return client.get_function(FunctionName=function.name)
-    except client.exceptions.ResourceNotFoundException:
-        return None
+    return read_or_none(lambda: client.get_function(FunctionName=function.name), NOT_FOUND)
 
 
 def _ensure_function(run: Run, target: Target) -> str:
@@ -285,13 +283,10 @@ def _ensure_retries(run: Run, function: Function, queue: str) -> None:
         "MaximumEventAgeInSeconds": MAX_EVENT_AGE_S,
         "DestinationConfig": {"OnFailure": {"Destination": queue}},
     }
-    try:
-        current = client.get_function_event_invoke_config(FunctionName=function.name)
-    except client.exceptions.ResourceNotFoundException:
-        current = {}
-    failure = current.get("DestinationConfig", {}).get("OnFailure", {})
-    have = {**current, "DestinationConfig": {"OnFailure": failure}}
-    if all(have.get(key) == value for key, value in wanted.items()):
+    current = read_or_none(
+        lambda: client.get_function_event_invoke_config(FunctionName=function.name), NOT_FOUND
+    )
+    if covers(current, wanted):
         run.kept(f"retries of function '{function.name}'")
         return
     run.change(
@@ -324,13 +319,10 @@ def _ensure_cap(run: Run, function: Function) -> None:
             "or ask for a quota of 1,000 (Service Quotas, AWS Lambda, Concurrent executions)."
         )
         return
-    try:
-        current = client.get_function_concurrency(FunctionName=function.name)
-    except botocore.exceptions.ClientError as error:
-        if not (run.dry_run and error_code(error) == "ResourceNotFoundException"):
-            raise
-        current = {}
-    if current.get("ReservedConcurrentExecutions") == cap:
+    current = read_or_none(
+        lambda: client.get_function_concurrency(FunctionName=function.name), NOT_FOUND
+    )
+    if covers(current, {"ReservedConcurrentExecutions": cap}):
         run.kept(f"concurrency of function '{function.name}' at {cap}")
         return
     run.change(

@@ -124,3 +124,31 @@ def retry_while(
             if not is_settling(error) or clock() >= deadline:
                 raise
         sleep(2)
+
+
+def covers(current: Any, wanted: Any) -> bool:
+    """Whether `current`, as AWS gives it, says all that `wanted` says; it may say more.
+
+    Lists must match item by item: AWS adds keys of its own to what was sent, but no items.
+    """
+    if isinstance(wanted, dict):
+        return isinstance(current, dict) and all(
+            key in current and covers(current[key], value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(current, list)
+            and len(current) == len(wanted)
+            and all(covers(have, want) for have, want in zip(current, wanted))
+        )
+    return bool(current == wanted)
+
+
+def read_or_none(call: Callable[[], T], *codes: str) -> T | None:
+    """`call()`, or None when it raises a ClientError with one of `codes`: nothing is set yet."""
+    try:
+        return call()
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) in codes:
+            return None
+        raise
