@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from local_aws.process import LocalAWS
 
@@ -114,6 +115,7 @@ def running(
     model: str | None = None,
     port: int | None = 0,
     settings: dict[str, str] | None = None,
+    aws_settings: dict[str, Any] | None = None,
 ) -> Iterator[Stack]:
     """A local AWS with the pipeline deployed on it, for as long as the context lasts."""
     chosen = fetch_model(model)
@@ -121,6 +123,6 @@ def running(
     gallery = enrol(people, chosen)
     image = assemble_image(gallery, chosen, BUILD / f"image-{deployment.prefix}")
     say("Starting the local AWS ...")
-    with LocalAWS(images={deployment.repository: image}, port=port) as aws:
+    with LocalAWS(images={deployment.repository: image}, port=port, **(aws_settings or {})) as aws:
         deploy(aws, deployment, {"face-recognition.MODEL": chosen, **(settings or {})})
         yield Stack(aws, deployment, chosen)

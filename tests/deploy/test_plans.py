@@ -1,0 +1,77 @@
+"""What the deploy scripts plan, without an AWS to send it to."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import pytest
+
+from deploy.functions import concurrency_cap, read_overrides, zip_code
+from deploy.trigger import notification
+from pipeline.settings import ROOT, VIDEO_SUFFIXES, SettingsError
+
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
+
+
+@pytest.mark.parametrize(
+    ("limit", "cap"),
+    [
+        (1000, 499),  # below half: as many recognisers can always start
+        (150, 50),  # 100 must stay unreserved
+        (100, None),
+        (10, None),  # a new account
+    ],
+)
+def test_splitters_are_capped_below_half_the_account(limit: int, cap: int | None) -> None:
+    assert concurrency_cap(limit) == cap
+
+
+def test_the_same_code_gives_the_same_zip() -> None:
+    first, second = (zip_code(ROOT / "video-splitting") for _ in range(2))
+
+    assert first == second
+    names = zipfile.ZipFile(io.BytesIO(first)).namelist()
+    assert "handler.py" in names
+    assert not [name for name in names if "/" in name]
+
+
+def test_overrides_go_to_the_function_they_name() -> None:
+    texts = ("video-splitting.FRAMES=5", "face-recognition.MODEL=sface")
+
+    assert read_overrides(texts) == {
+        "video-splitting": {"FRAMES": "5"},
+        "face-recognition": {"MODEL": "sface"},
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["FRAMES=5", "video-splitting.FRAMES", "video-splitting.FARMES=5", "other.FRAMES=5", ""]
+)
+def test_an_override_of_nothing_known_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"use FUNCTION\.NAME=VALUE"):
+        read_overrides((text,))
+
+
+def test_notifications_of_others_are_kept_and_ours_replaced() -> None:
+    theirs = {"Id": "theirs", "LambdaFunctionArn": "arn:other", "Events": ["s3:ObjectRemoved:*"]}
+    outdated = {"Id": "video-splitting:.gif", "LambdaFunctionArn": "arn:old", "Events": []}
+    queue = {"Id": "q", "QueueArn": "arn:q", "Events": ["s3:ObjectCreated:*"]}
+    current: dict[str, Any] = {
+        "ResponseMetadata": {},
+        "QueueConfigurations": [queue],
+        "LambdaFunctionConfigurations": [outdated, theirs],
+        "EventBridgeConfiguration": {},
+    }
+
+    merged = notification(current, ARN, "video-splitting")
+
+    ours = merged["LambdaFunctionConfigurations"][1:]
+    assert merged["LambdaFunctionConfigurations"][0] == theirs
+    assert merged["QueueConfigurations"] == [queue]
+    assert "EventBridgeConfiguration" in merged
+    assert "ResponseMetadata" not in merged
+    assert [c["Filter"]["Key"]["FilterRules"][0]["Value"] for c in ours] == list(VIDEO_SUFFIXES)
+    assert {c["LambdaFunctionArn"] for c in ours} == {ARN}
+    assert notification(merged, ARN, "video-splitting") == merged

@@ -1,0 +1,215 @@
+"""Videos through the deployed pipeline: what a user uploads, and what they find afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.roles import POLICY_NAME
+from samples.demo import find_videos, read_expected, run_videos
+from samples.stack import Stack
+
+Answer = Callable[..., tuple[str, dict[str, str]]]
+
+
+def test_every_sample_video_comes_out_right(stack: Stack, videos: Path, s3: Any) -> None:
+    expected = read_expected(videos)
+
+    rows = run_videos(stack, find_videos(videos), expected, limit=120)
+
+    assert {row.video: row.answer for row in rows} == expected
+    # THEN the buckets hold one frame and one text each, and nothing else
+    for bucket, suffix in ((stack.deployment.stage_1_bucket, "jpg"),) + (
+        (stack.deployment.output_bucket, "txt"),
+    ):
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+        assert keys == [f"{Path(video).stem}.{suffix}" for video in sorted(expected)]
+
+
+@pytest.mark.parametrize(
+    ("key", "output"),
+    [
+        ("a folder/with spaces+plus & 100%.mp4", "a folder/with spaces+plus & 100%.txt"),
+        ("ünïcode/名前.mp4", "ünïcode/名前.txt"),
+        ("clip.mov", "clip.mov.txt"),
+    ],
+)
+def test_any_key_is_handled(
+    stack: Stack, videos: Path, s3: Any, answer: Answer, key: str, output: str
+) -> None:
+    s3.upload_file(str(videos / "test_00.mp4"), stack.deployment.input_bucket, key)
+
+    assert answer(stack.deployment.output_bucket, output)[0] == "Barack Obama"
+
+
+def test_the_aws_cli_leads_to_a_name(stack: Stack, videos: Path, answer: Answer) -> None:
+    aws = Path(sys.executable).parent / "aws"
+    target = f"s3://{stack.deployment.input_bucket}/from-cli.mp4"
+
+    subprocess.run(
+        [aws, "s3", "cp", videos / "test_02.mp4", target],
+        env={**os.environ, **stack.aws.environ},
+        check=True,
+        capture_output=True,
+    )
+
+    assert answer(stack.deployment.output_bucket, "from-cli.txt")[0] == "Joe Biden"
+
+
+def test_the_output_says_where_it_comes_from(
+    stack: Stack, videos: Path, s3: Any, answer: Answer
+) -> None:
+    bucket = stack.deployment.input_bucket
+    s3.upload_file(str(videos / "test_03.mp4"), bucket, "whence.mp4")
+
+    text, metadata = answer(stack.deployment.output_bucket, "whence.txt")
+
+    etag = s3.head_object(Bucket=bucket, Key="whence.mp4")["ETag"].strip('"')
+    assert text == "Eileen Collins"
+    assert metadata["source-key"] == "whence.mp4"
+    assert metadata["source-etag"] == etag
+    assert metadata["model"] == stack.model
+    assert 0 <= float(metadata["distance"]) < 1
+    assert len(json.loads(metadata["box"])) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "content"), [("empty.mp4", b""), ("text.mp4", b"This is not a video. " * 100)]
+)
+def test_a_bad_video_ends_in_the_failure_queue(
+    stack: Stack,
+    s3: Any,
+    failure: Callable[[str], dict[str, Any]],
+    key: str,
+    content: bytes,
+) -> None:
+    s3.put_object(Bucket=stack.deployment.input_bucket, Key=key, Body=content)
+
+    report = failure(key)
+
+    assert report["requestContext"]["condition"] == "RetriesExhausted"
+    assert report["requestContext"]["approximateInvokeCount"] == 3
+    assert f"{stack.deployment.input_bucket}/{key}" in report["responsePayload"]["errorMessage"]
+
+
+def test_the_same_event_twice_does_the_work_once(
+    stack: Stack, videos: Path, s3: Any, client: Callable[[str], Any], answer: Answer
+) -> None:
+    deployment = stack.deployment
+    s3.upload_file(str(videos / "test_00.mp4"), deployment.input_bucket, "twice.mp4")
+    answer(deployment.output_bucket, "twice.txt")
+    places = ((deployment.stage_1_bucket, "twice.jpg"), (deployment.output_bucket, "twice.txt"))
+    before = [s3.head_object(Bucket=b, Key=k)["LastModified"] for b, k in places]
+    etag = s3.head_object(Bucket=deployment.input_bucket, Key="twice.mp4")["ETag"].strip('"')
+    event = {
+        "Records": [
+            {
+                "eventSource": "aws:s3",
+                "eventName": "ObjectCreated:Put",
+                "s3": {
+                    "bucket": {"name": deployment.input_bucket},
+                    "object": {"key": "twice.mp4", "eTag": etag},
+                },
+            }
+        ]
+    }
+
+    again = client("lambda").invoke(
+        FunctionName=deployment.splitter.name, Payload=json.dumps(event)
+    )
+
+    assert "FunctionError" not in again
+    assert [s3.head_object(Bucket=b, Key=k)["LastModified"] for b, k in places] == before
+
+
+def test_without_the_right_to_invoke_it_fails_and_with_it_heals(
+    stack: Stack,
+    videos: Path,
+    s3: Any,
+    client: Callable[[str], Any],
+    answer: Answer,
+    failure: Callable[[str], dict[str, Any]],
+) -> None:
+    iam, role = client("iam"), stack.deployment.splitter.role
+    policy = iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME)["PolicyDocument"]
+    reduced = {
+        **policy,
+        "Statement": [s for s in policy["Statement"] if s["Sid"] != "CallRecognizer"],
+    }
+    assert reduced != policy
+    bucket = stack.deployment.input_bucket
+
+    # WHEN the splitter's role loses lambda:InvokeFunction
+    iam.put_role_policy(RoleName=role, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(reduced))
+    try:
+        s3.upload_file(str(videos / "test_02.mp4"), bucket, "denied.mp4")
+        report = failure("denied.mp4")
+    finally:
+        iam.put_role_policy(
+            RoleName=role, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(policy)
+        )
+
+    # THEN the pipeline fails and says why, and heals when the role has it back
+    assert "AccessDenied" in report["responsePayload"]["errorMessage"]
+    s3.upload_file(str(videos / "test_02.mp4"), bucket, "healed.mp4")
+    assert answer(stack.deployment.output_bucket, "healed.txt")[0] == "Joe Biden"
+
+
+def test_logs_and_metrics_tell_of_the_invocations(
+    stack: Stack, videos: Path, s3: Any, client: Callable[[str], Any], answer: Answer
+) -> None:
+    s3.upload_file(str(videos / "test_00.mp4"), stack.deployment.input_bucket, "logged.mp4")
+    answer(stack.deployment.output_bucket, "logged.txt")
+    logs, metrics = client("logs"), client("cloudwatch")
+    now = datetime.now(timezone.utc)
+    for function in stack.deployment.functions:
+        events = logs.filter_log_events(logGroupName=function.log_group)["events"]
+        text = "\n".join(event["message"] for event in events)
+        for line in ("START RequestId", "END RequestId", "REPORT RequestId", "Max Memory Used"):
+            assert line in text
+        for metric in ("Invocations", "Errors", "Duration", "Throttles", "ConcurrentExecutions"):
+            points = metrics.get_metric_statistics(
+                Namespace="AWS/Lambda",
+                MetricName=metric,
+                Dimensions=[{"Name": "FunctionName", "Value": function.name}],
+                StartTime=now - timedelta(hours=1),
+                EndTime=now + timedelta(minutes=5),
+                Period=60,
+                Statistics=["Sum", "Maximum"],
+            )["Datapoints"]
+            assert points, metric
+            if metric == "Invocations":
+                assert sum(point["Sum"] for point in points) >= 1
+
+
+def test_a_hundred_videos_of_one_to_four_megabytes_pass_without_loss(
+    stack: Stack, videos: Path, s3: Any, answer: Answer
+) -> None:
+    clip = (videos / "test_00.mp4").read_bytes()
+    pid = stack.aws.pid
+    before = resident_bytes(pid)
+    for index in range(100):
+        # a `free` box at the end makes a valid MP4 of any size
+        filler = (1 + index % 4) * 1_000_000 - len(clip)
+        body = clip + filler.to_bytes(4, "big") + b"free" + os.urandom(filler - 8)
+        key = f"load/test_{index:02d}.mp4"
+        s3.put_object(Bucket=stack.deployment.input_bucket, Key=key, Body=body)
+
+    for index in range(100):
+        name, _ = answer(stack.deployment.output_bucket, f"load/test_{index:02d}.txt", 150)
+        assert name == "Barack Obama"
+    # THEN the 250 MB uploaded have not stayed in the server's memory
+    assert resident_bytes(pid) - before < 150_000_000
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of one process (Linux)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

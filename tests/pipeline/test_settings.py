@@ -1,0 +1,90 @@
+"""Names of a deployment and the functions' settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import ROOT, VIDEO_SUFFIXES, Deployment, SettingsError, read_config
+
+
+def test_names_come_from_the_prefix() -> None:
+    deployment = Deployment("1225111111")
+
+    assert deployment.buckets == ("1225111111-input", "1225111111-stage-1", "1225111111-output")
+    assert deployment.failure_queue == "1225111111-failures"
+    assert [f.name for f in deployment.functions] == ["face-recognition", "video-splitting"]
+
+
+def test_a_namespace_parts_what_an_account_has_once() -> None:
+    first, second = Deployment("p1"), Deployment("p1", "dev")
+
+    for name in ("layer", "repository"):
+        assert getattr(first, name) != getattr(second, name)
+    assert first.splitter.name != second.splitter.name
+    assert first.splitter.role != second.splitter.role
+
+
+@pytest.mark.parametrize("prefix", ["", "Upper", "under_score", "-edge", "edge-", "a" * 56, "a b"])
+def test_a_prefix_that_cannot_start_a_bucket_name_is_refused(prefix: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot start a bucket name: use 1 to 55"):
+        Deployment(prefix)
+
+
+def test_the_longest_prefix_makes_bucket_names_of_63_characters() -> None:
+    assert max(map(len, Deployment("a" * 55).buckets)) == 63
+
+
+@pytest.mark.parametrize("key", ["video-splitting", "face-recognition"])
+def test_the_checkouts_settings_are_ones_lambda_takes(key: str) -> None:
+    assert read_config(ROOT / key / "config.json")["environment"]
+
+
+def test_the_splitter_outlives_the_call_it_waits_for() -> None:
+    deployment = Deployment("p")
+    splitter = deployment.splitter
+
+    busy = int(splitter.environment["FFMPEG_TIMEOUT_S"]) + deployment.recognizer.timeout_s
+
+    assert splitter.timeout_s > busy
+
+
+GOOD = {"memory_mb": 512, "timeout_s": 60, "ephemeral_storage_mb": 512, "environment": {"A": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"memory_mb": 64}, "memory_mb .* is 64: use 128 to 10240"),
+        ({"timeout_s": 901}, "timeout_s .* is 901: use 1 to 900"),
+        ({"timeout_s": True}, "timeout_s .* is True"),
+        ({"ephemeral_storage_mb": "512"}, "ephemeral_storage_mb"),
+        ({"environment": {"A": 1}}, "text values"),
+        ({"memory": 512}, "exactly the settings"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**GOOD, **change}))
+
+    with pytest.raises(SettingsError, match=message):
+        read_config(path)
+
+
+def test_unreadable_settings_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("{")
+
+    with pytest.raises(SettingsError, match=str(path)):
+        read_config(path)
+
+
+def test_suffixes_come_in_both_cases_and_do_not_overlap() -> None:
+    # S3 refuses notifications of which two fit one key
+    for one in VIDEO_SUFFIXES:
+        assert not [other for other in VIDEO_SUFFIXES if other != one and other.endswith(one)]
+    assert {s.lower() for s in VIDEO_SUFFIXES} == {s for s in VIDEO_SUFFIXES if s.islower()}
