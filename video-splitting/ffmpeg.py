@@ -1,0 +1,248 @@
+"""Runs ffmpeg on a video behind a URL, and says in plain words why it failed.
+
+The URL is presigned: whoever has it can read the video. It never leaves this module in a message.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+# Containers the trigger lets in, and MPEG-TS, which is often named .mpg. Playlists (HLS, DASH,
+# concat), which name other files and hosts, are not among them, whatever a file calls itself.
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts"
+PROTOCOLS = "http,https,tcp,tls"
+# One frame of a 121 MB file: 5.3 MB in requests of 1 MiB, 11-15 MB in one open-ended request.
+REQUEST_BYTES = 1 << 20
+STALL_S = 15
+# Frames larger than 8K (7680x4320) would need more memory than the function has.
+MAX_PIXELS = 7680 * 4320
+STDERR_BYTES = 64 * 1024
+
+
+class VideoError(Exception):
+    """A video from which no frame could be taken."""
+
+
+class EmptyVideo(VideoError):
+    """The object has no bytes."""
+
+
+class UnreadableVideo(VideoError):
+    """No frame of the object can be decoded: not a video, cut short, or an unknown codec."""
+
+
+class NoVideoStream(VideoError):
+    """The file is fine but has no moving pictures, only sound for instance."""
+
+
+class VideoGone(VideoError):
+    """The object was deleted before, or while, it was read."""
+
+
+class VideoChanged(VideoError):
+    """The object was overwritten while it was read."""
+
+
+class VideoForbidden(VideoError):
+    """The function's role may not read the object."""
+
+
+class VideoUnreachable(VideoError):
+    """The store did not answer, or answered with an error of its own."""
+
+
+class FfmpegTimeout(VideoError):
+    """ffmpeg was stopped because it took longer than it may."""
+
+
+class FfmpegFailed(VideoError):
+    """ffmpeg cannot be run here, or was killed."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """Where a video is read: its URL, the ETag it must have, and who vouches for the server."""
+
+    url: str
+    etag: str
+    ca_file: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ffmpeg said about its input; None where it could not tell."""
+
+    duration: float | None
+    rate: float | None
+
+
+def command(video: Video, seek: float, output: list[str], pick: str = "") -> list[str]:
+    """The argument list that reads `video` from `seek` seconds on and writes JPEGs to `output`.
+
+    `pick` is a filter that chooses among the frames.
+    """
+    argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
+    argv += ["-loglevel", "info", "-y"]
+    argv += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
+    argv += ["-max_pixels", str(MAX_PIXELS), "-threads", "1"]
+    argv += ["-rw_timeout", str(STALL_S * 1_000_000), "-max_redirects", "0"]
+    argv += ["-reconnect_on_network_error", "1", "-reconnect_on_http_error", "5xx"]
+    argv += ["-reconnect_delay_max", "2", "-reconnect_max_retries", "2"]
+    argv += ["-multiple_requests", "1", "-request_size", str(REQUEST_BYTES)]
+    if video.etag:
+        argv += ["-headers", f'If-Match: "{video.etag}"\r\n']
+    if video.url.startswith("https:"):
+        argv += ["-tls_verify", "1", "-ca_file", video.ca_file]
+    if seek > 0:
+        argv += ["-ss", f"{seek:.6f}"]
+    # Pixels become square before they become JPEG: faces of anamorphic video would be squashed.
+    filters = "scale=w='clip(round(iw*sar),1,4*iw)':h=ih,setsar=1"
+    if pick:
+        filters = f"{pick},{filters}"
+    # V: a video stream that is no cover picture.
+    argv += ["-i", video.url, "-map", "0:V:0", "-an", "-sn", "-dn"]
+    return [*argv, "-vf", filters, "-q:v", "2", "-f", "image2", *output]
+
+
+def run(argv: list[str], url: str, seconds: float) -> tuple[int, str]:
+    """Run ffmpeg for at most `seconds`; return its exit code and its messages without the URL.
+
+    Raises FfmpegTimeout, or FfmpegFailed when it cannot be started or was killed. No process
+    is left behind in any case.
+    """
+    # The credentials of the function are not ffmpeg's business.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise FfmpegFailed(
+                f"cannot run '{argv[0]}': {error.strerror}. Attach the layer that "
+                "install_ffmpeg.sh builds for the function's architecture."
+            ) from error
+        try:
+            code = process.wait(timeout=max(seconds, 0))
+        except subprocess.TimeoutExpired:
+            raise FfmpegTimeout(
+                f"ffmpeg was stopped after {max(seconds, 0):.0f} s. Raise FFMPEG_TIMEOUT_S and "
+                "the function's timeout, or upload a smaller video."
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        text = _ends(log.fileno()).decode("utf-8", "replace")
+    if code == -signal.SIGKILL:
+        raise FfmpegFailed(
+            "ffmpeg was killed, most likely for want of memory. Raise memory_mb in config.json."
+        )
+    return code, redact(text, url)
+
+
+def _ends(descriptor: int) -> bytes:
+    """The head of the messages, where the input is described, and the tail, with the errors."""
+    size = os.fstat(descriptor).st_size
+    head = os.pread(descriptor, STDERR_BYTES, 0)
+    tail_at = max(STDERR_BYTES, size - STDERR_BYTES)
+    return head + b"\n" + os.pread(descriptor, STDERR_BYTES, tail_at)
+
+
+def redact(text: str, url: str) -> str:
+    """`text` with every URL replaced: a presigned one holds credentials."""
+    return re.sub(r"\bhttps?:[^\s'\"]*", "<video>", text.replace(url, "<video>"))
+
+
+def is_jpeg(path: Path) -> bool:
+    """Whether `path` is a JPEG written to its end."""
+    if not path.is_file():
+        return False
+    content = path.read_bytes()
+    return content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")
+
+
+def report(messages: str) -> Report:
+    """Duration in seconds and frames a second, as ffmpeg printed them about its input."""
+    # Exactly two spaces: a video's own metadata, which may say anything, is indented by more.
+    length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", messages, re.MULTILINE)
+    duration = None
+    if length:
+        hours, minutes, seconds = length.groups()
+        duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    rate = re.search(r"^  Stream #0:.*: Video: .*?, ([\d.]+)(k?) fps\b", messages, re.MULTILINE)
+    fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
+    return Report(duration or None, fps or None)
+
+
+def failure(messages: str) -> VideoError:
+    """Why ffmpeg, whose messages these are, wrote no frame."""
+    for pattern, build in CAUSES:
+        found = re.search(pattern, messages)
+        if found:
+            return build(found[0])
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
+    last = re.sub(r"^\[[^]]*\] ", "", lines[-1]) if lines else "ffmpeg said nothing"
+    return UnreadableVideo(f"no frame could be decoded ({last}). Upload a video that plays.")
+
+
+def _unreadable(why: str) -> Callable[[str], VideoError]:
+    return lambda words: UnreadableVideo(f"{why} ({words}). Upload a video that plays.")
+
+
+# The first that matches is the cause: network before content, since half a file looks broken.
+CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
+    (
+        r"(?:HTTP error|Server returned) 403.*",
+        lambda _: VideoForbidden(
+            "the store refused to give it. Give the function's role s3:GetObject on it, and "
+            "kms:Decrypt if it is encrypted with a customer's key."
+        ),
+    ),
+    (
+        r"(?:HTTP error|Server returned) 404.*",
+        lambda _: VideoGone("it was deleted while it was read. Upload it again if it is needed."),
+    ),
+    (
+        r"(?:HTTP error|Server returned) 412.*",
+        lambda _: VideoChanged("it was overwritten while it was read. A retry reads the new one."),
+    ),
+    (
+        r"(?:HTTP error|Server returned) \d.*|Failed to resolve.*|Connection (?:refused|reset).*"
+        r"|.*[Cc]onnection.* timed out|certificate verify failed|Network is unreachable",
+        lambda words: VideoUnreachable(f"the store did not give it ({words}). Try again."),
+    ),
+    (
+        r"matches no streams",
+        lambda _: NoVideoStream("it has no video stream. Upload a file with moving pictures."),
+    ),
+    (
+        r"moov atom not found",
+        _unreadable("it is no video, or was cut short before its index"),
+    ),
+    (r"Format not on whitelist|Not detecting m3u8.*", _unreadable("it is no video file")),
+    (
+        r"Picture size \S+ (?:is invalid|exceeds.*)",
+        _unreadable(f"its pictures have over {MAX_PIXELS:,} pixels"),
+    ),
+    (
+        r"(?:Decoder|decoder) .*not found.*|no decoder.*|Could not find codec parameters.*",
+        _unreadable("its codec is not known or its header is damaged"),
+    ),
+    (
+        r"Invalid data found when processing input",
+        _unreadable("it is no video, or a damaged one"),
+    ),
+]
