@@ -1,0 +1,166 @@
+"""Asynchronous invocations: queued, retried with delays, and reported when they are given up.
+
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+from uuid import uuid4
+
+from local_aws.executor import Executor
+from local_aws.function import (
+    CannotStart,
+    Destination,
+    FunctionSpec,
+    Result,
+    Throttled,
+    error_payload,
+)
+
+log = logging.getLogger(__name__)
+
+RETRY_DELAYS_S = (60.0, 120.0)
+THROTTLE_DELAY_S = 1.0  # AWS: 1 s, growing to 5 minutes; not counted as an attempt
+
+
+@dataclass
+class Event:
+    """One asynchronous event on its way."""
+
+    find: Callable[[], FunctionSpec]
+    payload: bytes
+    request_id: str = field(default_factory=lambda: str(uuid4()))
+    queued: float = field(default_factory=time.time)
+    attempts: int = 0
+
+
+class AsyncQueue:
+    """Workers a function that take events as they fall due."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        destination: Destination,
+        workers: int,
+        retry_delays: tuple[float, ...] = RETRY_DELAYS_S,
+    ) -> None:
+        """`workers` threads a function; more could only wait for the executor's cap."""
+        self._executor = executor
+        self._destination = destination
+        self._workers = workers
+        self._delays = retry_delays
+        self._heaps: dict[str, list[tuple[float, int, Event]]] = {}
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def put(self, key: str, find: Callable[[], FunctionSpec], payload: bytes) -> str:
+        """Queue an event for the function `key`; `find` gives its spec when the event is due.
+
+        Returns the request ID.
+        """
+        event = Event(find, payload)
+        with self._changed:
+            if key not in self._heaps:
+                self._heaps[key] = []
+                for _ in range(self._workers):
+                    threading.Thread(target=self._work, args=(key,), daemon=True).start()
+        self._schedule(key, event, 0)
+        return event.request_id
+
+    def close(self) -> None:
+        """Take no more events; what is queued is lost, as the server is."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _schedule(self, key: str, event: Event, delay: float) -> None:
+        with self._changed:
+            due = time.monotonic() + delay
+            heapq.heappush(self._heaps[key], (due, next(self._order), event))
+            self._changed.notify_all()
+
+    def _work(self, key: str) -> None:
+        while (event := self._take(key)) is not None:
+            try:
+                self._attempt(key, event)
+            except Exception:
+                log.exception("asynchronous event %s of %s was lost", event.request_id, key)
+
+    def _take(self, key: str) -> Event | None:
+        heap = self._heaps[key]
+        with self._changed:
+            while not self._is_closed:
+                if heap and heap[0][0] <= time.monotonic():
+                    return heapq.heappop(heap)[2]
+                self._changed.wait(heap[0][0] - time.monotonic() if heap else None)
+        return None
+
+    def _attempt(self, key: str, event: Event) -> None:
+        spec = event.find()
+        if time.time() - event.queued > spec.max_event_age_s:
+            self._give_up(spec, event, "EventAgeExceeded", None)
+            return
+        try:
+            result = self._executor.invoke(spec, event.payload, event.request_id)
+        except Throttled:
+            self._schedule(key, event, THROTTLE_DELAY_S)
+            return
+        except CannotStart as error:
+            log.warning("%s cannot start: %s", spec.name, error)
+            payload = error_payload("Lambda.CannotStart", str(error))
+            result = Result(payload, event.request_id, "Unhandled")
+        event.attempts += 1
+        if result.function_error is None:
+            return
+        if event.attempts > spec.retries:
+            self._give_up(spec, event, "RetriesExhausted", result)
+            return
+        delay = self._delays[min(event.attempts, len(self._delays)) - 1] if self._delays else 0
+        self._schedule(key, event, delay)
+
+    def _give_up(
+        self, spec: FunctionSpec, event: Event, condition: str, result: Result | None
+    ) -> None:
+        log.warning("%s: event %s given up: %s", spec.name, event.request_id, condition)
+        if spec.on_failure is not None:
+            self._destination(spec, failure_record(spec, event, condition, result))
+
+
+def failure_record(
+    spec: FunctionSpec, event: Event, condition: str, result: Result | None
+) -> dict[str, Any]:
+    """What Lambda sends to an OnFailure destination.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    """
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+    record: dict[str, Any] = {
+        "version": "1.0",
+        "timestamp": f"{now}Z",
+        "requestContext": {
+            "requestId": event.request_id,
+            "functionArn": f"{spec.arn}:{spec.version}",
+            "condition": condition,
+            "approximateInvokeCount": event.attempts,
+        },
+        "requestPayload": json.loads(event.payload),
+    }
+    if result is not None:
+        record["responseContext"] = {
+            "statusCode": 200,
+            "executedVersion": spec.version,
+            "functionError": result.function_error,
+        }
+        record["responsePayload"] = json.loads(result.payload)
+    return record

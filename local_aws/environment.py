@@ -1,0 +1,258 @@
+"""One execution environment: a process group that runs a function under AWS's runtime client."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import psutil
+
+from local_aws.function import CannotStart, FunctionSpec, Result, error_payload
+from local_aws.runtime_api import Invocation, Message, RuntimeApi
+
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_RESPONSE_BYTES = 6_291_556
+# AWS gives INIT 10 s and then starts it again within the invocation. Here it may take as long as
+# a loaded machine needs to import torch.
+INIT_LIMIT_S = 120
+MEMORY_POLL_S = 0.1
+
+# Ends the whole process group when the server dies, however it dies: the pipe then reads as ended.
+BOOTSTRAP = """
+import os, signal, sys, threading
+def end_with_server(fd):
+    os.read(fd, 1)
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end_with_server, args=(int(sys.argv.pop(1)),), daemon=True).start()
+from awslambdaric.__main__ import main
+main(sys.argv)
+"""
+_alive_read, _alive_write = os.pipe()
+
+
+class Environment:
+    """Started once, invoked one call at a time, stopped for good."""
+
+    def __init__(
+        self, spec: FunctionSpec, folder: Path, credentials: dict[str, Any], endpoint: str
+    ) -> None:
+        """Start the process; `wait_ready` tells when its INIT is over."""
+        self.spec = spec
+        self.stream = f"{datetime.now(timezone.utc):%Y/%m/%d}/[{spec.version}]{uuid4().hex}"
+        self.init_ms: float | None = None
+        self.idle_since = time.monotonic()
+        self._folder = folder
+        self._lines: list[tuple[int, str]] = []
+        self._lock = threading.Lock()
+        self._peak_rss = 0
+        self._killed_for: str | None = None
+        self._started = time.monotonic()
+        self._api = RuntimeApi()
+        tmp = folder / "tmp"
+        tmp.mkdir(parents=True)
+        argv = [sys.executable, "-c", BOOTSTRAP, str(_alive_read), spec.handler]
+        self._process = subprocess.Popen(
+            argv,
+            cwd=spec.task_root,
+            env=self._variables(tmp, credentials, endpoint),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(_alive_read,),
+        )
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        self._reader = threading.Thread(
+            target=self._read_output, args=(self._process.stdout,), daemon=True
+        )
+        self._reader.start()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _variables(self, tmp: Path, credentials: dict[str, Any], endpoint: str) -> dict[str, str]:
+        """The variables AWS sets; nothing of the server's own environment.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+        """
+        spec = self.spec
+        region = spec.arn.split(":")[3]
+        bins = [str(layer / "bin") for layer in spec.layers]
+        packages = [str(layer / "python") for layer in spec.layers]
+        return {
+            **spec.environment,
+            "PATH": os.pathsep.join([*bins, "/usr/local/bin", "/usr/bin", "/bin"]),
+            "PYTHONPATH": os.pathsep.join([str(spec.task_root), *packages]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "HOME": str(tmp),
+            "TMPDIR": str(tmp),
+            "LAMBDA_TASK_ROOT": str(spec.task_root),
+            "LAMBDA_RUNTIME_DIR": "/var/runtime",
+            "AWS_LAMBDA_RUNTIME_API": self._api.address,
+            "AWS_LAMBDA_FUNCTION_NAME": spec.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": spec.version,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
+            "AWS_LAMBDA_LOG_GROUP_NAME": spec.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": self.stream,
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12",
+            "_HANDLER": spec.handler,
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": credentials["SessionToken"],
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs and can be invoked."""
+        return self._process.poll() is None
+
+    def wait_ready(self) -> None:
+        """Wait for the end of INIT; raises CannotStart with the reason when it fails."""
+        message = self._message(INIT_LIMIT_S)
+        if message.kind == "ready":
+            self.init_ms = (time.monotonic() - self._started) * 1000
+            return
+        self.stop()
+        if message.kind == "init-error":
+            raise InitError(message.body, self.take_lines())
+        if message.kind == "exit":
+            raise InitError(self._exit_payload(""), self.take_lines())
+        text = f"INIT took longer than {INIT_LIMIT_S} s"
+        raise InitError(error_payload("Sandbox.Timedout", text), self.take_lines())
+
+    def invoke(self, request_id: str, payload: bytes) -> Result:
+        """One invocation, to its answer, its error, its timeout or the end of the process."""
+        limit = self.spec.timeout_s
+        self._peak_rss = 0
+        deadline = int((time.time() + limit) * 1000)
+        self._api.send(Invocation(request_id, payload, deadline, self.spec.arn))
+        message = self._message(limit)
+        if message.kind == "response":
+            if len(message.body) > MAX_RESPONSE_BYTES:
+                text = (
+                    f"Response payload size ({len(message.body)} bytes) exceeded maximum "
+                    f"allowed payload size ({MAX_RESPONSE_BYTES} bytes)."
+                )
+                body = error_payload("Function.ResponseSizeTooLarge", text)
+                return self._end(Result(body, request_id, "Unhandled"))
+            return self._end(Result(message.body, request_id))
+        if message.kind == "error":
+            return self._end(Result(message.body, request_id, "Unhandled"))
+        if message.kind == "exit":
+            return Result(self._exit_payload(request_id), request_id, "Unhandled")
+        self.stop()
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        text = f"{now}Z {request_id} Task timed out after {limit:.2f} seconds"
+        self.say(text)
+        return Result(error_payload("Sandbox.Timedout", text), request_id, "Unhandled")
+
+    def _end(self, result: Result) -> Result:
+        """The invocation is over when the client asks for the next one, or dies."""
+        self._message(5)
+        return result
+
+    def _message(self, seconds: float) -> Message:
+        try:
+            return self._api.messages.get(timeout=seconds)
+        except queue.Empty:
+            return Message("timeout")
+
+    def _exit_payload(self, request_id: str) -> bytes:
+        code = self._process.wait()
+        if self._killed_for:
+            return error_payload("Runtime.OutOfMemory", self._killed_for)
+        how = f"signal: {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        text = f"RequestId: {request_id} Error: Runtime exited with error: {how}"
+        return error_payload("Runtime.ExitError", text)
+
+    def say(self, text: str) -> None:
+        """Add a line to the log, as the platform does."""
+        with self._lock:
+            self._lines.append((int(time.time() * 1000), text))
+
+    def take_lines(self) -> list[tuple[int, str]]:
+        """The log lines (epoch ms, text) since the last call."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        return lines
+
+    @property
+    def peak_mb(self) -> int:
+        """Largest resident memory of the process tree in this invocation, in MB."""
+        return max(1, max(self._peak_rss, self._tree_rss()) // 1_048_576)
+
+    def _read_output(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            self.say(line.decode(errors="replace").rstrip("\n"))
+        pipe.close()
+
+    def _watch(self) -> None:
+        """Poll the tree's memory, and tell when the process has ended."""
+        limit = self.spec.memory_mb * 1_048_576
+        while True:
+            try:
+                self._process.wait(MEMORY_POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                rss = self._tree_rss()
+                self._peak_rss = max(self._peak_rss, rss)
+                if rss > limit:
+                    self._killed_for = (
+                        f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
+                    )
+                    self._kill()
+        self._reader.join(1)
+        self._api.messages.put(Message("exit"))
+
+    def _tree_rss(self) -> int:
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self._process.pid)
+            for member in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    total += member.memory_info().rss
+        return total
+
+    def _kill(self) -> None:
+        """Kill the group, and children that made a group of their own, as ffmpeg's may."""
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(self._process.pid).children(recursive=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+
+    def stop(self) -> None:
+        """End the process group and remove what it left in its temporary folder."""
+        self._kill()
+        self._process.wait()
+        self._api.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class InitError(CannotStart):
+    """The function's INIT failed; `payload` is what the caller gets, `lines` its log."""
+
+    def __init__(self, payload: bytes, lines: list[tuple[int, str]]) -> None:
+        """Keep both for the executor."""
+        super().__init__(payload.decode(errors="replace"))
+        self.payload = payload
+        self.lines = lines

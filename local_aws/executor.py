@@ -1,0 +1,181 @@
+"""Runs functions: a pool of warm environments a function, capped, throttled, reported on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from uuid import uuid4
+
+from local_aws.environment import Environment, InitError
+from local_aws.function import (
+    Credentials,
+    FunctionSpec,
+    LogSink,
+    Result,
+    Telemetry,
+    Throttled,
+)
+
+IDLE_S = 600  # a warm environment nobody needs is ended after this long
+LOG_TAIL_BYTES = 4096
+
+
+class Pool:
+    """The environments of one function version."""
+
+    def __init__(self, cap: int) -> None:
+        """At most `cap` invocations run at once; more wait."""
+        self.slots = threading.Semaphore(cap)
+        self.lock = threading.Lock()
+        self.warm: list[Environment] = []
+        self.running = 0  # invocations that hold or wait for a slot
+
+
+class Executor:
+    """Executes invocations of function specs; knows nothing of the control plane.
+
+    The cap is a function's own: one limit shared by caller and callee would let callers take every
+    place and wait for callees that can never start.
+    """
+
+    def __init__(
+        self, folder: Path, endpoint: str, credentials: Credentials, sink: LogSink, cap: int
+    ) -> None:
+        """Environments live below `folder` and reach AWS at `endpoint`."""
+        self._folder = folder
+        self._endpoint = endpoint
+        self._credentials = credentials
+        self._sink = sink
+        self._cap = cap
+        self._pools: dict[str, Pool] = defaultdict(lambda: Pool(cap))
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def invoke(self, spec: FunctionSpec, payload: bytes, request_id: str | None = None) -> Result:
+        """Run one invocation to its end.
+
+        Raises Throttled when reserved concurrency is used up, CannotStart when there is no code or
+        no role to run with.
+        """
+        request_id = request_id or str(uuid4())
+        with self._lock:
+            pool = self._pools[f"{spec.name}:{spec.version}"]
+        with pool.lock:
+            if spec.reserved_concurrency is not None and pool.running >= spec.reserved_concurrency:
+                self._report_throttle(spec)
+                raise Throttled(f"Rate exceeded: {spec.name} has {pool.running} running.")
+            pool.running += 1
+            running = pool.running
+        try:
+            with pool.slots:
+                return self._run(pool, spec, payload, request_id, running)
+        finally:
+            with pool.lock:
+                pool.running -= 1
+
+    def _run(
+        self, pool: Pool, spec: FunctionSpec, payload: bytes, request_id: str, running: int
+    ) -> Result:
+        environment = self._take_warm(pool, spec)
+        init_ms = None
+        if environment is None:
+            environment = Environment(
+                spec,
+                self._folder / uuid4().hex,
+                self._credentials(spec.role_arn),
+                self._endpoint,
+            )
+            try:
+                environment.wait_ready()
+            except InitError as error:
+                lines = [
+                    *error.lines,
+                    (int(time.time() * 1000), f"INIT_REPORT Status: error {error}"),
+                ]
+                self._report(environment, lines, 0.0, True, running)
+                return Result(error.payload, request_id, "Unhandled", version=spec.version)
+            init_ms = environment.init_ms
+        environment.say(f"START RequestId: {request_id} Version: {spec.version}")
+        started = time.monotonic()
+        result = environment.invoke(request_id, payload)
+        seconds = time.monotonic() - started
+        environment.say(f"END RequestId: {request_id}")
+        environment.say(self._report_line(environment, request_id, seconds, init_ms))
+        lines = environment.take_lines()
+        self._report(environment, lines, seconds, result.function_error is not None, running)
+        self._give_back(pool, environment)
+        tail = "\n".join(text for _, text in lines).encode()[-LOG_TAIL_BYTES:]
+        return Result(result.payload, request_id, result.function_error, tail, spec.version)
+
+    def _take_warm(self, pool: Pool, spec: FunctionSpec) -> Environment | None:
+        """A warm environment of this very revision; those of others are ended on the way."""
+        with pool.lock:
+            outdated = [e for e in pool.warm if e.spec.revision != spec.revision or not e.is_alive]
+            pool.warm = [e for e in pool.warm if e not in outdated]
+            environment = pool.warm.pop() if pool.warm else None
+        for other in outdated:
+            other.stop()
+        return environment
+
+    def _give_back(self, pool: Pool, environment: Environment) -> None:
+        environment.idle_since = time.monotonic()
+        with pool.lock:
+            if environment.is_alive and not self._is_closed:
+                pool.warm.append(environment)
+                return
+        environment.stop()
+
+    def reap_idle(self) -> None:
+        """End environments that nobody needed for IDLE_S; called now and then."""
+        limit = time.monotonic() - IDLE_S
+        for pool in list(self._pools.values()):
+            with pool.lock:
+                idle = [e for e in pool.warm if e.idle_since < limit]
+                pool.warm = [e for e in pool.warm if e.idle_since >= limit]
+            for environment in idle:
+                environment.stop()
+
+    def close(self) -> None:
+        """End all environments; those in use end with their invocation."""
+        self._is_closed = True
+        for pool in list(self._pools.values()):
+            with pool.lock:
+                warm, pool.warm = pool.warm, []
+            for environment in warm:
+                environment.stop()
+
+    @staticmethod
+    def _report_line(
+        environment: Environment, request_id: str, seconds: float, init_ms: float | None
+    ) -> str:
+        """AWS's REPORT line; container and zip functions are billed for INIT since August 2025."""
+        duration = seconds * 1000
+        billed = duration + (init_ms or 0)
+        line = (
+            f"REPORT RequestId: {request_id}\tDuration: {duration:.2f} ms\t"
+            f"Billed Duration: {int(billed) + 1} ms\tMemory Size: {environment.spec.memory_mb} MB\t"
+            f"Max Memory Used: {environment.peak_mb} MB"
+        )
+        return line if init_ms is None else f"{line}\tInit Duration: {init_ms:.2f} ms"
+
+    def _report(
+        self,
+        environment: Environment,
+        lines: list[tuple[int, str]],
+        seconds: float,
+        is_error: bool,
+        running: int,
+    ) -> None:
+        metrics = {
+            "Invocations": (1.0, "Count"),
+            "Errors": (float(is_error), "Count"),
+            "Throttles": (0.0, "Count"),
+            "Duration": (seconds * 1000, "Milliseconds"),
+            "ConcurrentExecutions": (float(running), "Count"),
+        }
+        self._sink(Telemetry(environment.spec, environment.stream, lines, metrics))
+
+    def _report_throttle(self, spec: FunctionSpec) -> None:
+        self._sink(Telemetry(spec, "", (), {"Throttles": (1.0, "Count")}))
