@@ -225,6 +225,12 @@ CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
         lambda words: VideoUnreachable(f"the store did not give it ({words}). Try again."),
     ),
     (
+        r"Error opening input: (?:Input/output|I/O) error",
+        lambda _: VideoUnreachable(
+            "it could not be read: the store hung up or sent ffmpeg elsewhere. Try again."
+        ),
+    ),
+    (
         r"matches no streams",
         lambda _: NoVideoStream("it has no video stream. Upload a file with moving pictures."),
     ),

@@ -1,0 +1,285 @@
+"""The splitter with real ffmpeg, a real S3 server and a recogniser that answers over real HTTP."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+FOLDER = Path(__file__).resolve().parents[2] / "video-splitting"
+sys.path.insert(0, str(FOLDER))
+
+Make = Callable[..., Path]
+
+
+class Callee(http.server.ThreadingHTTPServer):
+    """A recogniser behind Lambda's Invoke API: answers as `script` says, then as it should."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), CalleeRequest)
+        self.script: list[Callable[[dict[str, Any]], tuple[int, dict[str, str], Any]]] = []
+        self.payloads: list[dict[str, Any]] = []
+        self.faces: dict[str, list[dict[str, Any]]] = {}
+        self.busy = self.most_busy = 0
+        self.seconds = 0.0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def good_answer(self, payload: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        keys = payload.get("image_file_names") or [payload["image_file_name"]]
+        default = [{"name": "Ann", "distance": 0.4, "probability": 0.99, "box": [0, 0, 9, 9]}]
+        results = [
+            {
+                "image_file_name": key,
+                "output_key": key.removesuffix(".jpg") + ".txt",
+                "faces": self.faces.get(key, default),
+            }
+            for key in keys
+        ]
+        return 200, {}, {"model": "facenet-vggface2", "results": results}
+
+
+class CalleeRequest(http.server.BaseHTTPRequestHandler):
+    server: Callee
+
+    def do_POST(self) -> None:
+        assert self.path == "/2015-03-31/functions/namer/invocations"
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.payloads.append(payload)
+            self.server.busy += 1
+            self.server.most_busy = max(self.server.most_busy, self.server.busy)
+            answer = self.server.script.pop(0) if self.server.script else self.server.good_answer
+        time.sleep(self.server.seconds)
+        status, headers, body = answer(payload)
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with self.server.lock:
+            self.server.busy -= 1
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+class RangeServer(http.server.ThreadingHTTPServer):
+    """Serves files in ranges, as S3 does, and counts the bytes it was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), RangeRequest)
+        self.folder = folder
+        self.served = 0
+        self.paths: list[str] = []
+        self.status = 206
+        self.stall = 0.0
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}?X-Amz-Signature=SECRET"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """ffmpeg hangs up when it has seen enough: no error."""
+
+
+class RangeRequest(http.server.BaseHTTPRequestHandler):
+    server: RangeServer
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body leave together
+
+    def do_GET(self) -> None:
+        name = urllib.parse.unquote(self.path.split("?")[0][1:])
+        self.server.paths.append(name)
+        time.sleep(self.server.stall)
+        content = (self.server.folder / name).read_bytes()
+        if self.server.status != 206:
+            self.send_response(self.server.status)
+            self.send_header("Location", "/elsewhere.mp4")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        span = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "bytes=0-"))
+        assert span
+        start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+        part = content[start : end + 1]
+        self.server.served += len(part)
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+        self.end_headers()
+        self.wfile.write(part)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+class Context:
+    """Lambda's context, as far as the handler looks at it."""
+
+    def __init__(self, seconds: float = 60) -> None:
+        self.end = time.monotonic() + seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int((self.end - time.monotonic()) * 1000)
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="session")
+def make(ffmpeg: str, videos: Path) -> Make:
+    """make(name, *ffmpeg options, source=...) -> a video file, made once."""
+
+    def build(name: str, *options: str, source: str = "testsrc2=s=320x240:r=10:d=2") -> Path:
+        path = videos / name
+        if not path.exists():
+            command = [ffmpeg, "-v", "error", "-nostdin", "-f", "lavfi", "-i", source]
+            subprocess.run([*command, *options, str(path)], check=True)
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def clip(make: Make) -> Path:
+    """2 s, 20 frames."""
+    return make("clip.mp4", "-pix_fmt", "yuv420p")
+
+
+@pytest.fixture
+def files(videos: Path) -> Iterator[RangeServer]:
+    server = RangeServer(videos)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def callee() -> Iterator[Callee]:
+    server = Callee()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+class World:
+    """Three buckets, the handler, and what a test does with them."""
+
+    def __init__(self, module: Any, s3: Any, prefix: str) -> None:
+        self.module, self.s3 = module, s3
+        self.input, self.stage = f"{prefix}-input", f"{prefix}-stage-1"
+        self.output = f"{prefix}-output"
+        for bucket in (self.input, self.stage, self.output):
+            s3.create_bucket(Bucket=bucket)
+
+    def put(self, key: str, body: Path | bytes) -> None:
+        content = body.read_bytes() if isinstance(body, Path) else body
+        self.s3.put_object(Bucket=self.input, Key=key, Body=content)
+
+    def event(self, *keys: str) -> dict[str, Any]:
+        """S3's own event: keys encoded as in a form."""
+        return {
+            "Records": [
+                {
+                    "eventSource": "aws:s3",
+                    "eventName": "ObjectCreated:Put",
+                    "s3": {
+                        "bucket": {"name": self.input},
+                        "object": {"key": urllib.parse.quote_plus(key, safe="/")},
+                    },
+                }
+                for key in keys
+            ]
+        }
+
+    def handle(self, *keys: str, seconds: float = 60) -> dict[str, Any]:
+        answer: dict[str, Any] = self.module.handler(self.event(*keys), Context(seconds))
+        return answer
+
+    def keys(self, bucket: str) -> list[str]:
+        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    def metadata(self, bucket: str, key: str) -> dict[str, str]:
+        found: dict[str, str] = self.s3.head_object(Bucket=bucket, Key=key)["Metadata"]
+        return found
+
+    def text(self, key: str) -> str:
+        body: bytes = self.s3.get_object(Bucket=self.output, Key=key)["Body"].read()
+        return body.decode()
+
+
+@pytest.fixture
+def world(
+    monkeypatch: pytest.MonkeyPatch, ffmpeg: str, store_url: str, callee: Callee, tmp_path: Path
+) -> World:
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": store_url,
+        "AWS_ENDPOINT_URL_LAMBDA": callee.url,
+        "STAGE_1_BUCKET": f"{prefix}-stage-1",
+        "OUTPUT_BUCKET": f"{prefix}-output",
+        "RECOGNITION_FUNCTION": "namer",
+        "RECOGNITION_TIMEOUT_S": "5",
+        "FRAMES": "1",
+        "FRAMES_PER_INVOKE": "3",
+        "INVOKE_CONCURRENCY": "2",
+        "FFMPEG_TIMEOUT_S": "20",
+        "FFMPEG": ffmpeg,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    spec = importlib.util.spec_from_file_location("video_splitting_handler", FOLDER / "handler.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["video_splitting_handler"] = module
+    spec.loader.exec_module(module)
+    return World(module, boto3.client("s3", endpoint_url=store_url), prefix)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """Where the handler puts temporary files."""
+    return tmp_path / "tmp"

@@ -1,0 +1,319 @@
+"""Frame policy, names, and frames taken by real ffmpeg from files behind a real HTTP server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import ffmpeg as door  # video-splitting/ffmpeg.py
+import frames
+import pytest
+from PIL import Image
+
+from pipeline.settings import VIDEO_SUFFIXES
+
+
+@pytest.fixture(autouse=True)
+def _binary(monkeypatch: pytest.MonkeyPatch, ffmpeg: str) -> None:
+    monkeypatch.setenv("FFMPEG", ffmpeg)
+
+
+def take(files: Any, name: str, folder: Path, wanted: int = 1, seconds: float = 20) -> list[Any]:
+    return frames.take(door.Video(files.url(name), "", ""), wanted, folder, seconds)
+
+
+@pytest.mark.parametrize(
+    ("key", "stem"),
+    [
+        ("test_00.mp4", "test_00"),
+        ("a/b c/ü.mp4", "a/b c/ü"),
+        ("a.mov", "a.mov"),
+        ("a.MP4", "a.MP4"),
+        ("a.tar.mp4", "a.tar"),
+        ("a.mov.mp4", "a.mov.mp4"),
+        ("a.mp4.mp4", "a.mp4.mp4"),
+    ],
+)
+def test_stem(key: str, stem: str) -> None:
+    assert frames.stem(key) == stem
+
+
+def test_no_two_videos_share_a_stem() -> None:
+    names = ["a", "a.b", "a.jpg", ".", "a.mp4", "a.MP4", "a.mov", "a.mp4.mov"]
+    keys = {name + suffix for name in names for suffix in VIDEO_SUFFIXES}
+    assert len({frames.stem(key) for key in keys}) == len(keys)
+
+
+def test_suffixes_are_those_of_the_trigger() -> None:
+    assert {suffix.lower() for suffix in VIDEO_SUFFIXES} == set(frames.VIDEO_SUFFIXES)
+
+
+def test_frame_keys() -> None:
+    assert frames.frame_key("x/test_00.mp4", 0, 1) == "x/test_00.jpg"
+    assert frames.frame_key("x/test_00.mp4", 3, 8) == "x/test_00/output-03.jpg"
+    assert frames.frame_key("a.mov", 0, 1) == "a.mov.jpg"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "duration", "rate", "expected"),
+    [
+        (4, 8.0, 25.0, [0, 2, 4, 6]),
+        (4, 8.0, None, [0, 2, 4, 6]),
+        (8, 1.0, 2.0, [0, 0.5]),
+        (8, 0.02, 25.0, [0]),
+    ],
+)
+def test_times(wanted: int, duration: float, rate: float | None, expected: list[float]) -> None:
+    assert frames.times(wanted, duration, rate) == expected
+
+
+def test_duration_is_not_read_from_the_videos_own_words() -> None:
+    messages = (
+        "  Metadata:\n    title           : x\n                    :   Duration: 99:00:00.00\n"
+        "  Duration: 00:01:02.50, start: 0.0\n"
+        "  Stream #0:0[0x1](und): Video: h264 (High), yuv420p, 320x240, 61 kb/s, 29.97 fps, 30 tbr"
+    )
+    assert door.report(messages) == door.Report(62.5, 29.97)
+
+
+def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None:
+    # GIVEN a video that is red for 1 s, then blue
+    source = "color=red:s=64x64:r=10:d=1[r];color=blue:s=64x64:r=10:d=1[b];[r][b]concat"
+    make("redblue.mp4", "-pix_fmt", "yuv420p", source=source)
+    # WHEN one, then four frames are taken
+    (one,) = take(files, "redblue.mp4", tmp_path)
+    four = take(files, "redblue.mp4", tmp_path, 4)
+    # THEN they are where the policy says
+    colours = [Image.open(frame.path).convert("RGB").getpixel((32, 32)) for frame in [one, *four]]
+    assert ["red" if c[0] > c[2] else "blue" for c in colours] == [
+        "red",
+        "red",
+        "red",
+        "blue",
+        "blue",
+    ]
+    assert [frame.time for frame in four] == [0, 0.5, 1, 1.5]
+    assert [frame.index for frame in four] == [0, 1, 2, 3]
+    full = colours[0]
+    assert full[0] > 245  # full range: washed out when limited range is taken for it
+    assert max(full[1:]) < 12
+
+
+def test_one_frame_of_a_large_file_is_cheap(files: Any, make: Any, tmp_path: Path) -> None:
+    # GIVEN a 38 MB video with its index at the end
+    noise = "testsrc2=s=640x360:r=30:d=20,noise=alls=60:allf=t"
+    big = make("big.mp4", "-preset", "ultrafast", "-b:v", "15M", source=noise)
+    size = big.stat().st_size
+    assert size > 20_000_000
+    # WHEN its first frame is taken, THEN less than a fifth of it is asked for
+    take(files, "big.mp4", tmp_path)
+    assert files.served < size / 5, f"{files.served:,} of {size:,} bytes"
+
+
+def test_rotation_and_pixel_shape(files: Any, make: Any, clip: Path, tmp_path: Path, ffmpeg: str):
+    # GIVEN the clip turned by 90 degrees in its header, as phones do, and an anamorphic one
+    turned = clip.parent / "turned.mp4"
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-display_rotation", "90", "-i", clip, "-c", "copy", turned],
+        check=True,
+    )
+    make("wide.mp4", "-vf", "setsar=2/1", "-pix_fmt", "yuv420p")
+    # WHEN, THEN
+    (frame,) = take(files, "turned.mp4", tmp_path)
+    assert Image.open(frame.path).size == (240, 320)
+    (frame,) = take(files, "wide.mp4", tmp_path)
+    assert Image.open(frame.path).size == (640, 240)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("hdr.mov", "-c:v libx265 -pix_fmt yuv420p10le -color_trc smpte2084 -tag:v hvc1"),
+        ("alpha.mov", "-c:v prores_ks -pix_fmt yuva444p10le"),
+        ("odd.mkv", "-vf scale=321:241 -c:v ffv1 -pix_fmt gbrp16le"),
+        ("grey.mkv", "-c:v ffv1 -pix_fmt gray"),
+        ("old.avi", "-c:v mpeg4"),
+        ("old.mpg", "-c:v mpeg2video -r 25"),
+        ("new.mp4", "-c:v libsvtav1 -preset 12"),
+        ("web.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
+        ("UPPER.MOV", "-c:v libx264 -f mov"),
+    ],
+)
+def test_kinds_of_video(files: Any, make: Any, tmp_path: Path, name: str, options: str) -> None:
+    make(name, *options.split(), source="testsrc2=s=320x240:r=10:d=0.5")
+    for frame in take(files, name, tmp_path, 2):
+        image = Image.open(frame.path)
+        image.load()
+        assert image.format == "JPEG"
+        assert image.size in {(320, 240), (321, 241)}
+
+
+def test_fewer_frames_than_asked_for(files: Any, make: Any, tmp_path: Path) -> None:
+    make("three.mp4", "-pix_fmt", "yuv420p", source="testsrc2=s=64x64:r=2:d=1.5")
+    assert len(take(files, "three.mp4", tmp_path, 8)) == 3
+
+
+def test_unknown_length(files: Any, ffmpeg: str, videos: Path, tmp_path: Path) -> None:
+    # GIVEN a recording written to a pipe, as browsers do: no length in its header
+    source = ["-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=3"]
+    encode = ["-c:v", "libvpx", "-deadline", "realtime", "-f", "webm", "-"]
+    made = subprocess.run([ffmpeg, "-v", "error", *source, *encode], stdout=-1, check=True)
+    (videos / "live.webm").write_bytes(made.stdout)
+    # WHEN, THEN a frame from each second, until it ends
+    taken = take(files, "live.webm", tmp_path, 5)
+    assert [frame.time for frame in taken] == [0, 1, 2]
+    assert len({frame.path.read_bytes() for frame in taken}) == 3
+
+
+def test_cut_short_but_readable(files: Any, clip: Path, ffmpeg: str, tmp_path: Path) -> None:
+    fast = clip.parent / "fast.mp4"
+    command = [ffmpeg, "-v", "error", "-y", "-i", clip, "-c", "copy", "-movflags", "+faststart"]
+    subprocess.run([*command, fast], check=True)
+    (clip.parent / "cut.mp4").write_bytes(fast.read_bytes()[: fast.stat().st_size * 6 // 10])
+    assert 1 < len(take(files, "cut.mp4", tmp_path, 8)) < 8
+
+
+def bad_videos(clip: Path, make: Any) -> None:
+    folder = clip.parent
+    (folder / "no-index.mp4").write_bytes(clip.read_bytes()[:20_000])
+    (folder / "text.mp4").write_text("not a video\n" * 100)
+    (folder / "random.mp4").write_bytes(bytes(range(256)) * 500)
+    (folder / "photo.mp4").write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 500)
+    sound = make("sound.m4a", source="sine=d=1")
+    (folder / "sound.mp4").write_bytes(sound.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("no-index.mp4", door.UnreadableVideo, "cut short before its index"),
+        ("text.mp4", door.UnreadableVideo, "no video"),
+        ("random.mp4", door.UnreadableVideo, "no video"),
+        ("photo.mp4", door.UnreadableVideo, "no video"),
+        ("sound.mp4", door.NoVideoStream, "no video stream"),
+    ],
+)
+def test_bad_videos(
+    files: Any, clip: Path, make: Any, tmp_path: Path, name: str, error: Any, words: str
+) -> None:
+    bad_videos(clip, make)
+    with pytest.raises(error, match=words) as raised:
+        take(files, name, tmp_path)
+    assert "SECRET" not in str(raised.value)
+    assert "Upload" in str(raised.value)
+
+
+def test_a_playlist_reads_nothing_else(files: Any, clip: Path, tmp_path: Path) -> None:
+    # GIVEN playlists in disguise that name a file of this machine and another URL
+    folder = clip.parent
+    other = files.url("clip.mp4")
+    lists = {
+        "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{other}\n#EXT-X-ENDLIST\n",
+        "hls.mov": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{clip}\n",
+        "concat.mp4": f"ffconcat version 1.0\nfile '{clip}'\n",
+        "sdp.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+        "dash.mp4": f'<?xml version="1.0"?><MPD><Period><BaseURL>{other}</BaseURL></Period></MPD>',
+    }
+    for name, text in lists.items():
+        (folder / name).write_text(text)
+        # WHEN, THEN it is refused and only the object itself was asked for
+        with pytest.raises(door.UnreadableVideo):
+            take(files, name, tmp_path)
+        assert set(files.paths) == {name}
+        files.paths.clear()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (403, door.VideoForbidden),
+        (404, door.VideoGone),
+        (412, door.VideoChanged),
+        (400, door.VideoUnreachable),
+        (302, door.VideoUnreachable),
+    ],
+)
+def test_refusals_of_the_store(files: Any, clip: Path, tmp_path: Path, status: int, error: Any):
+    files.status = status
+    with pytest.raises(error) as raised:
+        take(files, clip.name, tmp_path)
+    assert "SECRET" not in str(raised.value)
+    assert set(files.paths) == {clip.name}
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    video = door.Video("http://127.0.0.1:9/x.mp4?X-Amz-Signature=SECRET", "", "")
+    with pytest.raises(door.VideoUnreachable, match="refused") as raised:
+        frames.take(video, 1, tmp_path, 20)
+    assert "SECRET" not in str(raised.value)
+
+
+def test_out_of_time_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> None:
+    files.stall = 5
+    started = time.monotonic()
+    with pytest.raises(door.FfmpegTimeout, match="after 1 s"):
+        take(files, clip.name, tmp_path, seconds=1)
+    assert time.monotonic() - started < 3
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
+
+
+def test_ffmpeg_is_missing(files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FFMPEG", "/nowhere/ffmpeg")
+    with pytest.raises(door.FfmpegFailed, match=r"install_ffmpeg\.sh"):
+        take(files, "clip.mp4", tmp_path)
+
+
+def test_ffmpeg_does_not_get_the_functions_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setenv("OTHER", "kept")
+    out = tmp_path / "env"
+    door.run(["sh", "-c", f"env > {out}"], "http://x", 5)
+    assert "AWS_" not in out.read_text()
+    assert "OTHER=kept" in out.read_text()
+
+
+def test_https_is_verified(clip: Path, tmp_path: Path) -> None:
+    """A server whose certificate the given authorities did not sign is not read."""
+    import http.server
+    import ssl
+    import threading
+
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    handler = type(
+        "Files",
+        (http.server.SimpleHTTPRequestHandler,),
+        {"log_message": lambda *_: None},
+    )
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *a: handler(*a, directory=str(clip.parent))
+    )
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"https://localhost:{server.server_port}/clip.mp4"
+    import botocore
+
+    strangers = str(Path(botocore.__file__).parent / "cacert.pem")
+    other = tmp_path / "other"
+    other.mkdir()
+    try:
+        assert frames.take(door.Video(url, "", str(certificate)), 1, tmp_path, 20)
+        with pytest.raises(door.VideoUnreachable, match="certificate verify failed"):
+            frames.take(door.Video(url, "", strangers), 1, other, 20)
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,323 @@
+"""The whole splitter: S3 event -> real ffmpeg -> stage-1 -> recogniser over HTTP -> outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+import ffmpeg as door
+import pytest
+import recognizer
+from PIL import Image
+
+
+def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: Any) -> None:
+    # GIVEN a video in the input bucket
+    world.put("test_00.mp4", clip)
+    # WHEN S3's event arrives
+    answer = world.handle("test_00.mp4")
+    # THEN its first frame is in stage-1, with what the recogniser needs to know about it
+    assert world.keys(world.stage) == ["test_00.jpg"]
+    head = world.s3.head_object(Bucket=world.stage, Key="test_00.jpg")
+    assert head["ContentType"] == "image/jpeg"
+    assert head["Metadata"] == {
+        "source-bucket": world.input,
+        "source-key": "test_00.mp4",
+        "source-etag": hashlib.md5(clip.read_bytes()).hexdigest(),  # noqa: S324
+        "frame-index": "0",
+        "frame-count": "1",
+        "frame-time": "0",
+        "frame-policy": "first",
+    }
+    body = world.s3.get_object(Bucket=world.stage, Key="test_00.jpg")["Body"].read()
+    assert Image.open(io.BytesIO(body)).size == (320, 240)
+    # AND the recogniser was called once, for it, and nothing else was written
+    assert callee.payloads == [{"bucket_name": world.stage, "image_file_name": "test_00.jpg"}]
+    assert world.keys(world.output) == []
+    assert answer == {
+        "videos": [
+            {
+                "video": f"s3://{world.input}/test_00.mp4",
+                "frames": 1,
+                "output_key": "test_00.txt",
+            }
+        ]
+    }
+    # AND each step has a line in the log with its time, none with the URL's credentials
+    lines = log_lines(capsys)
+    assert [line["step"] for line in lines] == ["ffmpeg", "upload", "frames", "recognize", "video"]
+    assert all(line["ms"] > 0 for line in lines)
+    assert "Signature" not in str(lines)
+    # AND nothing is left on disk
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(
+    "key", ["a b+c.mp4", "folder/über größe 日本.mp4", "100%.mp4", "a%20b.mp4", "q?x=1&y#z.mp4"]
+)
+def test_any_key(world: Any, clip: Path, key: str) -> None:
+    world.put(key, clip)
+    world.handle(key)
+    frame = key.removesuffix(".mp4") + ".jpg"
+    assert world.keys(world.stage) == [frame]
+    assert world.metadata(world.stage, frame)["source-key"] == quote(key)
+
+
+def test_slashes_encoded_in_the_event(world: Any, clip: Path) -> None:
+    world.put("a/b.mp4", clip)
+    event = world.event("a/b.mp4")
+    event["Records"][0]["s3"]["object"]["key"] = "a%2Fb.mp4"
+    world.module.handler(event, _Context())
+    assert world.keys(world.stage) == ["a/b.jpg"]
+
+
+class _Context:
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+def test_events_without_videos(world: Any, callee: Any) -> None:
+    test_event = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": world.input}
+    assert world.module.handler(test_event, _Context()) == {"videos": []}
+    assert world.module.handler({"Records": []}, _Context()) == {"videos": []}
+    assert callee.payloads == []
+
+
+@pytest.mark.parametrize("event", [{}, {"Records": [{"eventSource": "aws:sqs", "body": "x"}]}])
+def test_events_of_others(world: Any, event: dict[str, Any]) -> None:
+    with pytest.raises(world.module.UnexpectedEvent, match="not from S3"):
+        world.module.handler(event, _Context())
+
+
+def test_every_record_is_tried(world: Any, clip: Path, scratch: Path) -> None:
+    # GIVEN two good videos, and three bad ones before and between them
+    world.put("good1.mp4", clip)
+    world.put("good2.mov", clip)
+    world.put("empty.mp4", b"")
+    world.put("text.mp4", b"only text" * 50)
+    # WHEN one event names them all
+    with pytest.raises(world.module.VideosFailed) as raised:
+        world.handle("gone.mp4", "good1.mp4", "empty.mp4", "text.mp4", "good2.mov")
+    # THEN the good ones were done and the error names the others with their reasons
+    assert world.keys(world.stage) == ["good1.jpg", "good2.mov.jpg"]
+    text = str(raised.value)
+    assert text.startswith("3 of 5 videos failed.")
+    assert f"VideoGone: s3://{world.input}/gone.mp4: it was deleted" in text
+    assert f"EmptyVideo: s3://{world.input}/empty.mp4: it has no bytes" in text
+    assert f"UnreadableVideo: s3://{world.input}/text.mp4: it is no video" in text
+    assert "good" not in text
+    assert not list(scratch.iterdir())
+
+
+def test_one_failure_is_raised_as_itself(world: Any, capsys: Any, scratch: Path) -> None:
+    world.put("text.mp4", b"only text" * 50)
+    with pytest.raises(door.UnreadableVideo, match=f"^s3://{world.input}/text.mp4: ") as raised:
+        world.handle("text.mp4")
+    output = capsys.readouterr().out
+    assert "Signature" not in output + str(raised.value)
+    assert json.loads(output.splitlines()[-1])["error"].startswith("UnreadableVideo")
+    assert not list(scratch.iterdir())
+
+
+def test_out_of_time(world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, scratch: Path):
+    # GIVEN an ffmpeg that never ends and has a child, and writes half a file
+    slow = tmp_path / "slow"
+    slow.write_text('#!/bin/sh\nfor last; do :; done\necho half > "$last"\nsleep 77.5 & wait\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("FFMPEG", str(slow))
+    world.put("a.mp4", clip)
+    # WHEN the invocation has 6 s left, of which 5 are kept for what follows
+    with pytest.raises(door.FfmpegTimeout, match=r"a.mp4: ffmpeg was stopped after"):
+        world.handle("a.mp4", seconds=6)
+    # THEN neither the files nor the processes are left
+    assert not list(scratch.iterdir())
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        assert b"77.5" not in words
+
+
+def test_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
+    # GIVEN a video whose frame was made
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    # WHEN the event comes again, and ffmpeg would fail
+    monkeypatch.setenv("FFMPEG", "/nowhere")
+    world.handle("a.mp4")
+    # THEN the frame is used again, and the recogniser is asked again
+    assert callee.payloads[0] == callee.payloads[1]
+    # BUT a new video under the key is read again
+    world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
+    with pytest.raises(door.FfmpegFailed):
+        world.handle("a.mp4")
+    # AND so it is when the number of frames changes
+    world.put("a.mp4", clip)
+    monkeypatch.setenv("FRAMES", "2")
+    with pytest.raises(door.FfmpegFailed):
+        world.handle("a.mp4")
+
+
+def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
+    # GIVEN 7 frames a video, 3 a call, 2 calls at once, and two people in the video
+    monkeypatch.setenv("FRAMES", "7")
+    callee.seconds = 0.2
+    for index, name in enumerate(["Ann", "Bob", "Bob", "Unknown", "Ann", "Bob"]):
+        callee.faces[f"x/a/output-0{index}.jpg"] = [{"name": name, "distance": 0.5}]
+    callee.faces["x/a/output-06.jpg"] = []
+    world.put("x/a.mp4", clip)
+    # WHEN
+    answer = world.handle("x/a.mp4")
+    # THEN the frames are all there, in order of time
+    keys = [f"x/a/output-0{index}.jpg" for index in range(7)]
+    assert world.keys(world.stage) == keys
+    found = [world.metadata(world.stage, key) for key in keys]
+    assert [float(item["frame-time"]) for item in found] == sorted(
+        float(item["frame-time"]) for item in found
+    )
+    assert {item["frame-count"] for item in found} == {"7"}
+    # AND every frame was sent once, two calls side by side
+    sent = [p.get("image_file_names") or [p["image_file_name"]] for p in callee.payloads]
+    assert sorted(sent) == [keys[:3], keys[3:6], keys[6:]]
+    assert callee.most_busy == 2
+    # AND the agreed name is written, alone
+    assert world.keys(world.output) == ["x/a.txt"]
+    assert world.text("x/a.txt") == "Bob"
+    assert answer["videos"][0]["output_key"] == "x/a.txt"
+    summary = world.metadata(world.output, "x/a.txt")
+    assert summary["name"] == "Bob"
+    assert (summary["votes"], summary["frames"]) == ("3", "7")
+    assert summary["model"] == "facenet-vggface2"
+    assert summary["source-key"] == "x/a.mp4"
+    # AND again: the same, without ffmpeg
+    monkeypatch.setenv("FFMPEG", "/nowhere")
+    world.handle("x/a.mp4")
+    assert len(callee.payloads) == 6
+
+
+def test_names_in_any_script(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FRAMES", "2")
+    for index in (0, 1):
+        callee.faces[f"a/output-0{index}.jpg"] = [{"name": "Zoë 日", "distance": 0.1}]
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    assert world.text("a.txt") == "Zoë 日"
+    assert world.metadata(world.output, "a.txt")["name"] == quote("Zoë 日")
+
+
+def test_callee_error_names_both_sides(world: Any, callee: Any, clip: Path) -> None:
+    callee.script = [
+        lambda _: (
+            200,
+            {"X-Amz-Function-Error": "Unhandled"},
+            {"errorType": "GalleryMismatch", "errorMessage": "data.pt is for sface"},
+        )
+    ]
+    world.put("a.mp4", clip)
+    expected = r"s3://\S+/a.mp4: 'namer' raised GalleryMismatch on a.jpg: data.pt is for sface"
+    with pytest.raises(recognizer.RecognitionFailed, match=expected):
+        world.handle("a.mp4")
+
+
+def test_invoke_denied(world: Any, callee: Any, clip: Path) -> None:
+    refusal = {"Message": "not authorized to perform: lambda:InvokeFunction"}
+    callee.script = [lambda _: (403, {"X-Amzn-ErrorType": "AccessDeniedException"}, refusal)]
+    world.put("a.mp4", clip)
+    with pytest.raises(world.module.StoreRefused, match=r"AccessDenied.*lambda:InvokeFunction"):
+        world.handle("a.mp4")
+    assert len(callee.payloads) == 1
+
+
+def test_stage_1_is_missing(world: Any, clip: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("STAGE_1_BUCKET", "no-such-bucket-here")
+    world.put("a.mp4", clip)
+    with pytest.raises(world.module.StoreRefused, match=r"a.mp4: .*NoSuchBucket"):
+        world.handle("a.mp4")
+
+
+def test_overwritten_while_read(
+    world: Any, clip: Path, ffmpeg: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    # GIVEN that the video is replaced between the look at it and the reading
+    world.put("a.mp4", clip)
+    look = world.module.look
+
+    def slow_look(named: Any) -> Any:
+        seen = look(named)
+        world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
+        return seen
+
+    monkeypatch.setattr(world.module, "look", slow_look)
+    # WHEN, THEN no frame of the new one is written under the old one's ETag
+    with pytest.raises(door.VideoChanged):
+        world.handle("a.mp4")
+    assert world.keys(world.stage) == []
+
+
+def test_a_version_of_a_versioned_bucket(world: Any, clip: Path, monkeypatch: Any) -> None:
+    world.s3.put_bucket_versioning(
+        Bucket=world.input, VersioningConfiguration={"Status": "Enabled"}
+    )
+    world.put("a.mp4", clip)
+    look = world.module.look
+
+    def slow_look(named: Any) -> Any:
+        seen = look(named)
+        world.put("a.mp4", b"text")
+        return seen
+
+    monkeypatch.setattr(world.module, "look", slow_look)
+    world.handle("a.mp4")
+    etag = world.metadata(world.stage, "a.jpg")["source-etag"]
+    assert etag == hashlib.md5(clip.read_bytes()).hexdigest()  # noqa: S324
+
+
+def test_access_denied(world: Any, clip: Path, monkeypatch: Any) -> None:
+    # A client of a bucket that answers 403 to everything.
+    class Refusing:
+        def __getattr__(self, name: str) -> Any:
+            client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
+            error = {"Error": {"Code": "403", "Message": "Forbidden"}}
+
+            def refuse(**_: Any) -> Any:
+                raise client.exceptions.ClientError(error, "HeadObject")
+
+            return refuse
+
+    monkeypatch.setattr(world.module, "s3", Refusing)
+    with pytest.raises(door.VideoForbidden, match=r"s3:GetObject .* kms:Decrypt"):
+        world.handle("a.mp4")
+
+
+@pytest.mark.parametrize("value", ["", "0", "many", "101"])
+def test_settings_are_checked(world: Any, monkeypatch: Any, value: str) -> None:
+    monkeypatch.setenv("FRAMES", value)
+    with pytest.raises(world.module.SettingMissing, match="FRAMES"):
+        world.handle("a.mp4")
+
+
+def test_presigned_urls_name_the_regions_host(world: Any, monkeypatch: Any) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    url = world.module.s3().generate_presigned_url(
+        "get_object", Params={"Bucket": "p-input", "Key": "a.mp4"}
+    )
+    assert url.startswith("https://p-input.s3.eu-west-1.amazonaws.com/a.mp4?X-Amz-Algorithm=AWS4")
+
+
+def test_real_clips(world: Any, shared_media: Path) -> None:
+    for path in sorted(shared_media.glob("*.mp4")):
+        world.put(path.name, path)
+        world.handle(path.name)
+    assert len(world.keys(world.stage)) == len(list(shared_media.glob("*.mp4")))
