@@ -9,23 +9,22 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote_plus
+from urllib.parse import unquote_plus
 
 import boto3
 import botocore
 import ffmpeg
 import frames
 import recognizer
+import store
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 # Time kept for uploads, the summary and the answer when ffmpeg's share is worked out.
 MARGIN_S = 5.0
-ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}
 
 
 class UnexpectedEvent(Exception):
@@ -55,28 +54,6 @@ EXPECTED = (
 )
 
 
-@dataclass(frozen=True)
-class Source:
-    """A video as it is in the bucket now."""
-
-    bucket: str
-    key: str
-    etag: str = ""
-    version: str | None = None
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What every object made from the video says about it."""
-        return {
-            "source-bucket": self.bucket,
-            "source-key": quote(self.key),
-            "source-etag": self.etag,
-        }
-
-
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Split every video named in an S3 event and have its faces named.
 
@@ -84,7 +61,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """
     sources = videos_in(event)
     done: list[dict[str, Any]] = []
-    failed: list[tuple[Source, Exception]] = []
+    failed: list[tuple[store.Source, Exception]] = []
     for source in sources:
         try:
             with logged("video", source) as notes:
@@ -100,7 +77,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {"videos": done}
 
 
-def videos_in(event: dict[str, Any]) -> list[Source]:
+def videos_in(event: dict[str, Any]) -> list[store.Source]:
     """The videos an S3 event names, each once; none for S3's test event."""
     if event.get("Event") == "s3:TestEvent":
         return []
@@ -109,7 +86,9 @@ def videos_in(event: dict[str, Any]) -> list[Source]:
         raise UnexpectedEvent(f"No Records in the event {json.dumps(event)[:200]}: not from S3.")
     try:
         named = [
-            Source(record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"]))
+            store.Source(
+                record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"])
+            )
             for record in records
         ]
     except (KeyError, TypeError) as error:
@@ -117,13 +96,13 @@ def videos_in(event: dict[str, Any]) -> list[Source]:
     return list(dict.fromkeys(named))
 
 
-def split(named: Source, context: Any) -> dict[str, Any]:
+def split(named: store.Source, context: Any) -> dict[str, Any]:
     """Frames of one video to stage-1, the recogniser called, the agreed name written."""
     wanted = number("FRAMES", 1, 100)
     with naming(named):
-        source = look(named)
+        source = store.look(s3(), named)
         with logged("frames", source) as notes:
-            keys = kept_frames(source, wanted)
+            keys = store.kept_frames(s3(), setting("STAGE_1_BUCKET"), source, wanted)
             notes.update(frames=len(keys), reused=bool(keys))
             if not keys:
                 keys = make_frames(source, wanted, context)
@@ -136,79 +115,14 @@ def split(named: Source, context: Any) -> dict[str, Any]:
         if wanted == 1:
             return {"frames": 1, "output_key": results[0]["output_key"]}
         with logged("agree", source):
-            return {"frames": len(keys), "output_key": write_agreed(source, results)}
+            key = store.put_agreed(s3(), setting("OUTPUT_BUCKET"), source, results)
+        return {"frames": len(keys), "output_key": key}
 
 
-def look(named: Source) -> Source:
-    """The object as it is now: its ETag and version, so that every frame is of that one."""
-    try:
-        head = s3().head_object(Bucket=named.bucket, Key=named.key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
-            raise ffmpeg.VideoGone(
-                "it was deleted before it was read. Upload it again if it is needed."
-            ) from error
-        if error.response["Error"]["Code"] in {"403", "AccessDenied"}:
-            raise ffmpeg.VideoForbidden(
-                "access denied. Give the function's role s3:GetObject on it and s3:ListBucket on "
-                "its bucket, and kms:Decrypt if it is encrypted with a customer's key."
-            ) from error
-        raise
-    if head["ContentLength"] == 0:
-        raise ffmpeg.EmptyVideo("it has no bytes. Upload it again, whole.")
-    if head.get("StorageClass") in ARCHIVED and 'ongoing-request="false"' not in head.get(
-        "Restore", ""
-    ):
-        raise ffmpeg.VideoForbidden(
-            f"it is archived ({head['StorageClass']}). Restore it, then send the event again."
-        )
-    version = head.get("VersionId")
-    return Source(
-        named.bucket,
-        named.key,
-        head["ETag"].strip('"'),
-        version if version != "null" else None,
-    )
-
-
-def kept_frames(source: Source, wanted: int) -> list[str]:
-    """Keys of the frames that an earlier event left, if all are of this very video; else none."""
-    first = frame_metadata(frames.frame_key(source.key, 0, wanted))
-    if not _same(first, source, wanted):
-        return []
-    keys = [
-        frames.frame_key(source.key, index, wanted) for index in range(int(first["frame-count"]))
-    ]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        others = list(pool.map(frame_metadata, keys[1:]))
-    return keys if all(_same(other, source, wanted) for other in others) else []
-
-
-def _same(metadata: dict[str, str], source: Source, wanted: int) -> bool:
-    expected = {**source.metadata, "frame-policy": frames.policy(wanted)}
-    return metadata.get("frame-count", "").isdigit() and expected.items() <= metadata.items()
-
-
-def frame_metadata(key: str) -> dict[str, str]:
-    """User metadata of a frame in stage-1; empty when there is no such frame."""
-    try:
-        head = s3().head_object(Bucket=setting("STAGE_1_BUCKET"), Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
-            return {}
-        raise
-    return dict(head["Metadata"])
-
-
-def make_frames(source: Source, wanted: int, context: Any) -> list[str]:
+def make_frames(source: store.Source, wanted: int, context: Any) -> list[str]:
     """Take the frames with ffmpeg and upload them; return their keys in order."""
     seconds = min(number("FFMPEG_TIMEOUT_S", 1, 900), remaining_s(context) - MARGIN_S)
-    version = {"VersionId": source.version} if source.version else {}
-    url = s3().generate_presigned_url(
-        "get_object",
-        Params={"Bucket": source.bucket, "Key": source.key, **version},
-        ExpiresIn=max(int(seconds), 1) + 60,
-    )
+    url = store.presigned(s3(), source, max(int(seconds), 1) + 60)
     authorities = os.environ.get("AWS_CA_BUNDLE") or str(
         Path(botocore.__file__).parent / "cacert.pem"
     )
@@ -220,47 +134,16 @@ def make_frames(source: Source, wanted: int, context: Any) -> list[str]:
 
         def upload(frame: frames.Frame) -> str:
             key = frames.frame_key(source.key, frame.index, wanted)
-            s3().put_object(
-                Bucket=setting("STAGE_1_BUCKET"),
-                Key=key,
-                Body=frame.path.read_bytes(),
-                ContentType="image/jpeg",
-                Metadata={
-                    **source.metadata,
-                    "frame-index": str(frame.index),
-                    "frame-count": str(len(taken)),
-                    "frame-time": f"{frame.time:g}",
-                    "frame-policy": frames.policy(wanted),
-                },
-            )
+            where = (setting("STAGE_1_BUCKET"), key)
+            store.put_frame(s3(), where, source, frame, len(taken), frames.policy(wanted))
             return key
 
         with logged("upload", source), ThreadPoolExecutor(max_workers=4) as pool:
             return list(pool.map(upload, taken))
 
 
-def write_agreed(source: Source, results: list[recognizer.Result]) -> str:
-    """Write the name most frames agree on, and nothing else, beside the frames' own names."""
-    name, votes = recognizer.agreed_name(results)
-    key = f"{frames.stem(source.key)}.txt"
-    s3().put_object(
-        Bucket=setting("OUTPUT_BUCKET"),
-        Key=key,
-        Body=name.encode(),
-        ContentType="text/plain; charset=utf-8",
-        Metadata={
-            **source.metadata,
-            "name": quote(name),
-            "votes": str(votes),
-            "frames": str(len(results)),
-            "model": str(results[0]["model"]),
-        },
-    )
-    return key
-
-
 @contextmanager
-def naming(source: Source) -> Iterator[None]:
+def naming(source: store.Source) -> Iterator[None]:
     """Give every error of one video the video's name, and AWS's refusals a class of their own."""
     try:
         yield
@@ -271,7 +154,7 @@ def naming(source: Source) -> Iterator[None]:
 
 
 @contextmanager
-def logged(step: str, source: Source) -> Iterator[dict[str, Any]]:
+def logged(step: str, source: store.Source) -> Iterator[dict[str, Any]]:
     """Print one line of JSON when a step ends: what, which video, how long, and why it failed."""
     notes: dict[str, Any] = {}
     started = time.perf_counter()

@@ -251,14 +251,14 @@ def test_overwritten_while_read(
 ) -> None:
     # GIVEN that the video is replaced between the look at it and the reading
     world.put("a.mp4", clip)
-    look = world.module.look
+    look = world.module.store.look
 
-    def slow_look(named: Any) -> Any:
-        seen = look(named)
+    def slow_look(s3: Any, named: Any) -> Any:
+        seen = look(s3, named)
         world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
         return seen
 
-    monkeypatch.setattr(world.module, "look", slow_look)
+    monkeypatch.setattr(world.module.store, "look", slow_look)
     # WHEN, THEN no frame of the new one is written under the old one's ETag
     with pytest.raises(door.VideoChanged):
         world.handle("a.mp4")
@@ -270,14 +270,14 @@ def test_a_version_of_a_versioned_bucket(world: Any, clip: Path, monkeypatch: An
         Bucket=world.input, VersioningConfiguration={"Status": "Enabled"}
     )
     world.put("a.mp4", clip)
-    look = world.module.look
+    look = world.module.store.look
 
-    def slow_look(named: Any) -> Any:
-        seen = look(named)
+    def slow_look(s3: Any, named: Any) -> Any:
+        seen = look(s3, named)
         world.put("a.mp4", b"text")
         return seen
 
-    monkeypatch.setattr(world.module, "look", slow_look)
+    monkeypatch.setattr(world.module.store, "look", slow_look)
     world.handle("a.mp4")
     etag = world.metadata(world.stage, "a.jpg")["source-etag"]
     assert etag == hashlib.md5(clip.read_bytes()).hexdigest()  # noqa: S324

@@ -1,0 +1,142 @@
+"""A video in its bucket, its frames in stage-1 and its agreed name, as S3 keeps them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import ffmpeg
+import frames
+import recognizer
+from botocore.exceptions import ClientError
+
+ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}
+MISSING = {"404", "NoSuchKey", "NotFound"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video as it is in the bucket now."""
+
+    bucket: str
+    key: str
+    etag: str = ""
+    version: str | None = None
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What every object made from the video says about it."""
+        return {
+            "source-bucket": self.bucket,
+            "source-key": quote(self.key),
+            "source-etag": self.etag,
+        }
+
+
+def look(s3: Any, named: Source) -> Source:
+    """The object as it is now: its ETag and version, so that every frame is of that one."""
+    try:
+        head = s3.head_object(Bucket=named.bucket, Key=named.key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in MISSING:
+            raise ffmpeg.VideoGone(
+                "it was deleted before it was read. Upload it again if it is needed."
+            ) from error
+        if error.response["Error"]["Code"] in {"403", "AccessDenied"}:
+            raise ffmpeg.VideoForbidden(
+                "access denied. Give the function's role s3:GetObject on it and s3:ListBucket on "
+                "its bucket, and kms:Decrypt if it is encrypted with a customer's key."
+            ) from error
+        raise
+    if head["ContentLength"] == 0:
+        raise ffmpeg.EmptyVideo("it has no bytes. Upload it again, whole.")
+    if head.get("StorageClass") in ARCHIVED and 'ongoing-request="false"' not in head.get(
+        "Restore", ""
+    ):
+        raise ffmpeg.VideoForbidden(
+            f"it is archived ({head['StorageClass']}). Restore it, then send the event again."
+        )
+    version = head.get("VersionId")
+    return Source(
+        named.bucket,
+        named.key,
+        head["ETag"].strip('"'),
+        version if version != "null" else None,
+    )
+
+
+def kept_frames(s3: Any, bucket: str, source: Source, wanted: int) -> list[str]:
+    """Keys of the frames that an earlier event left, if all are of this very video; else none."""
+    expected = {**source.metadata, "frame-policy": frames.policy(wanted)}
+
+    def metadata(index: int) -> dict[str, str]:
+        key = frames.frame_key(source.key, index, wanted)
+        try:
+            head = s3.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in MISSING:
+                return {}
+            raise
+        found = dict(head["Metadata"])
+        return found if expected.items() <= found.items() else {}
+
+    count = int(metadata(0).get("frame-count", "0"))
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        whole = all(pool.map(metadata, range(1, count)))
+    return [frames.frame_key(source.key, index, wanted) for index in range(count)] if whole else []
+
+
+def presigned(s3: Any, source: Source, seconds: int) -> str:
+    """A URL that reads exactly this version of the video for `seconds`."""
+    version = {"VersionId": source.version} if source.version else {}
+    url: str = s3.generate_presigned_url(
+        "get_object",
+        Params={"Bucket": source.bucket, "Key": source.key, **version},
+        ExpiresIn=seconds,
+    )
+    return url
+
+
+def put_frame(
+    s3: Any, where: tuple[str, str], source: Source, frame: frames.Frame, count: int, policy: str
+) -> None:
+    """Upload one of `count` frames to `where` (bucket, key), with what it was made from."""
+    bucket, key = where
+    s3.put_object(
+        Bucket=bucket,
+        Key=key,
+        Body=frame.path.read_bytes(),
+        ContentType="image/jpeg",
+        Metadata={
+            **source.metadata,
+            "frame-index": str(frame.index),
+            "frame-count": str(count),
+            "frame-time": f"{frame.time:g}",
+            "frame-policy": policy,
+        },
+    )
+
+
+def put_agreed(s3: Any, bucket: str, source: Source, results: list[recognizer.Result]) -> str:
+    """Write the name most frames agree on, and nothing else, beside the frames' own names."""
+    name, votes = recognizer.agreed_name(results)
+    key = f"{frames.stem(source.key)}.txt"
+    s3.put_object(
+        Bucket=bucket,
+        Key=key,
+        Body=name.encode(),
+        ContentType="text/plain; charset=utf-8",
+        Metadata={
+            **source.metadata,
+            "name": quote(name),
+            "votes": str(votes),
+            "frames": str(len(results)),
+            "model": str(results[0]["model"]),
+        },
+    )
+    return key
