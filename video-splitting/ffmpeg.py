@@ -5,6 +5,7 @@ The URL is presigned: whoever has it can read the video. It never leaves this mo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -160,8 +161,9 @@ def run(argv: list[str], url: str, seconds: float) -> tuple[int, str]:
 def _stop(process: subprocess.Popen[bytes], stopped: threading.Event) -> None:
     """Kill the process and its children, if it still runs."""
     if process.poll() is None:
-        stopped.set()
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            os.killpg(process.pid, signal.SIGKILL)
+            stopped.set()
         process.wait()
 
 

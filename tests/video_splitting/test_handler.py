@@ -137,7 +137,7 @@ def test_out_of_time(world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, s
     monkeypatch.setenv("FFMPEG", str(slow))
     world.put("a.mp4", clip)
     # WHEN the invocation has 6 s left, of which 5 are kept for what follows
-    with pytest.raises(door.FfmpegTimeout, match=r"a.mp4: ffmpeg was stopped after"):
+    with pytest.raises(door.FfmpegTimeout, match=r"a.mp4: ffmpeg was stopped after 1 s"):
         world.handle("a.mp4", seconds=6)
     # THEN neither the files nor the processes are left
     assert not list(scratch.iterdir())
@@ -162,11 +162,16 @@ def test_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any)
     world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
     with pytest.raises(door.FfmpegFailed):
         world.handle("a.mp4")
-    # AND so it is when the number of frames changes
-    world.put("a.mp4", clip)
+
+
+def test_frames_of_another_policy_are_made_again(world: Any, clip: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("FRAMES", "2")
-    with pytest.raises(door.FfmpegFailed):
-        world.handle("a.mp4")
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    monkeypatch.setenv("FRAMES", "3")
+    world.handle("a.mp4")
+    times = [world.metadata(world.stage, key)["frame-time"] for key in world.keys(world.stage)]
+    assert times == ["0", "0.667", "1.333"]
 
 
 def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
