@@ -1,0 +1,270 @@
+"""Faces in an image: MTCNN, with the weights that facenet-pytorch carries.
+
+The cascade is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded
+Convolutional Networks" (2016), with facenet-pytorch's thresholds and arithmetic (its
+models/utils/detect_face.py), done faster: one integral image gives every pyramid level and every
+crop its area averages by four look-ups, and the search for the largest face goes from coarse to
+fine and stops when nothing larger can come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import torchvision_substitute
+
+torchvision_substitute.install()
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # noqa: E402 - needs the line above
+
+Array = npt.NDArray[Any]
+
+MIN_FACE_PX = 20
+THRESHOLDS = (0.6, 0.7, 0.7)  # of P-, R- and O-Net
+PYRAMID_FACTOR = 0.709
+P_NET_CELL = 12
+P_NET_STRIDE = 2
+# What is reported. O-Net lets weak false detections pass (a stack of poker chips has 0.87); the
+# faces of the sample photos have 0.975 and more.
+MIN_PROBABILITY = 0.9
+# A face of at least this probability and this many times the next finer level's base box ends the
+# search for the largest: a finer level could only add smaller ones.
+SURE_PROBABILITY = 0.95
+SURE_SIDE = 2.0
+# cv2.integral counts in 32 bits: 255 times this many pixels still fit.
+MAX_INT32_PIXELS = (2**31 - 1) // 255
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face: box (x1, y1, x2, y2) in px, probability, landmarks 5 x (x, y) in px.
+
+    Landmarks: the eyes (left one of the picture first), nose, mouth corners (left first).
+    """
+
+    box: tuple[float, float, float, float]
+    probability: float
+    landmarks: Array
+
+    @property
+    def area(self) -> float:
+        """The box's area in px²."""
+        return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+
+class Detector:
+    """MTCNN on the CPU. Build it once; it keeps no state between images."""
+
+    def __init__(self) -> None:
+        """Load the three networks from the installed facenet-pytorch."""
+        layout: dict[str, Any] = {"memory_format": torch.channels_last}
+        self._p_net = PNet().eval().to(**layout)
+        self._r_net = RNet().eval().to(**layout)
+        self._o_net = ONet().eval().to(**layout)
+        # Both 1x1 heads of P-Net in one convolution: 2 channels of logits, 4 of regression.
+        heads = (self._p_net.conv4_1, self._p_net.conv4_2)
+        head = torch.nn.Conv2d(32, 6, 1)
+        head.weight = torch.nn.Parameter(torch.cat([part.weight for part in heads]))
+        head.bias = torch.nn.Parameter(torch.cat([part.bias for part in heads]))
+        self._p_head = head.eval().to(**layout)
+
+    @torch.inference_mode()
+    def largest(self, image: Array) -> list[Face]:
+        """The largest face of an H x W x 3 uint8 RGB image: a list of one face, or none."""
+        area = AreaAverages(image)
+        found: list[Face] = []
+        candidates = np.empty((0, 9), np.float32)
+        scales = pyramid(*image.shape[:2])
+        for level in reversed(range(len(scales))):  # the last one has the largest faces
+            new = self._propose(area, scales[level])
+            candidates = np.concatenate([candidates, new])
+            finer = P_NET_CELL / scales[level - 1] if level else 0.0
+            if level and not _has_side(candidates, SURE_SIDE * finer):
+                continue
+            if len(new) or not level:
+                found = self._confirm(area, candidates)
+            if level and any(_is_sure(face, SURE_SIDE * finer) for face in found):
+                break
+        return sorted(_reported(found), key=lambda face: -face.area)[:1]
+
+    @torch.inference_mode()
+    def all(self, image: Array) -> list[Face]:
+        """All faces of an H x W x 3 uint8 RGB image, largest first."""
+        area = AreaAverages(image)
+        levels = [self._propose(area, scale) for scale in pyramid(*image.shape[:2])]
+        candidates = np.concatenate([np.empty((0, 9), np.float32), *levels])
+        return sorted(_reported(self._confirm(area, candidates)), key=lambda face: -face.area)
+
+    def _propose(self, area: AreaAverages, scale: float) -> Array:
+        """P-Net's boxes at one pyramid level: rows x1, y1, x2, y2, score, 4 regressions."""
+        size = (int(area.height * scale + 1), int(area.width * scale + 1))
+        net = self._p_net
+        x = _normalised(area.whole(size)[None])
+        x = net.pool1(net.prelu1(net.conv1(x)))
+        x = net.prelu3(net.conv3(net.prelu2(net.conv2(x))))
+        out = self._p_head(x)[0].numpy()
+        # softmax(a)[1] = sigmoid(a1 - a0): the threshold is one on the difference
+        logit = out[1] - out[0]
+        ys, xs = np.nonzero(logit >= np.log(THRESHOLDS[0] / (1 - THRESHOLDS[0])))
+        if not len(ys):
+            return np.empty((0, 9), np.float32)
+        corner = np.stack([xs, ys], axis=1)
+        low = np.floor((P_NET_STRIDE * corner + 1) / scale)
+        high = np.floor((P_NET_STRIDE * corner + P_NET_CELL) / scale)
+        score = 1 / (1 + np.exp(-logit[ys, xs]))
+        boxes = np.concatenate([low, high, score[:, None], out[2:, ys, xs].T], axis=1)
+        boxes = boxes.astype(np.float32)
+        return boxes[nms(boxes, 0.5)]
+
+    def _confirm(self, area: AreaAverages, candidates: Array) -> list[Face]:
+        """R-Net and O-Net over P-Net's boxes."""
+        if not len(candidates):
+            return []
+        c = candidates[nms(candidates, 0.7)]
+        size = np.stack([c[:, 2] - c[:, 0], c[:, 3] - c[:, 1]] * 2, axis=1)
+        boxes = squared(np.concatenate([c[:, :4] + c[:, 5:9] * size, c[:, 4:5]], axis=1))
+
+        crops, boxes = area.crops(boxes, 24)
+        if not len(boxes):
+            return []
+        regression, probability = (t.numpy() for t in self._r_net(_normalised(crops)))
+        keep = probability[:, 1] > THRESHOLDS[1]
+        boxes = np.concatenate([boxes[keep, :4], probability[keep, 1:]], axis=1)
+        picked = nms(boxes, 0.7)
+        boxes = squared(_refined(boxes[picked], regression[keep][picked]))
+
+        crops, boxes = area.crops(boxes, 48)
+        if not len(boxes):
+            return []
+        regression, points, probability = (t.numpy() for t in self._o_net(_normalised(crops)))
+        keep = probability[:, 1] > THRESHOLDS[2]
+        boxes = np.concatenate([boxes[keep, :4], probability[keep, 1:]], axis=1)
+        points = points[keep].reshape(-1, 2, 5)
+        sides = (boxes[:, 2:4] - boxes[:, 0:2] + 1)[:, :, None]
+        points = points * sides + boxes[:, 0:2, None] - 1
+        boxes = _refined(boxes, regression[keep])
+        picked = nms(boxes, 0.7, by_smaller=True)
+        return [
+            Face((float(b[0]), float(b[1]), float(b[2]), float(b[3])), float(b[4]), p.T)
+            for b, p in zip(boxes[picked], points[picked], strict=True)
+        ]
+
+
+class AreaAverages:
+    """Area-averaged resampling of one image and of its parts, from one integral image.
+
+    The same numbers as torch's interpolate(mode="area"): output cell i of n averages the input
+    from floor(i * size / n) up to, not including, ceil((i + 1) * size / n).
+    """
+
+    def __init__(self, image: Array) -> None:
+        """Sum up an H x W x 3 uint8 image."""
+        self.height, self.width = image.shape[:2]
+        depth = cv2.CV_32S if self.height * self.width <= MAX_INT32_PIXELS else cv2.CV_64F
+        self._sums = cv2.integral(np.ascontiguousarray(image), sdepth=depth)
+
+    def whole(self, size: tuple[int, int]) -> Array:
+        """The whole image at `size` (height, width): float32, h x w x 3."""
+        return self._resampled(0, 0, self.height, self.width, *size)
+
+    def crops(self, boxes: Array, side: int) -> tuple[Array, Array]:
+        """The boxes' parts of the image at side x side: n x side x side x 3, with their boxes.
+
+        Boxes are cut at the image's edges; those of which nothing is left are dropped.
+        """
+        whole = np.trunc(boxes[:, :4]).astype(np.int64)
+        x1, y1 = np.maximum(whole[:, 0], 1), np.maximum(whole[:, 1], 1)
+        x2, y2 = np.minimum(whole[:, 2], self.width), np.minimum(whole[:, 3], self.height)
+        keep = (y2 > y1 - 1) & (x2 > x1 - 1)
+        crops = [
+            self._resampled(y1[i] - 1, x1[i] - 1, y2[i], x2[i], side, side)
+            for i in np.nonzero(keep)[0]
+        ]
+        return np.stack(crops) if crops else np.empty((0, side, side, 3)), boxes[keep]
+
+    def _resampled(self, top: int, left: int, bottom: int, right: int, h: int, w: int) -> Array:
+        y0, y1 = _cells(top, bottom - top, h)
+        x0, x1 = _cells(left, right - left, w)
+        low, high = self._sums[y0], self._sums[y1]
+        strips = high - low
+        total = strips[:, x1] - strips[:, x0]
+        count = (y1 - y0)[:, None] * (x1 - x0)[None, :]
+        return np.asarray(total / count[:, :, None], np.float32)
+
+
+def _cells(start: int, size: int, n: int) -> tuple[Array, Array]:
+    index = np.arange(n)
+    return start + index * size // n, start - (-(index + 1) * size // n)
+
+
+def pyramid(height: int, width: int) -> list[float]:
+    """The scales at which P-Net looks at an image; the first has the smallest faces."""
+    scale = P_NET_CELL / MIN_FACE_PX
+    scales = []
+    while min(height, width) * scale >= P_NET_CELL:
+        scales.append(scale)
+        scale *= PYRAMID_FACTOR
+    return scales
+
+
+def nms(boxes: Array, limit: float, by_smaller: bool = False) -> Array:
+    """Indices of the boxes (rows x1, y1, x2, y2, score) that no better one overlaps over `limit`.
+
+    Overlap: intersection over union; `by_smaller`: over the smaller box, counting pixels
+    inclusively, as facenet-pytorch does for its last step.
+    """
+    extra = 1.0 if by_smaller else 0.0
+    order = np.argsort(-boxes[:, 4], kind="stable")
+    x1, y1, x2, y2 = boxes[order, :4].T
+    areas = (x2 - x1 + extra) * (y2 - y1 + extra)
+    alive = np.ones(len(order), bool)
+    kept = []
+    for i in range(len(order)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        width = np.minimum(x2[i], x2) - np.maximum(x1[i], x1) + extra
+        height = np.minimum(y2[i], y2) - np.maximum(y1[i], y1) + extra
+        inter = np.maximum(width, 0) * np.maximum(height, 0)
+        base = np.minimum(areas[i], areas) if by_smaller else areas[i] + areas - inter
+        alive &= inter <= limit * base
+    return order[kept]
+
+
+def squared(boxes: Array) -> Array:
+    """The boxes made square around their centres."""
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    side = np.maximum(width, height)
+    x1 = boxes[:, 0] + width * 0.5 - side * 0.5
+    y1 = boxes[:, 1] + height * 0.5 - side * 0.5
+    return np.concatenate([np.stack([x1, y1, x1 + side, y1 + side], axis=1), boxes[:, 4:]], axis=1)
+
+
+def _refined(boxes: Array, regression: Array) -> Array:
+    width = (boxes[:, 2] - boxes[:, 0] + 1)[:, None]
+    height = (boxes[:, 3] - boxes[:, 1] + 1)[:, None]
+    size = np.concatenate([width, height, width, height], axis=1)
+    return np.concatenate([boxes[:, :4] + regression * size, boxes[:, 4:]], axis=1)
+
+
+def _normalised(pixels: Array) -> torch.Tensor:
+    """n x h x w x 3 pixels as the networks' input, n x 3 x h x w in channels-last memory."""
+    x = torch.from_numpy(np.ascontiguousarray((pixels - 127.5) * 0.0078125, dtype=np.float32))
+    return x.permute(0, 3, 1, 2)
+
+
+def _reported(faces: list[Face]) -> list[Face]:
+    return [face for face in faces if face.probability >= MIN_PROBABILITY]
+
+
+def _has_side(candidates: Array, side: float) -> bool:
+    return bool(len(candidates)) and float((candidates[:, 2] - candidates[:, 0]).max()) >= side / 2
+
+
+def _is_sure(face: Face, side: float) -> bool:
+    x1, y1, x2, y2 = face.box
+    return face.probability >= SURE_PROBABILITY and min(x2 - x1, y2 - y1) >= side

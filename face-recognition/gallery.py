@@ -1,0 +1,139 @@
+"""Known people: load a gallery, check it, and name the person nearest to an embedding."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = npt.NDArray[np.float32]
+
+UNKNOWN = "Unknown"
+NO_FACE = "No face"
+
+# A file of two elements is of the older format, which named no model.
+OLDER: dict[str, Any] = {"model": "facenet-vggface2", "image_size": 240}
+
+# Euclidean distance of unit vectors for facenet-vggface2. In a gallery of 79 photos of 8 people
+# (240 px crops) the mean within a person is 0.35, the nearest two people are 0.72 apart and two
+# people are 1.27 apart in the mean; 1.1, usual for verifying one claimed person, would let
+# strangers pass for one of many.
+# SFace: cosine similarity 0.363 and more is the same person (OpenCV Zoo, face_recognition_sface).
+THRESHOLDS = {"facenet-vggface2": 0.9, "sface": 1 - 0.363}
+
+
+class GalleryError(RuntimeError):
+    """The gallery cannot be used; the message says which file, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """The nearest known person: the name, or UNKNOWN when the distance is over the threshold."""
+
+    name: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Known people. `embeddings`: N x D unit vectors, a row a photo; `names`: N."""
+
+    embeddings: Array
+    names: tuple[str, ...]
+    model: str
+    image_size: int
+    threshold: float
+    digest: str
+
+    def nearest(self, embedding: Array) -> Match:
+        """The nearest person to a unit vector of length D.
+
+        Distance: Euclidean for facenet-vggface2, 1 - cosine for sface.
+        """
+        distances = distance(self.model, self.embeddings @ embedding)
+        index = int(np.argmin(distances))
+        nearest = float(distances[index])
+        return Match(self.names[index] if nearest <= self.threshold else UNKNOWN, nearest)
+
+
+def distance(model: str, cosine: Array) -> Array:
+    """Cosines of unit vectors as distances of the model's own kind."""
+    if model == "sface":
+        return np.asarray(1 - cosine, np.float32)
+    return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)), np.float32)
+
+
+def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
+    """The gallery in `path`, which must have been made with `model`.
+
+    `threshold` overrides the gallery's own, which overrides the model's. Raises GalleryError.
+    """
+    try:
+        data = path.read_bytes()
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise GalleryError(
+            f"Cannot read the gallery {path}: {error}. Make one: "
+            "python face-recognition/enroll.py PEOPLE_DIR --output data.pt"
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise GalleryError(f"{path} is no gallery: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, (list, tuple)) or len(content) not in (2, 3):
+        raise GalleryError(f"{path} is no gallery: it must hold [embeddings, names, metadata].")
+    metadata = OLDER if len(content) == 2 else content[2]
+    if not isinstance(metadata, dict) or "model" not in metadata:
+        raise GalleryError(f"The gallery {path} does not say which model it was made with.")
+    if metadata["model"] != model:
+        raise GalleryError(
+            f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
+            f"use: enrol again with --model {model}, or set MODEL={metadata['model']}."
+        )
+    names, embeddings = _checked(path, content[0], content[1])
+    own = metadata.get("threshold", THRESHOLDS.get(model, 1.0))
+    return Gallery(
+        embeddings=embeddings,
+        names=names,
+        model=model,
+        image_size=int(metadata.get("image_size", OLDER["image_size"])),
+        threshold=float(own if threshold is None else threshold),
+        digest=hashlib.sha256(data).hexdigest()[:16],
+    )
+
+
+def _checked(path: Path, embeddings: Any, names: Any) -> tuple[tuple[str, ...], Array]:
+    if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
+        raise GalleryError(f"{path} is no gallery: embeddings and names must be lists.")
+    if not names:
+        raise GalleryError(f"The gallery {path} has nobody in it: enrol somebody.")
+    if len(embeddings) != len(names):
+        raise GalleryError(
+            f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
+        )
+    if not all(isinstance(name, str) and name for name in names):
+        raise GalleryError(f"The gallery {path} has a name that is no text, or empty.")
+    if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
+        raise GalleryError(f"The gallery {path} has an embedding that is no float tensor.")
+    rows = [row.detach().float().flatten().numpy() for row in embeddings]
+    if len({row.shape for row in rows}) != 1:
+        raise GalleryError(f"The gallery {path} has embeddings of different lengths.")
+    matrix = np.stack(rows)
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    if not np.isfinite(matrix).all() or not (norms > 0).all():
+        raise GalleryError(f"The gallery {path} has an embedding that is not finite, or zero.")
+    return tuple(names), np.asarray(matrix / norms, np.float32)
+
+
+def save(
+    path: Path, embeddings: list[Array], names: list[str], model: str, image_size: int
+) -> None:
+    """Write a gallery in one step: whoever reads `path` finds the old one or the new one."""
+    rows = [torch.from_numpy(np.array(row, np.float32))[None] for row in embeddings]
+    partial = path.with_name(f".{path.name}.part")
+    torch.save([rows, names, {"model": model, "image_size": image_size}], partial)
+    partial.replace(path)

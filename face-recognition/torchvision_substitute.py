@@ -1,0 +1,59 @@
+"""The two functions that facenet-pytorch imports from torchvision.
+
+torchvision's Linux wheels are linked with CUDA and cannot be imported beside CPU torch; importing
+it costs about as much as torch itself. facenet-pytorch needs `batched_nms` and `to_tensor` only.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def batched_nms(
+    boxes: torch.Tensor, scores: torch.Tensor, groups: torch.Tensor, limit: float
+) -> torch.Tensor:
+    """Indices (int64, best score first) kept by non-maximum suppression within each group.
+
+    boxes n x 4 (x1, y1, x2, y2), scores n, groups n; `limit` is of intersection over union. The
+    semantics of torchvision.ops.boxes.batched_nms.
+    """
+    order = scores.argsort(descending=True, stable=True).tolist()
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    alive = torch.ones(len(order), dtype=torch.bool)
+    kept = []
+    for i in order:
+        if not alive[i]:
+            continue
+        kept.append(i)
+        low = torch.maximum(boxes[i, :2], boxes[:, :2])
+        high = torch.minimum(boxes[i, 2:], boxes[:, 2:])
+        inter = (high - low).clamp(min=0).prod(dim=1)
+        overlaps = inter > limit * (areas[i] + areas - inter)
+        alive &= ~(overlaps & (groups == groups[i]))
+    return torch.tensor(kept, dtype=torch.int64)
+
+
+def to_tensor(image: Any) -> torch.Tensor:
+    """A uint8 image (PIL or H x W x 3) as a float tensor 3 x H x W between 0 and 1."""
+    pixels = torch.from_numpy(np.array(image, copy=True))
+    return pixels.permute(2, 0, 1).contiguous().float() / 255
+
+
+def install() -> None:
+    """Register this module's functions as torchvision, before facenet-pytorch is imported."""
+    if "torchvision" in sys.modules:
+        return
+    ends = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")
+    modules = {name: ModuleType(name) for name in (f"torchvision{end}" for end in ends)}
+    for name, module in modules.items():
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(modules[parent], child, module)
+    modules["torchvision.ops.boxes"].__dict__["batched_nms"] = batched_nms
+    modules["torchvision.transforms.functional"].__dict__["to_tensor"] = to_tensor
+    sys.modules.update(modules)
