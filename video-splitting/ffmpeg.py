@@ -177,7 +177,7 @@ def _ends(descriptor: int) -> bytes:
 
 def redact(text: str, url: str) -> str:
     """`text` with every URL replaced: a presigned one holds credentials."""
-    return re.sub(r"\bhttps?:[^\s'\"]*", "<video>", text.replace(url, "<video>"))
+    return re.sub(r"(?i)\bhttps?:[^\s'\"]*", "<video>", text.replace(url, "<video>"))
 
 
 def is_jpeg(path: Path) -> bool:

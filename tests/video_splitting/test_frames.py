@@ -244,6 +244,21 @@ def test_refusals_of_the_store(files: Any, clip: Path, tmp_path: Path, status: i
     assert set(files.paths) == {clip.name}
 
 
+def test_no_url_is_left_in_messages() -> None:
+    own = "https://b.s3.amazonaws.com/a%20b.mp4?X-Amz-Signature=SECRET"
+    said = (
+        f"Error opening input file {own}.\n[tcp] '{own.upper()}' http://other/?Signature=SECRET x"
+    )
+    assert door.redact(said, own).count("SECRET") == 0
+    assert door.redact(said, own).endswith("x")
+
+
+def test_pictures_over_the_limit(files: Any, make: Any, tmp_path: Path) -> None:
+    make("huge.avi", "-c:v", "mjpeg", source="color=s=8200x4400:r=1:d=1")
+    with pytest.raises(door.UnreadableVideo, match="over 33,177,600 pixels"):
+        take(files, "huge.avi", tmp_path)
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     video = door.Video("http://127.0.0.1:9/x.mp4?X-Amz-Signature=SECRET", "", "")
     with pytest.raises(door.VideoUnreachable, match="refused") as raised:

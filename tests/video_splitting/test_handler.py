@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -131,8 +132,8 @@ def test_one_failure_is_raised_as_itself(world: Any, capsys: Any, scratch: Path)
 
 def test_out_of_time(world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, scratch: Path):
     # GIVEN an ffmpeg that never ends and has a child, and writes half a file
-    slow = tmp_path / "slow"
-    slow.write_text('#!/bin/sh\nfor last; do :; done\necho half > "$last"\nsleep 77.5 & wait\n')
+    slow, nap = tmp_path / "slow", f"77.{uuid.uuid4().int}"
+    slow.write_text(f'#!/bin/sh\nfor last; do :; done\necho half > "$last"\nsleep {nap} & wait\n')
     slow.chmod(0o755)
     monkeypatch.setenv("FFMPEG", str(slow))
     world.put("a.mp4", clip)
@@ -146,7 +147,7 @@ def test_out_of_time(world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, s
             words = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        assert b"77.5" not in words
+        assert nap.encode() not in words
 
 
 def test_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
