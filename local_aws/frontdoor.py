@@ -21,6 +21,16 @@ log = logging.getLogger(__name__)
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
 REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/")
 HEALTH = "/_local_aws/health"
+ACCOUNT_SETTINGS = "/2016-08-19/account-settings/"
+LIMITS = {
+    "AccountLimit": {
+        "CodeSizeUnzipped": 262_144_000,
+        "CodeSizeZipped": 52_428_800,
+        "ConcurrentExecutions": 1000,
+        "TotalCodeSize": 80_530_636_800,
+        "UnreservedConcurrentExecutions": 1000,
+    }
+}
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_SYNCHRONOUS_BYTES = 6_291_456
@@ -47,6 +57,8 @@ class FrontDoor:
         path = environ.get("PATH_INFO", "")
         if path == HEALTH:
             return _answer(start, 200, b"ok", {})
+        if path == ACCOUNT_SETTINGS:  # moto has none
+            return _answer(start, 200, json.dumps(LIMITS).encode(), {})
         match = INVOKE.match(path)
         if match and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(environ, start, match[1])

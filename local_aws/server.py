@@ -106,7 +106,7 @@ class Server:
         moto = DomainDispatcherApplication(create_backend_app)
         door = FrontDoor(moto, plane, self._executor, self._events, settings.region)
         principals = moto_principals(ACCOUNT_ID, self.access_key, self.secret_key)
-        guard = Guard(door, principals, settings.region, ACCOUNT_ID)
+        guard = Guard(door, principals, ACCOUNT_ID)
 
         class Handler(MotoRequestHandler):  # type: ignore[misc]
             disable_nagle_algorithm = True  # else small answers wait 40 ms for an ACK

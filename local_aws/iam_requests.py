@@ -1,0 +1,224 @@
+"""Maps an AWS request to the actions it needs and the resources it needs them on.
+
+https://docs.aws.amazon.com/service-authorization/latest/reference/
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from local_aws.iam_policy import Request
+from local_aws.sigv4 import Signature, query_pairs, raw_target, read_body
+
+TLS = {"aws:securetransport": "true"}  # loopback stands for TLS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request is made: for ARNs."""
+
+    region: str
+    account_id: str
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of a regional resource."""
+        return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+
+def needed(environ: dict[str, Any], signature: Signature, account_id: str) -> list[Request]:
+    """All that must be allowed for the request to go on; empty for what everybody may do."""
+    place = Place(signature.region, account_id)
+    if signature.service == "s3":
+        return s3_requests(environ)
+    if signature.service == "lambda":
+        return lambda_requests(environ, place)
+    return action_requests(environ, signature.service, place)
+
+
+# Sub-resources of a bucket or an object: query parameter -> name in s3:Get... and s3:Put...
+BUCKET_PARTS = {
+    "acl": "BucketAcl",
+    "cors": "BucketCORS",
+    "encryption": "EncryptionConfiguration",
+    "lifecycle": "LifecycleConfiguration",
+    "location": "BucketLocation",
+    "logging": "BucketLogging",
+    "notification": "BucketNotification",
+    "ownershipControls": "BucketOwnershipControls",
+    "policy": "BucketPolicy",
+    "publicAccessBlock": "BucketPublicAccessBlock",
+    "tagging": "BucketTagging",
+    "versioning": "BucketVersioning",
+}
+OBJECT_PARTS = {"acl": "ObjectAcl", "tagging": "ObjectTagging"}
+OBJECT_ACTIONS = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject"}
+
+
+def s3_requests(environ: dict[str, Any]) -> list[Request]:
+    """Requests of the S3 REST API, path style."""
+    path, query = raw_target(environ)
+    bucket, _, key = unquote(path).lstrip("/").partition("/")
+    method, parameters = environ["REQUEST_METHOD"], dict(query_pairs(query))
+    if not bucket:
+        return [Request("s3:ListAllMyBuckets", "*", TLS)]
+    arn = f"arn:aws:s3:::{bucket}"
+    if not key:
+        resource = f"{arn}/*" if "delete" in parameters else arn
+        return [Request(f"s3:{_bucket_action(method, parameters)}", resource, TLS)]
+    requests = [Request(f"s3:{_object_action(method, parameters)}", f"{arn}/{key}", TLS)]
+    source = environ.get("HTTP_X_AMZ_COPY_SOURCE")
+    if source:
+        from_key = unquote(source.split("?")[0]).lstrip("/")
+        requests.append(Request("s3:GetObject", f"arn:aws:s3:::{from_key}", TLS))
+    return requests
+
+
+def _bucket_action(method: str, parameters: dict[str, str]) -> str:
+    verb = "Get" if method in ("GET", "HEAD") else "Put"
+    for parameter, name in BUCKET_PARTS.items():
+        if parameter in parameters:
+            return "DeleteBucketPolicy" if (method, name) == _DELETE_POLICY else verb + name
+    if "delete" in parameters:
+        return "DeleteObject"
+    if "uploads" in parameters:
+        return "ListBucketMultipartUploads"
+    if "versions" in parameters:
+        return "ListBucketVersions"
+    return {"PUT": "CreateBucket", "DELETE": "DeleteBucket"}.get(method, "ListBucket")
+
+
+_DELETE_POLICY = ("DELETE", "BucketPolicy")
+
+
+def _object_action(method: str, parameters: dict[str, str]) -> str:
+    verb = "Get" if method in ("GET", "HEAD") else "Put"
+    for parameter, name in OBJECT_PARTS.items():
+        if parameter in parameters:
+            return verb + name
+    if method == "DELETE":
+        return "AbortMultipartUpload" if "uploadId" in parameters else "DeleteObject"
+    if "uploadId" in parameters and method == "GET":
+        return "ListMultipartUploadParts"
+    action = OBJECT_ACTIONS.get(method, method)
+    return f"{action}Version" if action == "GetObject" and "versionId" in parameters else action
+
+
+# Lambda: method and what comes after /functions/NAME/ -> action
+FUNCTION_ACTIONS = {
+    ("GET", ""): "GetFunction",
+    ("DELETE", ""): "DeleteFunction",
+    ("POST", "invocations"): "InvokeFunction",
+    ("PUT", "code"): "UpdateFunctionCode",
+    ("GET", "configuration"): "GetFunctionConfiguration",
+    ("PUT", "configuration"): "UpdateFunctionConfiguration",
+    ("GET", "policy"): "GetPolicy",
+    ("POST", "policy"): "AddPermission",
+    ("DELETE", "policy"): "RemovePermission",
+    ("GET", "concurrency"): "GetFunctionConcurrency",
+    ("PUT", "concurrency"): "PutFunctionConcurrency",
+    ("DELETE", "concurrency"): "DeleteFunctionConcurrency",
+    ("GET", "event-invoke-config"): "GetFunctionEventInvokeConfig",
+    ("PUT", "event-invoke-config"): "PutFunctionEventInvokeConfig",
+    ("POST", "event-invoke-config"): "UpdateFunctionEventInvokeConfig",
+    ("DELETE", "event-invoke-config"): "DeleteFunctionEventInvokeConfig",
+    ("POST", "versions"): "PublishVersion",
+    ("GET", "versions"): "ListVersionsByFunction",
+    ("POST", "aliases"): "CreateAlias",
+    ("GET", "aliases"): "ListAliases",
+    ("PUT", "aliases"): "UpdateAlias",
+    ("DELETE", "aliases"): "DeleteAlias",
+}
+LAYER_ACTIONS = {
+    "GET": "GetLayerVersion",
+    "POST": "PublishLayerVersion",
+    "DELETE": "DeleteLayerVersion",
+}
+PASSES_ROLE = ("CreateFunction", "UpdateFunctionConfiguration")
+
+
+def lambda_requests(environ: dict[str, Any], place: Place) -> list[Request]:
+    """Requests of the Lambda REST API: /DATE/functions/..., /DATE/layers/..., and others."""
+    path, query = raw_target(environ)
+    method = environ["REQUEST_METHOD"]
+    _, *words = unquote(path).strip("/").split("/")
+    kind, name = words[0] if words else "", words[1] if len(words) > 1 else ""
+    tail = words[2] if len(words) > 2 else ""
+    if kind == "account-settings":
+        return [Request("lambda:GetAccountSettings", "*", TLS)]
+    if kind == "layers":
+        listing = method == "GET" and len(words) < 4
+        action = "ListLayerVersions" if listing else LAYER_ACTIONS.get(method, method)
+        return [Request(f"lambda:{action}", place.arn("lambda", f"layer:{name}"), TLS)]
+    if kind != "functions":
+        return [Request(f"lambda:{method} {kind}", "*", TLS)]
+    body: dict[str, Any] = {}
+    if not name:
+        action = "CreateFunction" if method == "POST" else "ListFunctions"
+    else:
+        action = FUNCTION_ACTIONS.get((method, tail), f"{method} {tail}")
+    if action in PASSES_ROLE:
+        body = _json(environ)
+    name = name or str(body.get("FunctionName", "*"))
+    qualifier = dict(query_pairs(query)).get("Qualifier")
+    requests = [Request(f"lambda:{action}", _function_arn(name, qualifier, place), TLS)]
+    if body.get("Role"):
+        context = {**TLS, "iam:passedtoservice": "lambda.amazonaws.com"}
+        requests.append(Request("iam:PassRole", str(body["Role"]), context))
+    return requests
+
+
+def _function_arn(name: str, qualifier: str | None, place: Place) -> str:
+    if name.startswith("arn:"):
+        arn = name
+    else:
+        arn = place.arn("lambda", f"function:{re.sub(r'^.*function:', '', name)}")
+    has_qualifier = arn.count(":") > 6
+    return f"{arn}:{qualifier}" if qualifier and not has_qualifier else arn
+
+
+def action_requests(environ: dict[str, Any], service: str, place: Place) -> list[Request]:
+    """Requests of the query and JSON protocols, which name their action."""
+    target = environ.get("HTTP_X_AMZ_TARGET", "")
+    path = raw_target(environ)[0]
+    if target:
+        action, parameters = target.rsplit(".", 1)[-1], _json(environ)
+    elif "/operation/" in path:  # Smithy RPC v2 (CBOR): the action is in the path
+        action, parameters = path.rsplit("/", 1)[-1], {}
+    else:
+        query = parse_qs(read_body(environ).decode(errors="replace"))
+        query = query or parse_qs(raw_target(environ)[1])
+        parameters = {name: values[0] for name, values in query.items()}
+        action = parameters.get("Action", "")
+    if (service, action) == ("sts", "GetCallerIdentity"):
+        return []  # nobody can be denied it
+    prefix = {"monitoring": "cloudwatch"}.get(service, service)
+    return [Request(f"{prefix}:{action}", _resource(service, parameters, place), TLS)]
+
+
+def _resource(service: str, parameters: dict[str, Any], place: Place) -> str:
+    if service == "iam" and "RoleName" in parameters:
+        return f"arn:aws:iam::{place.account_id}:role/{parameters['RoleName']}"
+    if service == "sts" and "RoleArn" in parameters:
+        return str(parameters["RoleArn"])
+    if service == "sqs":
+        name = parameters.get("QueueName") or str(parameters.get("QueueUrl", "*")).split("/")[-1]
+        return place.arn("sqs", str(name))
+    if service == "logs" and "logGroupName" in parameters:
+        stream = parameters.get("logStreamName")
+        tail = f":log-stream:{stream}" if stream else ""
+        return place.arn("logs", f"log-group:{parameters['logGroupName']}{tail}")
+    if service == "ecr" and "repositoryName" in parameters:
+        return place.arn("ecr", f"repository/{parameters['repositoryName']}")
+    return "*"
+
+
+def _json(environ: dict[str, Any]) -> dict[str, Any]:
+    try:
+        body = json.loads(read_body(environ) or b"{}")
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

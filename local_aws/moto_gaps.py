@@ -1,0 +1,169 @@
+"""Makes moto refuse what AWS refuses, and keep what AWS keeps, where the deploy scripts meet it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
+from moto.awslambda.models import ImageConfig, LambdaBackend, LambdaFunction
+from moto.awslambda.policy import Policy
+from moto.awslambda.utils import get_backend
+from moto.core.exceptions import JsonRESTError
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.s3.exceptions import S3ClientError
+from moto.s3.models import FakeBucket, S3Backend
+
+from local_aws.moto_iam import CannotAssume, check_lambda_trust
+
+MEMORY_MB = (128, 10_240)
+
+
+class PermissionExists(LambdaClientError):  # type: ignore[misc]
+    """AWS's answer to a second statement of the same Sid."""
+
+    code = 409
+
+    def __init__(self, sid: str) -> None:
+        """Name the statement."""
+        text = f"The statement id ({sid}) provided already exists. Please provide a new one."
+        super().__init__("ResourceConflictException", text)
+
+
+def install() -> None:
+    """Close the gaps, once in a process."""
+    _refuse_duplicate_permissions()
+    _replace_event_invoke_configs()
+    _check_functions()
+    _check_notifications()
+    _read_tls_only_policies()
+
+
+def _refuse_duplicate_permissions() -> None:
+    add = Policy.add_statement
+
+    def add_statement(policy: Any, raw: str, qualifier: str | None = None) -> Any:
+        sid = json.loads(raw).get("StatementId")
+        if any(statement.get("Sid") == sid for statement in policy.statements):
+            raise PermissionExists(sid)
+        return add(policy, raw, qualifier)
+
+    Policy.add_statement = add_statement
+
+
+def _replace_event_invoke_configs() -> None:
+    """moto appends a second configuration, which get never sees."""
+    put = LambdaBackend.put_function_event_invoke_config
+
+    def put_config(backend: Any, function_name: str, config: dict[str, Any]) -> Any:
+        function = backend.get_function(function_name)
+        before = list(function.event_invoke_config)
+        function.event_invoke_config.clear()
+        try:
+            return put(backend, function_name, config)
+        except JsonRESTError:
+            function.event_invoke_config.extend(before)
+            raise
+
+    LambdaBackend.put_function_event_invoke_config = put_config
+
+
+def _check_functions() -> None:
+    create, update = LambdaBackend.create_function, LambdaFunction.update_configuration
+
+    def check(settings: dict[str, Any]) -> None:
+        memory = settings.get("MemorySize")
+        if memory is not None and not MEMORY_MB[0] <= memory <= MEMORY_MB[1]:
+            raise InvalidParameterValueException(
+                f"'MemorySize' value failed to satisfy constraint: Member must have value between "
+                f"{MEMORY_MB[0]} and {MEMORY_MB[1]}"
+            )
+        if "Role" in settings:
+            try:
+                check_lambda_trust(settings["Role"])
+            except CannotAssume as error:
+                raise InvalidParameterValueException(
+                    "The role defined for the function cannot be assumed by Lambda."
+                ) from error
+
+    def create_function(backend: Any, spec: dict[str, Any]) -> Any:
+        check(spec)
+        return create(backend, spec)
+
+    def update_configuration(function: Any, updates: dict[str, Any]) -> Any:
+        check(updates)
+        if "Environment" in updates:
+            variables = (updates["Environment"] or {}).get("Variables", {})
+            updates = {**updates, "Environment": {"Variables": variables}}
+        if "EphemeralStorage" in updates:
+            function.ephemeral_storage = updates["EphemeralStorage"]["Size"]
+        if "ImageConfig" in updates:
+            function.image_config = ImageConfig(updates["ImageConfig"])
+        return update(function, updates)
+
+    LambdaBackend.create_function = create_function
+    LambdaFunction.update_configuration = update_configuration
+
+
+def _check_notifications() -> None:
+    put = S3Backend.put_bucket_notification_configuration
+
+    def put_configuration(backend: Any, bucket_name: str, config: dict[str, Any]) -> None:
+        entries = (config or {}).get("CloudFunctionConfiguration") or []
+        for entry in entries if isinstance(entries, list) else [entries]:
+            if not _may_invoke(entry["CloudFunction"], bucket_name, backend.account_id):
+                raise S3ClientError(
+                    "InvalidArgument",
+                    "Unable to validate the following destination configurations",
+                )
+        put(backend, bucket_name, config)
+
+    S3Backend.put_bucket_notification_configuration = put_configuration
+
+
+def _may_invoke(function_arn: str, bucket: str, account_id: str) -> bool:
+    """Whether the function exists and its policy lets S3 invoke it for the bucket."""
+    backend = get_backend(account_id, function_arn.split(":")[3])
+    try:
+        policy = backend.get_function(function_arn).policy
+    except JsonRESTError:
+        return False
+    return any(_lets_bucket_invoke(s, bucket, account_id) for s in policy.statements)
+
+
+def _lets_bucket_invoke(statement: dict[str, Any], bucket: str, account_id: str) -> bool:
+    principal = statement.get("Principal")
+    service = principal.get("Service") if isinstance(principal, dict) else principal
+    conditions = {
+        key.lower(): value
+        for part in (statement.get("Condition") or {}).values()
+        for key, value in part.items()
+    }
+    return (
+        service == "s3.amazonaws.com"
+        and statement.get("Action") in ("lambda:InvokeFunction", "lambda:*")
+        and conditions.get("aws:sourceaccount", account_id) == account_id
+        and str(conditions.get("aws:sourcearn", f":::{bucket}")).endswith(f":::{bucket}")
+    )
+
+
+def _read_tls_only_policies() -> None:
+    """moto ignores Conditions: a policy that denies plain HTTP would lock everybody out.
+
+    Loopback stands for TLS here, so statements about aws:SecureTransport have nothing to say.
+    """
+
+    def get_permission(bucket: Any, action: str, resource: str) -> Any:
+        if bucket.policy is None:
+            return PermissionResult.NEUTRAL
+        policy = json.loads(bucket.policy.decode())
+        statements = policy["Statement"]
+        statements = statements if isinstance(statements, list) else [statements]
+        policy["Statement"] = [
+            s for s in statements if "aws:securetransport" not in json.dumps(s).lower()
+        ]
+        if not policy["Statement"]:
+            return PermissionResult.NEUTRAL
+        return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+    FakeBucket.get_permission = get_permission

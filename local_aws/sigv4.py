@@ -1,0 +1,172 @@
+"""Verifies AWS Signature Version 4, in headers and in presigned URLs.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import io
+import re
+import time
+from calendar import timegm
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+MAX_SKEW_S = 15 * 60
+UNRESERVED = "-_.~"
+
+
+class SignatureError(Exception):
+    """A signature is missing, wrong or too old; `code` is AWS's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        """Keep the code for the answer."""
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a request says of its signature. `expires`: seconds, for presigned URLs only."""
+
+    access_key: str
+    day: str
+    region: str
+    service: str
+    signed_headers: tuple[str, ...]
+    value: str
+    date: str
+    expires: int | None
+    token: str | None
+
+
+def raw_target(environ: dict[str, Any]) -> tuple[str, str]:
+    """Path and query as they were sent, still encoded."""
+    raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ.get("PATH_INFO", "/")
+    path, _, query = raw.partition("?")
+    return path, query
+
+
+def query_pairs(query: str) -> list[tuple[str, str]]:
+    """The query's names and values, decoded; a plus is a plus."""
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return [(unquote(name), unquote(value)) for name, _, value in pairs]
+
+
+def read(environ: dict[str, Any]) -> Signature | None:
+    """The request's signature; None when it is anonymous. Raises SignatureError if malformed."""
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    query = dict(query_pairs(raw_target(environ)[1]))
+    if header.startswith(ALGORITHM):
+        parts = dict(re.findall(r"(\w+)=([^,\s]+)", header))
+        date, expires = environ.get("HTTP_X_AMZ_DATE", ""), None
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
+    elif query.get("X-Amz-Algorithm") == ALGORITHM:
+        names = ("Credential", "SignedHeaders", "Signature")
+        parts = {name: query.get(f"X-Amz-{name}", "") for name in names}
+        date, token = query.get("X-Amz-Date", ""), query.get("X-Amz-Security-Token")
+        expires = int(query.get("X-Amz-Expires") or 0)
+    else:
+        return None
+    scope = parts.get("Credential", "").split("/")
+    if len(scope) != 5 or not parts.get("Signature"):
+        raise SignatureError("AuthorizationHeaderMalformed", "The signature cannot be read.")
+    headers = tuple(parts.get("SignedHeaders", "").split(";"))
+    value = parts["Signature"]
+    return Signature(scope[0], scope[1], scope[2], scope[3], headers, value, date, expires, token)
+
+
+def verify(
+    environ: dict[str, Any], signature: Signature, secret_key: str, token: str | None
+) -> None:
+    """Raise SignatureError unless the request was signed with the secret, lately enough.
+
+    A body whose hash the client did not send is read, and put back, to be hashed.
+    """
+    if (signature.token or "") != (token or ""):
+        raise SignatureError("InvalidToken", "The security token is not that of the access key.")
+    _check_time(signature)
+    scope = f"{signature.day}/{signature.region}/{signature.service}/aws4_request"
+    request = canonical_request(environ, signature)
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    text = "\n".join([ALGORITHM, signature.date, scope, digest])
+    key = f"AWS4{secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    wanted = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(wanted, signature.value):
+        raise SignatureError(
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided. "
+            "Check your AWS Secret Access Key and signing method.",
+        )
+
+
+def _check_time(signature: Signature) -> None:
+    try:
+        signed = timegm(time.strptime(signature.date, "%Y%m%dT%H%M%SZ"))
+    except ValueError as error:
+        raise SignatureError("AccessDenied", "The request has no readable date.") from error
+    age = time.time() - signed
+    if signature.expires is not None:
+        if age > signature.expires:
+            raise SignatureError("AccessDenied", "Request has expired")
+    elif abs(age) > MAX_SKEW_S:
+        raise SignatureError(
+            "RequestTimeTooSkewed", "The difference between the request time and now is too large."
+        )
+
+
+def canonical_request(environ: dict[str, Any], signature: Signature) -> str:
+    """The request in the form that is signed."""
+    path, query = raw_target(environ)
+    # S3 encodes the path once, the others once more.
+    if signature.service == "s3":
+        path = quote(unquote(path), safe="/" + UNRESERVED)
+    else:
+        path = quote(path, safe="/" + UNRESERVED)
+    pairs = sorted(
+        (quote(name, safe=UNRESERVED), quote(value, safe=UNRESERVED))
+        for name, value in query_pairs(query)
+        if name != "X-Amz-Signature"
+    )
+    headers = "".join(f"{n}:{_header(environ, n)}\n" for n in signature.signed_headers)
+    return "\n".join(
+        [
+            environ["REQUEST_METHOD"],
+            path or "/",
+            "&".join(f"{name}={value}" for name, value in pairs),
+            headers,
+            ";".join(signature.signed_headers),
+            _body_hash(environ, signature),
+        ]
+    )
+
+
+def _header(environ: dict[str, Any], name: str) -> str:
+    variable = name.upper().replace("-", "_")
+    if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        variable = f"HTTP_{variable}"
+    # WSGI gives headers as Latin-1
+    value = str(environ.get(variable, "")).encode("latin-1", "replace").decode("utf-8", "replace")
+    return " ".join(value.split())
+
+
+def _body_hash(environ: dict[str, Any], signature: Signature) -> str:
+    if signature.expires is not None and signature.service == "s3":
+        return "UNSIGNED-PAYLOAD"
+    sent = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
+    if sent:
+        return str(sent)
+    return hashlib.sha256(read_body(environ)).hexdigest()
+
+
+def read_body(environ: dict[str, Any]) -> bytes:
+    """The request's body, which stays readable for whoever comes next."""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return bytes(body)
