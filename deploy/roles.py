@@ -29,11 +29,11 @@ def ensure_roles(run: Run) -> dict[str, str]:
     """Create or update both roles and return their ARNs by function key."""
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
     deployment = run.deployment
-    policies = {
-        deployment.recognizer: recognizer_permissions(deployment, *place),
-        deployment.splitter: splitter_permissions(deployment, *place),
-    }
-    return {f.key: _ensure_role(run, f, policy) for f, policy in policies.items()}
+    policies = (
+        (deployment.recognizer, recognizer_permissions(deployment, *place)),
+        (deployment.splitter, splitter_permissions(deployment, *place)),
+    )
+    return {f.key: _ensure_role(run, f, policy) for f, policy in policies}
 
 
 def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
 REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/")
 HEALTH = "/_local_aws/health"
-ACCOUNT_SETTINGS = "/2016-08-19/account-settings/"
+ACCOUNT_SETTINGS = "/2016-08-19/account-settings"
 LIMITS = {
     "AccountLimit": {
         "CodeSizeUnzipped": 262_144_000,
@@ -57,7 +57,7 @@ class FrontDoor:
         path = environ.get("PATH_INFO", "")
         if path == HEALTH:
             return _answer(start, 200, b"ok", {})
-        if path == ACCOUNT_SETTINGS:  # moto has none
+        if path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
             return _answer(start, 200, json.dumps(LIMITS).encode(), {})
         match = INVOKE.match(path)
         if match and environ["REQUEST_METHOD"] == "POST":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def run_videos(
         s3.upload_file(str(video), stack.deployment.input_bucket, video.name)
     waiting = set(rows)
     deadline = time.monotonic() + limit
-    with click.progressbar(length=len(rows), label="Recognising", file=_stderr()) as bar:
+    with click.progressbar(length=len(rows), label="Recognising", file=sys.stderr) as bar:
         while waiting and time.monotonic() < deadline:
             before = len(waiting)
             for name in sorted(waiting):
@@ -96,10 +97,6 @@ def run_videos(
             if waiting:
                 time.sleep(0.2)
     return list(rows.values())
-
-
-def _stderr() -> Any:
-    return click.get_text_stream("stderr")
 
 
 def _read_answer(s3: Any, bucket: str, row: Row) -> bool:
