@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.process import LocalAWS
-
 from pipeline.settings import ROOT, Deployment
 from samples.packages import SampleError
 
@@ -44,9 +43,10 @@ def fetch_model(wanted: str | None) -> str:
 
     Raises SampleError when none can: nothing is ever run on untrained weights.
     """
-    refusals = []
+    refusals: list[str] = []
     for name in [wanted] if wanted else MODELS:
-        fetch = [sys.executable, RECOGNIZER / "models.py", "fetch", name, "--dir", BUILD / "models"]
+        fetch = [sys.executable, str(RECOGNIZER / "models.py"), "fetch", name]
+        fetch += ["--dir", str(BUILD / "models")]
         run = subprocess.run(fetch, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         if run.returncode == 0:
             why = f" ({refusals[-1]} cannot be fetched from here)" if refusals else ""
@@ -63,8 +63,8 @@ def enrol(people: Path, model: str) -> Path:
     Raises SampleError when enroll.py refuses.
     """
     gallery = BUILD / f"gallery-{model}.pt"
-    command = [sys.executable, RECOGNIZER / "enroll.py", people, "--output", gallery]
-    command += ["--model", model, "--models-dir", BUILD / "models"]
+    command = [sys.executable, str(RECOGNIZER / "enroll.py"), str(people), "--model", model]
+    command += ["--output", str(gallery), "--models-dir", str(BUILD / "models")]
     if subprocess.run(command, stdout=sys.stderr).returncode != 0:
         raise SampleError(f"The people in {people} cannot be enrolled: see above.")
     return gallery
