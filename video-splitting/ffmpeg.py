@@ -109,7 +109,7 @@ def command(video: Video, seek: float, output: list[str], pick: str = "") -> lis
     if pick:
         filters = f"{pick},{filters}"
     # V: a video stream that is no cover picture.
-    argv += ["-i", video.url, "-map", "0:V:0", "-an", "-sn", "-dn"]
+    argv += ["-i", video.url, "-map", "0:V:0"]
     return [*argv, "-vf", filters, "-q:v", "2", "-f", "image2", *output]
 
 

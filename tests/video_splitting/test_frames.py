@@ -244,6 +244,15 @@ def test_refusals_of_the_store(files: Any, clip: Path, tmp_path: Path, status: i
     assert set(files.paths) == {clip.name}
 
 
+def test_half_a_picture_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 64)).save(path)
+    assert door.is_jpeg(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    assert not door.is_jpeg(path)
+    assert not door.is_jpeg(tmp_path / "none.jpg")
+
+
 def test_no_url_is_left_in_messages() -> None:
     own = "https://b.s3.amazonaws.com/a%20b.mp4?X-Amz-Signature=SECRET"
     said = (
