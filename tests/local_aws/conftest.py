@@ -1,0 +1,148 @@
+"""A real server subprocess, real boto3, and functions that the tests make."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from local_aws.process import LocalAWS
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+ANYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+IMAGE_HANDLER = "def handler(event, context):\n    return 'from the folder'\n"
+
+
+def zipped(files: dict[str, str], modes: dict[str, int] | None = None) -> bytes:
+    """A zip of text files; `modes` gives some of them permissions."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (modes or {}).get(name, 0o644) << 16
+            archive.writestr(entry, text)
+    return buffer.getvalue()
+
+
+@dataclass
+class Cloud:
+    """A local AWS with what the tests do on it again and again."""
+
+    aws: LocalAWS
+    names: Iterator[int] = field(default_factory=count)
+
+    def client(self, service: str, credentials: dict[str, str] | None = None, **config: Any) -> Any:
+        """A boto3 client, the administrator's or of temporary credentials."""
+        keys = credentials or {
+            "AccessKeyId": self.aws.environ["AWS_ACCESS_KEY_ID"],
+            "SecretAccessKey": self.aws.environ["AWS_SECRET_ACCESS_KEY"],
+        }
+        return boto3.Session(
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys.get("SessionToken"),
+            region_name=self.aws.region,
+        ).client(
+            service,
+            endpoint_url=self.aws.endpoint,
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=60, **config),
+        )
+
+    def name(self, kind: str) -> str:
+        """A name that no other test uses."""
+        return f"{kind}-{next(self.names)}"
+
+    def role(self, statements: list[dict[str, Any]]) -> str:
+        """The ARN of a new role with these permissions that Lambda may assume."""
+        name, iam = self.name("role"), self.client("iam")
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
+        if statements:
+            self.permit(name, statements)
+        return str(role["Role"]["Arn"])
+
+    def permit(self, role: str, statements: list[dict[str, Any]]) -> None:
+        """Give a role these permissions and no others."""
+        policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        self.client("iam").put_role_policy(
+            RoleName=role.split("/")[-1], PolicyName="p", PolicyDocument=policy
+        )
+
+    def assume(self, statements: list[dict[str, Any]]) -> dict[str, str]:
+        """Temporary credentials of a new role with these permissions."""
+        sts = self.client("sts")
+        answer = sts.assume_role(RoleArn=self.role(statements), RoleSessionName="test")
+        return dict(answer["Credentials"])
+
+    def function(self, code: str, **settings: Any) -> str:
+        """The name of a new function; its code is a handler.py."""
+        name = self.name("function")
+        self.client("logs").create_log_group(logGroupName=f"/aws/lambda/{name}")
+        self.client("lambda").create_function(
+            **{
+                "FunctionName": name,
+                "Runtime": "python3.12",
+                "Role": settings.pop("Role", None) or self.role(ANYTHING),
+                "Handler": "handler.handler",
+                "Code": {"ZipFile": zipped({"handler.py": code})},
+                "Timeout": 10,
+                "MemorySize": 256,
+                **settings,
+            }
+        )
+        return name
+
+    def invoke(self, name: str, payload: Any = None, **options: Any) -> tuple[Any, Any, str]:
+        """Payload, FunctionError and log tail of a synchronous invocation."""
+        answer = self.client("lambda").invoke(
+            FunctionName=name, Payload=json.dumps(payload or {}), LogType="Tail", **options
+        )
+        tail = base64.b64decode(answer["LogResult"]).decode()
+        return json.load(answer["Payload"]), answer.get("FunctionError"), tail
+
+    def arn(self, name: str) -> str:
+        """A function's ARN."""
+        return f"arn:aws:lambda:{self.aws.region}:123456789012:function:{name}"
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One server for all tests of this folder."""
+    folder = tmp_path_factory.mktemp("image")
+    (folder / "handler.py").write_text(IMAGE_HANDLER)
+    settings = {"async_retry_delays": "0.1,0.2", "max_concurrency": 2}
+    with LocalAWS(images={"an-image": folder}, **settings) as aws:
+        yield Cloud(aws)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., LocalAWS]]:
+    """Starts servers of a test's own, and stops them."""
+    servers: list[LocalAWS] = []
+
+    def start(**settings: Any) -> LocalAWS:
+        server = LocalAWS(**settings)
+        server.__enter__()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()

@@ -1,0 +1,214 @@
+"""Asynchronous invocations: S3's events, retries, and the queue for what failed."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_aws.conftest import ANYTHING, Cloud
+
+STORES = (
+    "import boto3, json\ns3 = boto3.client('s3')\n"
+    "def handler(event, context):\n"
+    "    for n, record in enumerate(event['Records']):\n"
+    "        key = record['s3']['object']['eTag'] + '.json'\n"
+    "        s3.put_object(Bucket='BUCKET', Key=key, Body=json.dumps(record))\n"
+)
+FAILS = (
+    "import boto3\ns3 = boto3.client('s3')\n"
+    "def handler(event, context):\n    raise RuntimeError('always')\n"
+)
+
+
+def subscribe(cloud: Cloud, bucket: str, function: str) -> None:
+    cloud.client("lambda").add_permission(
+        FunctionName=function,
+        StatementId="s3",
+        Action="lambda:InvokeFunction",
+        Principal="s3.amazonaws.com",
+        SourceArn=f"arn:aws:s3:::{bucket}",
+        SourceAccount="123456789012",
+    )
+    notify(cloud, bucket, function)
+
+
+def notify(cloud: Cloud, bucket: str, function: str) -> None:
+    cloud.client("s3").put_bucket_notification_configuration(
+        Bucket=bucket,
+        NotificationConfiguration={
+            "LambdaFunctionConfigurations": [
+                {
+                    "LambdaFunctionArn": cloud.arn(function),
+                    "Events": ["s3:ObjectCreated:*"],
+                    "Filter": {"Key": {"FilterRules": [{"Name": "suffix", "Value": ".mp4"}]}},
+                }
+            ]
+        },
+    )
+
+
+def wait_for(cloud: Cloud, bucket: str, key: str) -> dict[str, Any]:
+    s3 = cloud.client("s3")
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        try:
+            record: dict[str, Any] = json.load(s3.get_object(Bucket=bucket, Key=key)["Body"])
+            return record
+        except s3.exceptions.NoSuchKey:
+            time.sleep(0.05)
+    pytest.fail(f"no {key}")
+
+
+@pytest.mark.parametrize(
+    ("key", "encoded"),
+    [
+        ("a.mp4", "a.mp4"),
+        ("a b/c+d.mp4", "a+b/c%2Bd.mp4"),
+        ("ü/名.mp4", "%C3%BC/%E5%90%8D.mp4"),
+    ],
+)
+def test_an_upload_starts_the_function_with_an_event_like_s3s(
+    cloud: Cloud, key: str, encoded: str
+) -> None:
+    s3, source, target = cloud.client("s3"), cloud.name("source"), cloud.name("target")
+    for bucket in (source, target):
+        s3.create_bucket(Bucket=bucket)
+    subscribe(cloud, source, cloud.function(STORES.replace("BUCKET", target)))
+
+    s3.put_object(Bucket=source, Key="ignored.txt", Body=b"no video")
+    etag = s3.put_object(Bucket=source, Key=key, Body=b"12345")["ETag"].strip('"')
+
+    record = wait_for(cloud, target, f"{etag}.json")
+    assert record["s3"]["object"]["key"] == encoded
+    assert record["s3"]["object"]["size"] == 5
+    assert record["s3"]["object"]["sequencer"]
+    assert record["s3"]["bucket"]["name"] == source
+    assert record["eventName"] == "ObjectCreated:Put"
+    assert record["userIdentity"]["principalId"]
+    assert len(s3.list_objects_v2(Bucket=target)["Contents"]) == 1
+
+
+def test_a_multipart_upload_starts_it_once(cloud: Cloud) -> None:
+    s3, source, target = cloud.client("s3"), cloud.name("source"), cloud.name("target")
+    for bucket in (source, target):
+        s3.create_bucket(Bucket=bucket)
+    subscribe(cloud, source, cloud.function(STORES.replace("BUCKET", target)))
+    upload = s3.create_multipart_upload(Bucket=source, Key="big.mp4")["UploadId"]
+    parts = []
+    for number, body in ((1, b"a" * 5_242_880), (2, b"b" * 100)):
+        answer = s3.upload_part(
+            Bucket=source, Key="big.mp4", UploadId=upload, PartNumber=number, Body=body
+        )
+        parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    done = s3.complete_multipart_upload(
+        Bucket=source, Key="big.mp4", UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+
+    record = wait_for(cloud, target, done["ETag"].strip('"') + ".json")
+    assert record["eventName"] == "ObjectCreated:CompleteMultipartUpload"
+    assert record["s3"]["object"]["size"] == 5_242_980
+
+
+def test_a_failing_event_is_retried_twice_and_then_reported(cloud: Cloud) -> None:
+    queue = cloud.name("queue")
+    url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    name, client = cloud.function(FAILS), cloud.client("lambda")
+    destination = f"arn:aws:sqs:us-east-1:123456789012:{queue}"
+    client.put_function_event_invoke_config(
+        FunctionName=name, DestinationConfig={"OnFailure": {"Destination": destination}}
+    )
+
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"my": "event"}')
+
+    (message,) = cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
+    report = json.loads(message["Body"])
+    assert report["requestContext"]["condition"] == "RetriesExhausted"
+    assert report["requestContext"]["approximateInvokeCount"] == 3
+    assert report["requestContext"]["functionArn"] == f"{cloud.arn(name)}:$LATEST"
+    assert report["requestPayload"] == {"my": "event"}
+    assert report["responsePayload"]["errorMessage"] == "always"
+
+
+def test_without_retries_an_event_is_tried_once(cloud: Cloud) -> None:
+    queue = cloud.name("queue")
+    url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    name, client = cloud.function(FAILS), cloud.client("lambda")
+    client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=2)
+    client.put_function_event_invoke_config(
+        FunctionName=name,
+        MaximumRetryAttempts=0,
+        DestinationConfig={
+            "OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:123456789012:{queue}"}
+        },
+    )
+
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
+
+    (message,) = cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
+    assert json.loads(message["Body"])["requestContext"]["approximateInvokeCount"] == 1
+
+
+def test_a_report_needs_the_roles_right_to_send(cloud: Cloud) -> None:
+    queue = cloud.name("queue")
+    url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    name = cloud.function(FAILS, Role=cloud.role([]))
+    cloud.client("lambda").put_function_event_invoke_config(
+        FunctionName=name,
+        MaximumRetryAttempts=0,
+        DestinationConfig={
+            "OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:123456789012:{queue}"}
+        },
+    )
+
+    cloud.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
+
+    assert "Messages" not in cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=3)
+    assert f"the failure of {name} cannot be reported" in cloud.aws.log_path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["no function", "no permission", "another bucket's"])
+def test_a_notification_that_could_not_be_delivered_is_refused(cloud: Cloud, kind: str) -> None:
+    bucket = cloud.name("bucket")
+    cloud.client("s3").create_bucket(Bucket=bucket)
+    name = "nobody" if kind == "no function" else cloud.function(FAILS)
+    if kind == "another bucket's":
+        cloud.client("s3").create_bucket(Bucket=f"{bucket}-other")
+        subscribe(cloud, f"{bucket}-other", name)
+
+    with pytest.raises(ClientError, match="Unable to validate the following destination"):
+        notify(cloud, bucket, name)
+
+
+def test_what_aws_refuses_is_refused(cloud: Cloud) -> None:
+    client, name = cloud.client("lambda"), cloud.function(FAILS)
+    permission = {
+        "FunctionName": name,
+        "StatementId": "one",
+        "Action": "lambda:InvokeFunction",
+        "Principal": "s3.amazonaws.com",
+    }
+    client.add_permission(**permission)
+    with pytest.raises(client.exceptions.ResourceConflictException):
+        client.add_permission(**permission)
+    with pytest.raises(client.exceptions.InvalidParameterValueException, match="128 and 10240"):
+        client.update_function_configuration(FunctionName=name, MemorySize=64000)
+    role = "arn:aws:iam::123456789012:role/nobody"
+    with pytest.raises(ClientError, match="cannot be assumed by Lambda"):
+        client.update_function_configuration(FunctionName=name, Role=role)
+
+
+def test_what_aws_keeps_is_kept(cloud: Cloud) -> None:
+    client, name = cloud.client("lambda"), cloud.function(FAILS, Role=cloud.role(ANYTHING))
+
+    client.update_function_configuration(
+        FunctionName=name, EphemeralStorage={"Size": 1024}, Environment={}
+    )
+
+    config = client.get_function_configuration(FunctionName=name)
+    assert config["EphemeralStorage"] == {"Size": 1024}
+    assert client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 1000

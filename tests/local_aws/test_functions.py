@@ -1,0 +1,314 @@
+"""Functions are really run, and end as they do on AWS."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.local_aws.conftest import ANYTHING, Cloud, zipped
+
+ECHO = "def handler(event, context):\n    print('hello')\n    return {'got': event}\n"
+FAILS = "def handler(event, context):\n    raise ValueError('no ' + event.get('what', ''))\n"
+
+
+def test_an_answer_comes_back_with_the_log(cloud: Cloud) -> None:
+    payload, error, log = cloud.invoke(cloud.function(ECHO), {"a": "ü"})
+
+    assert (payload, error) == ({"got": {"a": "ü"}}, None)
+    assert "START RequestId" in log
+    assert "\nhello\n" in log
+    assert "Init Duration" in log
+
+
+def test_a_second_call_finds_a_warm_environment(cloud: Cloud) -> None:
+    code = "import uuid\nME = str(uuid.uuid4())\ndef handler(event, context):\n    return ME\n"
+    name = cloud.function(code)
+
+    first, second = cloud.invoke(name), cloud.invoke(name)
+
+    assert first[0] == second[0]
+    assert "Init Duration" not in second[2]
+
+
+def test_new_code_and_new_settings_end_warm_environments(cloud: Cloud) -> None:
+    name = cloud.function("import os\ndef handler(e, c):\n    return [1, os.environ.get('X')]\n")
+    client = cloud.client("lambda")
+    assert cloud.invoke(name)[0] == [1, None]
+
+    client.update_function_configuration(FunctionName=name, Environment={"Variables": {"X": "y"}})
+    assert cloud.invoke(name)[0] == [1, "y"]
+
+    code = zipped({"handler.py": "def handler(e, c):\n    return 2\n"})
+    client.update_function_code(FunctionName=name, ZipFile=code)
+    assert cloud.invoke(name)[0] == 2
+
+
+def test_an_exception_is_an_unhandled_error_with_its_type(cloud: Cloud) -> None:
+    payload, error, _ = cloud.invoke(cloud.function(FAILS), {"what": "luck"})
+
+    assert error == "Unhandled"
+    assert (payload["errorType"], payload["errorMessage"]) == ("ValueError", "no luck")
+    assert payload["stackTrace"]
+
+
+def test_a_failing_import_is_told(cloud: Cloud) -> None:
+    name = cloud.function("import nothing_like_this\n")
+
+    answer = cloud.client("lambda").invoke(FunctionName=name)
+
+    assert answer["FunctionError"] == "Unhandled"
+    assert "nothing_like_this" in json.load(answer["Payload"])["errorMessage"]
+
+
+def test_a_timeout_ends_the_process_and_its_children(cloud: Cloud) -> None:
+    code = (
+        "import subprocess, time\ndef handler(event, context):\n"
+        "    if event.get('wait'):\n"
+        "        subprocess.Popen(['sleep', '31415'], start_new_session=True)\n"
+        "        time.sleep(60)\n"
+        "    return subprocess.run(['pgrep', '-fc', 'sleep 3141[5]'], capture_output=True,"
+        " text=True).stdout.strip()\n"
+    )
+    name = cloud.function(code, Timeout=1)
+
+    payload, error, log = cloud.invoke(name, {"wait": True})
+
+    assert (error, payload["errorType"]) == ("Unhandled", "Sandbox.Timedout")
+    assert "Task timed out after 1.00 seconds" in log
+    assert cloud.invoke(name)[0] == "0"
+
+
+def test_a_crash_is_told_and_the_next_call_starts_anew(cloud: Cloud) -> None:
+    code = "import os\ndef handler(event, context):\n    return os._exit(3) if event else 'ok'\n"
+    name = cloud.function(code)
+
+    payload, error, _ = cloud.invoke(name, {"die": True})
+
+    assert (error, payload["errorType"]) == ("Unhandled", "Runtime.ExitError")
+    assert "exit status 3" in payload["errorMessage"]
+    assert cloud.invoke(name)[0] == "ok"
+
+
+def test_memory_over_the_limit_ends_the_function(cloud: Cloud) -> None:
+    code = "import time\ndef handler(e, c):\n    x = bytearray(400_000_000)\n    time.sleep(5)\n"
+
+    payload, error, _ = cloud.invoke(cloud.function(code, MemorySize=128))
+
+    assert (error, payload["errorType"]) == ("Unhandled", "Runtime.OutOfMemory")
+
+
+def test_a_function_sees_what_lambda_sets_and_nothing_of_the_server(cloud: Cloud) -> None:
+    code = (
+        "import os, sys\ndef handler(event, context):\n"
+        "    return {'environ': dict(os.environ), 'path': sys.path, 'cwd': os.getcwd(),"
+        " 'left': context.get_remaining_time_in_millis(), 'arn': context.invoked_function_arn}\n"
+    )
+    name = cloud.function(code, Environment={"Variables": {"MINE": "1"}})
+
+    seen = cloud.invoke(name)[0]
+
+    environ = seen["environ"]
+    assert environ["MINE"] == "1"
+    assert environ["AWS_LAMBDA_FUNCTION_NAME"] == name
+    assert environ["AWS_SESSION_TOKEN"]
+    assert environ["AWS_ACCESS_KEY_ID"] != cloud.aws.environ["AWS_ACCESS_KEY_ID"]
+    assert "PYTEST_CURRENT_TEST" not in environ
+    assert 5_000 < seen["left"] <= 10_000
+    assert seen["arn"] == cloud.arn(name)
+    # THEN it runs from the deployed zip, not from this checkout
+    assert seen["cwd"] == environ["LAMBDA_TASK_ROOT"]
+    assert not [p for p in seen["path"] if p.rstrip("/").endswith(("/main", "local_aws"))]
+
+
+def test_layers_bring_programs_and_packages(cloud: Cloud) -> None:
+    layer = cloud.client("lambda").publish_layer_version(
+        LayerName=cloud.name("layer"),
+        Content={
+            "ZipFile": zipped(
+                {"bin/tool": "#!/bin/sh\necho from the layer\n", "python/extra.py": "N = 42\n"},
+                {"bin/tool": 0o755},
+            )
+        },
+    )["LayerVersionArn"]
+    code = (
+        "import extra, subprocess\ndef handler(event, context):\n"
+        "    return [extra.N, subprocess.check_output(['tool'], text=True)]\n"
+    )
+
+    payload, _, _ = cloud.invoke(cloud.function(code, Layers=[layer]))
+
+    assert payload == [42, "from the layer\n"]
+
+
+def test_an_image_is_run_from_its_folder_and_the_log_says_so(cloud: Cloud) -> None:
+    uri = "123456789012.dkr.ecr.us-east-1.amazonaws.com/an-image@sha256:" + "0" * 64
+    name = cloud.name("function")
+    cloud.client("lambda").create_function(
+        FunctionName=name, PackageType="Image", Code={"ImageUri": uri}, Role=cloud.role(ANYTHING)
+    )
+
+    payload, _, _ = cloud.invoke(name)
+
+    assert payload == "from the folder"
+    assert "is not run as an image but from the folder" in cloud.aws.log_path.read_text()
+
+
+def test_an_image_without_a_folder_is_a_clear_error(cloud: Cloud) -> None:
+    name = cloud.name("function")
+    cloud.client("lambda").create_function(
+        FunctionName=name,
+        PackageType="Image",
+        Code={"ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/other:1"},
+        Role=cloud.role(ANYTHING),
+    )
+
+    with pytest.raises(ClientError, match="--image other=FOLDER"):
+        cloud.invoke(name)
+
+
+def test_reserved_concurrency_throttles_and_the_cap_waits(cloud: Cloud) -> None:
+    code = "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    return 'done'\n"
+    name, client = cloud.function(code), cloud.client("lambda")
+
+    # WHEN more run than the cap of two, all are answered
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: cloud.invoke(name)[0], range(4)))
+    assert answers == ["done"] * 4
+
+    # WHEN more run than are reserved, the others are refused
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(cloud.invoke, name)
+        time.sleep(0.2)
+        with pytest.raises(ClientError) as refusal:
+            cloud.invoke(name)
+        assert one.result()[0] == "done"
+    assert refusal.value.response["Error"]["Code"] == "TooManyRequestsException"
+    assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+
+
+def test_qualifiers_and_arns_lead_to_the_function(cloud: Cloud) -> None:
+    name, client = cloud.function(ECHO), cloud.client("lambda")
+    version = client.publish_version(FunctionName=name)["Version"]
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
+
+    for asked in (
+        name,
+        cloud.arn(name),
+        f"{cloud.arn(name)}:live",
+        f"123456789012:function:{name}",
+    ):
+        assert cloud.invoke(asked, 1)[0] == {"got": 1}
+    assert cloud.invoke(name, 1, Qualifier="live")[0] == {"got": 1}
+    with pytest.raises(ClientError, match=r"ResourceNotFoundException.*Function not found"):
+        cloud.invoke("nobody")
+    assert client.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"] == 204
+
+
+def test_too_large_a_request_and_an_answer_are_refused(cloud: Cloud) -> None:
+    name = cloud.function("def handler(event, context):\n    return 'x' * 7_000_000\n")
+
+    with pytest.raises(ClientError, match="at most 6291456"):
+        cloud.invoke(name, "x" * 6_291_456)
+    payload, error, _ = cloud.invoke(name)
+    assert (error, payload["errorType"]) == ("Unhandled", "Function.ResponseSizeTooLarge")
+
+
+def test_a_function_calls_another_under_its_role(cloud: Cloud) -> None:
+    callee = cloud.function(ECHO)
+    code = (
+        "import boto3, json\nclient = boto3.client('lambda')\n"
+        "def handler(event, context):\n"
+        "    answer = client.invoke(FunctionName=event['callee'], Payload=json.dumps(7))\n"
+        "    return json.load(answer['Payload'])\n"
+    )
+    allowed = {
+        "Effect": "Allow",
+        "Action": "lambda:InvokeFunction",
+        "Resource": cloud.arn(callee),
+    }
+    role = cloud.role([allowed])
+    caller = cloud.function(code, Role=role)
+    assert cloud.invoke(caller, {"callee": callee})[0] == {"got": 7}
+
+    # WHEN the role loses the permission, the next call fails; with it back, the next succeeds
+    cloud.permit(role, [{**allowed, "Resource": cloud.arn("another")}])
+    payload, error, _ = cloud.invoke(caller, {"callee": callee})
+    assert error == "Unhandled"
+    assert "AccessDeniedException" in payload["errorMessage"]
+    assert (
+        f"not authorized to perform: lambda:InvokeFunction on resource: {cloud.arn(callee)}"
+        in (payload["errorMessage"])
+    )
+    cloud.permit(role, [allowed])
+    assert cloud.invoke(caller, {"callee": callee})[0] == {"got": 7}
+
+
+def test_eight_nested_chains_at_once_do_not_starve_each_other(cloud: Cloud) -> None:
+    callee = cloud.function(ECHO)
+    code = (
+        "import boto3, json\nclient = boto3.client('lambda')\n"
+        "def handler(event, context):\n"
+        f"    answer = client.invoke(FunctionName='{callee}', Payload=json.dumps(event))\n"
+        "    return json.load(answer['Payload'])\n"
+    )
+    caller = cloud.function(code)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: cloud.invoke(caller, {"n": n})[0], range(8)))
+
+    assert answers == [{"got": {"n": n}} for n in range(8)]
+
+
+def test_metrics_count_what_happened(cloud: Cloud) -> None:
+    name = cloud.function(FAILS)
+    cloud.invoke(name)
+    cloud.invoke(name)
+    now = datetime.now(timezone.utc)
+
+    def total(metric: str) -> float:
+        points = cloud.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=metric,
+            Dimensions=[{"Name": "FunctionName", "Value": name}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(minutes=5),
+            Period=3600,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    deadline = time.monotonic() + 10
+    while total("Invocations") < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert {m: total(m) for m in ("Invocations", "Errors", "Throttles")} == {
+        "Invocations": 2,
+        "Errors": 2,
+        "Throttles": 0,
+    }
+    assert total("Duration") > 0
+    assert total("ConcurrentExecutions") == 2
+
+
+def test_a_role_without_the_right_to_log_writes_no_log(cloud: Cloud) -> None:
+    silent = cloud.function(ECHO, Role=cloud.role([]))
+    loud = cloud.function(ECHO)
+    for name in (silent, loud):
+        cloud.invoke(name)
+    logs = cloud.client("logs")
+
+    def lines(name: str) -> list[str]:
+        events = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+        return [event["message"] for event in events]
+
+    deadline = time.monotonic() + 10
+    while not lines(loud) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "hello" in lines(loud)
+    assert lines(silent) == []
+    assert f"{silent} cannot write its log" in cloud.aws.log_path.read_text()

@@ -1,0 +1,249 @@
+"""Who may do what: signatures, and policies at resource level."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.iam_policy import Request, is_allowed
+from tests.local_aws.conftest import ANYTHING, Cloud
+
+KEYS = ["plain.mp4", "with space+plus.mp4", "a/ü名.mp4", "per%cent&amp.mp4", "a=b?c.mp4"]
+
+
+def code_of(call: Any) -> str:
+    """The error code that a call ends with, or OK."""
+    try:
+        call()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "OK"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_key_can_be_signed_presigned_and_read_in_part(cloud: Cloud, key: str) -> None:
+    s3, bucket = cloud.client("s3", signature_version="s3v4"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key=key, Body=b"0123456789", Metadata={"x": "y"})
+    parameters = {"Bucket": bucket, "Key": key}
+
+    url = s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=60)
+    request = urllib.request.Request(url, headers={"Range": "bytes=2-4"})
+    with urllib.request.urlopen(request) as answer:
+        assert (answer.status, answer.read()) == (206, b"234")
+
+    assert s3.head_object(**parameters)["Metadata"] == {"x": "y"}
+    assert [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]] == [key]
+
+
+def test_a_presigned_url_expires_and_cannot_be_changed(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3", signature_version="s3v4"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    for key in ("one", "two"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    parameters = {"Bucket": bucket, "Key": "one"}
+    url = s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=1)
+
+    def refusal(address: str) -> str:
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(address)
+        assert error.value.code == 403
+        return error.value.read().decode()
+
+    assert "SignatureDoesNotMatch" in refusal(url.replace("/one?", "/two?"))
+    time.sleep(2.1)
+    assert "Request has expired" in refusal(url)
+
+
+def test_wrong_and_unknown_keys_are_told_apart(cloud: Cloud) -> None:
+    good = cloud.aws.environ
+    wrong = {"AccessKeyId": good["AWS_ACCESS_KEY_ID"], "SecretAccessKey": "wrong"}
+    unknown = {"AccessKeyId": "AKIAUNKNOWN", "SecretAccessKey": "x"}
+
+    for service, call in (("s3", "list_buckets"), ("lambda", "list_functions")):
+        assert code_of(getattr(cloud.client(service, wrong), call)) == "SignatureDoesNotMatch"
+    assert code_of(cloud.client("s3", unknown).list_buckets) == "InvalidAccessKeyId"
+    assert code_of(cloud.client("sts", unknown).get_caller_identity) == "InvalidClientTokenId"
+    assert code_of(cloud.client("lambda", unknown).list_functions) == "UnrecognizedClientException"
+
+
+def test_temporary_credentials_need_their_own_token(cloud: Cloud) -> None:
+    credentials = cloud.assume(ANYTHING)
+    assert code_of(cloud.client("s3", credentials).list_buckets) == "OK"
+
+    stolen = {**credentials, "SessionToken": "another"}
+
+    assert code_of(cloud.client("s3", stolen).list_buckets) == "InvalidToken"
+
+
+def test_an_anonymous_request_is_refused(cloud: Cloud) -> None:
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(f"{cloud.aws.endpoint}/some-bucket/key")
+    assert error.value.code == 403
+
+
+def test_s3_is_allowed_object_by_object(cloud: Cloud) -> None:
+    admin, bucket = cloud.client("s3"), cloud.name("bucket")
+    admin.create_bucket(Bucket=bucket)
+    for key in ("open/a", "closed/a"):
+        admin.put_object(Bucket=bucket, Key=key, Body=b"x")
+    arn = f"arn:aws:s3:::{bucket}"
+    s3 = cloud.client(
+        "s3",
+        cloud.assume(
+            [
+                {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{arn}/*"},
+                {"Effect": "Deny", "Action": "s3:*", "Resource": f"{arn}/closed/*"},
+                {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{arn}/open/*"},
+            ]
+        ),
+    )
+
+    def ask(method: str, key: str, **more: Any) -> str:
+        return code_of(lambda: getattr(s3, method)(Bucket=bucket, Key=key, **more))
+
+    assert ask("get_object", "open/a") == "OK"
+    assert ask("get_object", "closed/a") == "AccessDenied"
+    assert ask("head_object", "closed/a") == "403"
+    assert ask("put_object", "open/b", Body=b"x") == "OK"
+    assert ask("put_object", "other", Body=b"x") == "AccessDenied"
+    assert ask("delete_object", "open/a") == "AccessDenied"
+    assert ask("copy_object", "open/c", CopySource={"Bucket": bucket, "Key": "open/a"}) == "OK"
+    assert (
+        ask("copy_object", "open/d", CopySource={"Bucket": bucket, "Key": "closed/a"})
+        == "AccessDenied"
+    )
+    assert code_of(lambda: s3.list_objects_v2(Bucket=bucket)) == "AccessDenied"
+
+
+def test_what_is_missing_is_told_to_who_may_list(cloud: Cloud) -> None:
+    bucket = cloud.name("bucket")
+    cloud.client("s3").create_bucket(Bucket=bucket)
+    arn = f"arn:aws:s3:::{bucket}"
+    read = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"{arn}/*"}
+    listing = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn}
+    blind, seeing = (
+        cloud.client("s3", cloud.assume(statements)) for statements in ([read], [read, listing])
+    )
+
+    assert code_of(lambda: blind.head_object(Bucket=bucket, Key="no")) == "403"
+    assert code_of(lambda: blind.get_object(Bucket=bucket, Key="no")) == "AccessDenied"
+    assert code_of(lambda: seeing.head_object(Bucket=bucket, Key="no")) == "404"
+    assert code_of(lambda: seeing.get_object(Bucket=bucket, Key="no")) == "NoSuchKey"
+
+
+def test_other_services_are_allowed_resource_by_resource(cloud: Cloud) -> None:
+    mine, other = cloud.name("queue"), cloud.name("queue")
+    urls = [cloud.client("sqs").create_queue(QueueName=name)["QueueUrl"] for name in (mine, other)]
+    group = cloud.name("/group")
+    cloud.client("logs").create_log_group(logGroupName=group)
+    place = "us-east-1:123456789012"
+    credentials = cloud.assume(
+        [
+            {
+                "Effect": "Allow",
+                "Action": "sqs:SendMessage",
+                "Resource": f"arn:aws:sqs:{place}:{mine}",
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["logs:CreateLogStream"],
+                "Resource": f"arn:aws:logs:{place}:log-group:{group}:*",
+            },
+        ]
+    )
+    sqs, logs = cloud.client("sqs", credentials), cloud.client("logs", credentials)
+
+    sent = [code_of(lambda u=url: sqs.send_message(QueueUrl=u, MessageBody="x")) for url in urls]
+    assert sent == ["OK", "AccessDeniedException"]
+    named = {"logGroupName": group, "logStreamName": "s"}
+    assert code_of(lambda: logs.create_log_stream(**named)) == "OK"
+    assert code_of(lambda: logs.create_log_group(logGroupName="x")) == "AccessDeniedException"
+    assert code_of(cloud.client("sts", credentials).get_caller_identity) == "OK"
+    assert code_of(cloud.client("iam", credentials).list_roles) == "AccessDenied"
+
+
+def test_creating_a_function_needs_the_right_to_pass_its_role(cloud: Cloud) -> None:
+    role = cloud.role(ANYTHING)
+    create = {"Effect": "Allow", "Action": "lambda:CreateFunction", "Resource": "*"}
+    passing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role}
+    answers = []
+    for statements in ([create], [create, passing]):
+        client = cloud.client("lambda", cloud.assume(statements))
+        settings = {
+            "FunctionName": cloud.name("function"),
+            "Role": role,
+            "Runtime": "python3.12",
+            "Handler": "handler.handler",
+            "Code": {"ZipFile": b"PK\x05\x06" + bytes(18)},
+        }
+        answers.append(code_of(lambda c=client, s=settings: c.create_function(**s)))
+
+    assert answers == ["AccessDeniedException", "OK"]
+
+
+def test_the_aws_cli_copies_large_files_there_and_back(cloud: Cloud, tmp_path: Path) -> None:
+    bucket, data = cloud.name("bucket"), os.urandom(12_000_000)  # multipart from 8 MB
+    cloud.client("s3").create_bucket(Bucket=bucket)
+    (tmp_path / "there").write_bytes(data)
+    aws = Path(sys.executable).parent / "aws"
+    address = f"s3://{bucket}/a folder/ü.bin"
+
+    for words in ((tmp_path / "there", address), (address, tmp_path / "back")):
+        subprocess.run(
+            [aws, "s3", "cp", "--no-progress", *words],
+            env={**os.environ, **cloud.aws.environ},
+            check=True,
+            capture_output=True,
+        )
+
+    assert (tmp_path / "back").read_bytes() == data
+
+
+ALLOW = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}
+READ = Request("s3:GetObject", "arn:aws:s3:::b/k", {"aws:sourceaccount": "1"})
+
+
+@pytest.mark.parametrize(
+    ("statement", "allowed"),
+    [
+        (ALLOW, True),
+        ({**ALLOW, "Action": "S3:GETOBJECT"}, True),
+        ({**ALLOW, "Action": ["s3:Put*", "s3:Get?bject"]}, True),
+        ({**ALLOW, "Action": "s3:Get"}, False),
+        ({**ALLOW, "Resource": "arn:aws:s3:::b"}, False),
+        ({**ALLOW, "Resource": "arn:aws:s3:::B/*"}, False),
+        ({"Effect": "Allow", "NotAction": "s3:Put*", "Resource": "*"}, True),
+        ({"Effect": "Allow", "NotAction": "s3:Get*", "Resource": "*"}, False),
+        ({"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}, False),
+        ({**ALLOW, "Condition": {"StringEquals": {"aws:SourceAccount": "1"}}}, True),
+        ({**ALLOW, "Condition": {"StringEquals": {"aws:SourceAccount": ["2", "1"]}}}, True),
+        ({**ALLOW, "Condition": {"StringEquals": {"aws:SourceAccount": "2"}}}, False),
+        ({**ALLOW, "Condition": {"StringNotEquals": {"aws:SourceAccount": "1"}}}, False),
+        ({**ALLOW, "Condition": {"StringEquals": {"aws:Missing": "1"}}}, False),
+        ({**ALLOW, "Condition": {"StringEqualsIfExists": {"aws:Missing": "1"}}}, True),
+        ({**ALLOW, "Condition": {"NumericLessThan": {"aws:SourceAccount": "9"}}}, False),
+    ],
+)
+def test_a_statement_allows(statement: dict[str, Any], allowed: bool) -> None:
+    assert is_allowed([{"Statement": [statement]}], READ) is allowed
+
+
+def test_a_denial_wins_wherever_it_stands() -> None:
+    deny = {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}
+
+    assert not is_allowed([{"Statement": [deny, ALLOW]}], READ)
+    assert not is_allowed([{"Statement": ALLOW}, {"Statement": [deny]}], READ)
+    assert not is_allowed([], READ)
+    # a Deny that is not understood denies
+    strange = {**deny, "Condition": {"NumericLessThan": {"aws:SourceAccount": "9"}}}
+    assert not is_allowed([{"Statement": [ALLOW, strange]}], READ)

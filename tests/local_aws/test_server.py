@@ -1,0 +1,194 @@
+"""The server as a process: starting, stopping, what it leaves, how much memory it takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import md5
+from importlib import import_module
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local_aws.process import LocalAWS, StartError
+from tests.local_aws.conftest import Cloud
+
+Start = Callable[..., LocalAWS]
+
+
+def test_stopping_leaves_no_process_no_port_and_no_file(started: Start) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("local-aws-*"))
+    aws = started()
+    cloud = Cloud(aws)
+    cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
+    server = psutil.Process(aws.pid)
+    functions = server.children(recursive=True)
+    port = int(aws.endpoint.rsplit(":", 1)[1])
+    assert functions
+
+    aws.stop()
+
+    assert not psutil.wait_procs(functions, timeout=5)[1]
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", port))
+    assert set(Path(tempfile.gettempdir()).glob("local-aws-*")) <= before
+
+
+def test_functions_die_with_a_killed_server(started: Start) -> None:
+    aws = started()
+    cloud = Cloud(aws)
+    cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
+    functions = psutil.Process(aws.pid).children(recursive=True)
+    assert functions
+
+    os.kill(aws.pid, signal.SIGKILL)
+
+    assert not psutil.wait_procs(functions, timeout=10)[1]
+
+
+def test_a_busy_port_is_a_clear_error() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        with pytest.raises(StartError, match=f"Port {port} of 127.0.0.1 is in use"):
+            LocalAWS(port=port).__enter__()
+
+
+def test_it_takes_another_port_than_4566_when_that_is_taken(started: Start) -> None:
+    first, second = started(port=None), started(port=None)
+
+    assert first.endpoint != second.endpoint
+
+
+def test_only_loopback_is_served(started: Start) -> None:
+    server = psutil.Process(started().pid)
+
+    listening = [c.laddr.ip for c in server.net_connections() if c.status == psutil.CONN_LISTEN]
+
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_what_it_prints_can_be_evaluated() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local_aws", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(6)]
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(20) == 0
+    process.stdout.close()
+    assert all(re.fullmatch(r"export AWS_[A-Z0-9_]+=\S+\n", line) for line in lines)
+
+
+def test_bodies_stay_out_of_memory_and_descriptors(started: Start) -> None:
+    aws = started()
+    s3, server = Cloud(aws).client("s3"), psutil.Process(aws.pid)
+    s3.create_bucket(Bucket="big")
+    s3.put_object(Bucket="big", Key="warm-up", Body=bytes(4_000_000))
+    rss, descriptors = server.memory_info().rss, server.num_fds()
+    body = os.urandom(4_000_000)
+
+    for index in range(100):
+        answer = s3.put_object(Bucket="big", Key=f"{index}", Body=body)
+        assert answer["ETag"] == f'"{md5(body).hexdigest()}"'
+
+    assert server.memory_info().rss - rss < 150_000_000
+    assert server.num_fds() - descriptors < 60
+    assert s3.get_object(Bucket="big", Key="99")["Body"].read() == body
+
+
+def test_reading_while_writing_never_mixes_two_bodies(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    bodies = [bytes([n]) * 500_000 for n in range(8)]
+    etags = {f'"{md5(body).hexdigest()}"': body for body in bodies}
+    s3.put_object(Bucket=bucket, Key="k", Body=bodies[0])
+
+    def read(_: int) -> bool:
+        answer = s3.get_object(Bucket=bucket, Key="k")
+        return answer["Body"].read() == etags[answer["ETag"]]
+
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(s3.put_object, Bucket=bucket, Key="k", Body=b) for b in bodies * 3]
+        assert all(pool.map(read, range(30)))
+        for write in writes:
+            write.result()
+
+
+def test_a_deleted_object_leaves_no_file(started: Start, tmp_path: Path) -> None:
+    aws = started(data=tmp_path)
+    s3 = Cloud(aws).client("s3")
+    s3.create_bucket(Bucket="gone")
+    s3.put_object(Bucket="gone", Key="k", Body=b"x" * 1000)
+    s3.put_object(Bucket="gone", Key="k", Body=b"y" * 2000)
+    deadline = time.monotonic() + 5
+    while len(list((tmp_path / "objects").iterdir())) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (left,) = (tmp_path / "objects").iterdir()
+    assert left.stat().st_size == 2000
+
+    s3.delete_object(Bucket="gone", Key="k")
+
+    while list((tmp_path / "objects").iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not list((tmp_path / "objects").iterdir())
+
+
+# What the modules that touch moto rely on: when moto renames one of these, this test names it.
+MOTO_SYMBOLS = (
+    ("moto.awslambda.models", "LambdaFunction.invoke"),
+    ("moto.awslambda.models", "LambdaFunction.update_configuration"),
+    ("moto.awslambda.models", "LambdaFunction.get_configuration"),
+    ("moto.awslambda.models", "LambdaBackend.create_function"),
+    ("moto.awslambda.models", "LambdaBackend.get_function"),
+    ("moto.awslambda.models", "LambdaBackend.layers_versions_by_arn"),
+    ("moto.awslambda.models", "LambdaBackend.put_function_event_invoke_config"),
+    ("moto.awslambda.models", "LambdaBackend.get_function_event_invoke_config"),
+    ("moto.awslambda.models", "ImageConfig"),
+    ("moto.awslambda.policy", "Policy.add_statement"),
+    ("moto.awslambda.utils", "get_backend"),
+    ("moto.awslambda.exceptions", "UnknownFunctionException"),
+    ("moto.awslambda.exceptions", "LambdaClientError"),
+    ("moto.awslambda.exceptions", "InvalidParameterValueException"),
+    ("moto.cloudwatch.models", "cloudwatch_backends"),
+    ("moto.core.exceptions", "JsonRESTError"),
+    ("moto.iam.access_control", "IAMPolicy.is_action_permitted"),
+    ("moto.iam.access_control", "PermissionResult.NEUTRAL"),
+    ("moto.iam.models", "iam_backends"),
+    ("moto.iam.models", "IAMBackend.get_user_from_access_key_id"),
+    ("moto.iam.models", "IAMBackend.list_access_keys"),
+    ("moto.iam.models", "IAMBackend.get_roles"),
+    ("moto.moto_server.werkzeug_app", "DomainDispatcherApplication"),
+    ("moto.moto_server.werkzeug_app", "MotoRequestHandler"),
+    ("moto.moto_server.werkzeug_app", "create_backend_app"),
+    ("moto.s3.exceptions", "S3ClientError"),
+    ("moto.s3.models", "FakeKey.value"),
+    ("moto.s3.models", "FakeKey.etag"),
+    ("moto.s3.models", "FakeKey.dispose"),
+    ("moto.s3.models", "FakeBucket.get_permission"),
+    ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
+    ("moto.sts.models", "STSBackend.assume_role"),
+    ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
+)
+
+
+@pytest.mark.parametrize(("module", "path"), MOTO_SYMBOLS)
+def test_moto_has_what_is_relied_on(module: str, path: str) -> None:
+    found = import_module(module)
+    for name in path.split("."):
+        assert hasattr(found, name), f"{module}.{path}"
+        found = getattr(found, name)
