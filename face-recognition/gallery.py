@@ -82,8 +82,10 @@ def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
             f"Cannot read the gallery {path}: {error}. Make one: "
             "python face-recognition/enroll.py PEOPLE_DIR --output data.pt"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise GalleryError(f"{path} is no gallery: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
+        # what torch.load raises depends on where the bytes stop making sense
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise GalleryError(f"{path} is no gallery: {reason}") from error
     if not isinstance(content, (list, tuple)) or len(content) not in (2, 3):
         raise GalleryError(f"{path} is no gallery: it must hold [embeddings, names, metadata].")
     metadata = OLDER if len(content) == 2 else content[2]

@@ -39,9 +39,12 @@ def batched_nms(
 
 
 def to_tensor(image: Any) -> torch.Tensor:
-    """A uint8 image (PIL or H x W x 3) as a float tensor 3 x H x W between 0 and 1."""
-    pixels = torch.from_numpy(np.array(image, copy=True))
-    return pixels.permute(2, 0, 1).contiguous().float() / 255
+    """An image H x W x 3 as a float tensor 3 x H x W; uint8 (and PIL) is scaled to 0..1.
+
+    The semantics of torchvision.transforms.functional.to_tensor, which leaves floats unscaled.
+    """
+    pixels = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous()
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def install() -> None:

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""The recogniser against the plain way of doing it: python bench/recognition.py
+
+Plain: eager MTCNN(image_size=240) on a PIL image, eager InceptionResnetV1 at batch 1, a loop of
+torch.dist over the gallery. Ours: the same steps through detect.py, embed.py and gallery.py, with
+the same weights, alternating in one run. The weights are random (same cost); what is compared is
+time, and that both find the same faces and the same nearest person.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "face-recognition"), str(ROOT)]
+
+import embed
+import gallery
+import numpy as np
+import torch
+from detect import Detector
+from facenet_pytorch import MTCNN, InceptionResnetV1
+from images import read_rgb
+from PIL import Image
+
+from samples.packages import fetch_photos
+
+PEOPLE = 79
+PHOTOS = ("obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg", "astronaut.png", "t1.jpg")
+
+
+def frames(folder: Path) -> list[bytes]:
+    """The sample photos as JPEG frames of at most 1280 px."""
+    made = []
+    for name in PHOTOS:
+        image = Image.open(folder / name).convert("RGB")
+        image.thumbnail((1280, 1280))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=92)
+        made.append(buffer.getvalue())
+    return made
+
+
+def timed(step: Callable[[], Any], into: list[float]) -> Any:
+    """What `step` returns; its milliseconds go into the list."""
+    started = time.perf_counter()
+    result = step()
+    into.append((time.perf_counter() - started) * 1000)
+    return result
+
+
+def main() -> None:
+    """Run both ways over all frames and print medians, ratios and agreement."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5, help="default 5")
+    parser.add_argument("--image-size", type=int, default=240, help="px, default 240")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    plain_net = InceptionResnetV1(pretrained=None, classify=False).eval()
+    mtcnn = MTCNN(image_size=options.image_size, margin=0, min_face_size=20)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "facenet-vggface2.pt"
+        torch.save(plain_net.state_dict(), weights)
+        embedder = embed.load("facenet-vggface2", weights, options.image_size)
+    detector = Detector()
+    rows = torch.nn.functional.normalize(torch.randn(PEOPLE, 512))
+    known = gallery.Gallery(
+        rows.numpy(), tuple(map(str, range(PEOPLE))), "facenet-vggface2", 240, 9.0, ""
+    )
+    steps = ("decode", "detect and crop", "embed", "match", "whole frame")
+    plain: dict[str, list[float]] = {step: [] for step in steps}
+    ours: dict[str, list[float]] = {step: [] for step in steps}
+    cosines, same = [], 0
+    data = frames(fetch_photos(ROOT / "build" / "samples" / "photos")) * options.repeat
+    for frame in data:
+        with torch.no_grad():
+            image = timed(lambda f=frame: Image.open(io.BytesIO(f)).convert("RGB"), plain["decode"])
+            crop = timed(lambda i=image: mtcnn(i), plain["detect and crop"])
+            theirs = timed(lambda c=crop: plain_net(c[None]), plain["embed"])
+            far = timed(
+                lambda v=theirs: [torch.dist(v, r[None]).item() for r in rows], plain["match"]
+            )
+        pixels = timed(lambda f=frame: read_rgb(f), ours["decode"])
+        faces = timed(lambda p=pixels: detector.largest(p), ours["detect and crop"])
+        vector = timed(lambda p=pixels, f=faces: embedder.embed(p, f), ours["embed"])
+        match = timed(lambda v=vector: known.nearest(v[0]), ours["match"])
+        for side in (plain, ours):
+            side["whole frame"].append(sum(side[step][-1] for step in steps[:-1]))
+        cosines.append(float(vector[0] @ theirs[0].numpy()))
+        same += match.name == str(int(np.argmin(far)))
+    print(f"{len(data)} frames, {options.image_size} px, one thread; median ms")
+    print(f"{'step':16} {'plain':>8} {'ours':>8} {'ratio':>6}")
+    for step in steps:
+        a, b = statistics.median(plain[step]), statistics.median(ours[step])
+        print(f"{step:16} {a:8.1f} {b:8.1f} {a / b:6.1f}")
+    print(f"cosine of both embeddings: at least {min(cosines):.6f}")
+    print(f"same nearest person: {same} of {len(data)} frames")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The recogniser's folder as its task root, its model, and a gallery of the sample people."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "face-recognition"
+sys.path.insert(0, str(FOLDER))
+
+import gallery
+import models
+from enroll import enrol
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """A folder that holds the sface model, fetched once and kept in build/."""
+    folder = ROOT / "build" / "models"
+    models.fetch("sface", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def people(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder a person: the sample people, linked."""
+    folder = tmp_path_factory.mktemp("people")
+    for person, photo in (
+        ("Barack Obama", "obama.jpg"),
+        ("Joe Biden", "biden.jpg"),
+        ("Eileen Collins", "astronaut.png"),
+    ):
+        (folder / person).mkdir()
+        (folder / person / photo).symlink_to(sample_photos / photo)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_pt(people: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery of the sample people, made with sface."""
+    path = tmp_path_factory.mktemp("gallery") / "data.pt"
+    done = enrol(people, "sface", models_dir, 240)
+    names = [photo.person for photo in done.photos]
+    gallery.save(path, done.embeddings, names, "sface", 240)
+    return path
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """An S3 that keeps objects: moto's server, on loopback."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(endpoint: str) -> Any:
+    """A client of that S3, with the buckets made."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    for bucket in ("p-stage-1", "p-output"):
+        client.create_bucket(Bucket=bucket)
+    return client
+
+
+@pytest.fixture(scope="session")
+def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[..., ModuleType]:
+    """Loads handler.py anew, as a cold start does, with these environment variables besides."""
+
+    def load(**variables: str) -> ModuleType:
+        environment = {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "OUTPUT_BUCKET": "p-output",
+            "MODEL": "sface",
+            "MODELS_DIR": str(models_dir),
+            "GALLERY": str(data_pt),
+            "FACES": "largest",
+            "THRESHOLD": "",
+            **variables,
+        }
+        before = dict(os.environ)
+        os.environ.update(environment)
+        try:
+            name = "face_recognition_handler"
+            spec = importlib.util.spec_from_file_location(name, FOLDER / "handler.py")
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module  # dataclasses look their module up
+            spec.loader.exec_module(module)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def output_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable that the handler reads at each invocation."""
+    monkeypatch.setenv("OUTPUT_BUCKET", "p-output")

@@ -1,0 +1,126 @@
+"""Our detection against facenet-pytorch's own MTCNN: the same faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detect import MAX_INT32_PIXELS, MIN_PROBABILITY, AreaAverages, Detector, nms, pyramid
+from facenet_pytorch import MTCNN
+from images import read_rgb
+from torch.nn.functional import interpolate
+from torchvision_substitute import batched_nms
+
+PHOTOS = ["astronaut.png", "biden.jpg", "obama.jpg", "obama2.jpg", "t1.jpg", "coffee.png"]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector()
+
+
+@pytest.fixture(scope="module")
+def plain(sample_photos: Path) -> dict[str, tuple[Any, Any, Any]]:
+    """Boxes, probabilities and landmarks of facenet-pytorch's MTCNN, by photo."""
+    mtcnn = MTCNN(keep_all=True, device="cpu")
+    return {
+        name: mtcnn.detect(read_rgb((sample_photos / name).read_bytes()), landmarks=True)
+        for name in PHOTOS
+    }
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_all_faces_are_those_of_mtcnn(
+    detector: Detector, plain: dict[str, Any], sample_photos: Path, name: str
+) -> None:
+    boxes, probabilities, landmarks = plain[name]
+    expected = sorted(
+        (
+            (b.astype(float), float(p), m.astype(float))
+            for b, p, m in zip(boxes, probabilities, landmarks, strict=True)
+            if p is not None and p >= MIN_PROBABILITY
+        )
+        if boxes is not None
+        else (),
+        key=lambda face: -(face[0][2] - face[0][0]) * (face[0][3] - face[0][1]),
+    )
+
+    found = detector.all(read_rgb((sample_photos / name).read_bytes()))
+
+    assert len(found) == len(expected)
+    for face, (box, probability, points) in zip(found, expected, strict=True):
+        assert np.allclose(face.box, box, atol=0.05)
+        assert face.probability == pytest.approx(probability, abs=1e-3)
+        assert np.allclose(face.landmarks, points, atol=0.05)
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_coarse_to_fine_finds_the_same_largest_face(
+    detector: Detector, sample_photos: Path, name: str
+) -> None:
+    image = read_rgb((sample_photos / name).read_bytes())
+
+    largest, everything = detector.largest(image), detector.all(image)
+
+    assert len(largest) == min(1, len(everything))
+    for face, same in zip(largest, everything[:1], strict=True):
+        assert np.allclose(face.box, same.box, atol=0.5)
+
+
+def test_six_people_are_found(detector: Detector, sample_photos: Path) -> None:
+    faces = detector.all(read_rgb((sample_photos / "t1.jpg").read_bytes()))
+
+    assert len(faces) == 6
+    assert [f.area for f in faces] == sorted((f.area for f in faces), reverse=True)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (11, 300), (19, 19), (20, 20), (37, 23), (300, 12)])
+def test_an_image_of_any_size_is_searched(detector: Detector, shape: tuple[int, int]) -> None:
+    image = np.full((*shape, 3), 128, np.uint8)
+
+    assert detector.largest(image) == []
+    assert detector.all(image) == []
+
+
+@pytest.mark.parametrize("size", [(7, 9), (40, 31), (53, 64), (70, 80)])
+def test_area_averages_are_torchs(size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (53, 64, 3), np.uint8)
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    expected = interpolate(tensor, size=size, mode="area")[0].permute(1, 2, 0).numpy()
+
+    assert np.allclose(AreaAverages(image).whole(size), expected, atol=1e-4)
+
+
+def test_sums_of_an_image_too_large_for_32_bits_do_not_overflow() -> None:
+    side = int(MAX_INT32_PIXELS**0.5) + 10
+
+    average = AreaAverages(np.full((side, side, 3), 255, np.uint8)).whole((1, 1))
+
+    assert average == pytest.approx(255)
+
+
+def test_the_pyramid_starts_at_faces_of_20_px() -> None:
+    scales = pyramid(480, 640)
+
+    assert 12 / scales[0] == pytest.approx(20)
+    assert scales == sorted(scales, reverse=True)
+    assert pyramid(19, 1000) == []
+
+
+def test_batched_nms_keeps_groups_apart() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]])
+    scores = torch.tensor([0.5, 0.9, 0.7])
+
+    assert batched_nms(boxes, scores, torch.tensor([0, 0, 0]), 0.5).tolist() == [1, 2]
+    assert batched_nms(boxes, scores, torch.tensor([0, 1, 0]), 0.5).tolist() == [1, 2, 0]
+
+
+def test_nms_can_measure_by_the_smaller_box() -> None:
+    big, inside = [0, 0, 99, 99, 0.9], [10, 10, 29, 29, 0.8]
+    boxes = np.array([big, inside], np.float32)
+
+    assert nms(boxes, 0.7).tolist() == [0, 1]
+    assert nms(boxes, 0.7, by_smaller=True).tolist() == [0]

@@ -1,0 +1,139 @@
+"""Galleries: both formats, what is refused and why, and the nearest person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gallery
+import numpy as np
+import pytest
+import torch
+from gallery import GalleryError, load
+
+METADATA = {"model": "sface", "image_size": 112}
+
+
+def write(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def row(*values: float) -> torch.Tensor:
+    return torch.tensor([values], dtype=torch.float32)
+
+
+def test_the_nearest_person_is_named_with_the_cosine_distance(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.pt", [[row(2, 0), row(0, 1)], ["Ann", "Bob"], METADATA])
+    people = load(path, "sface")
+
+    match = people.nearest(np.array([0.8, 0.6], np.float32))
+
+    assert (match.name, match.distance) == ("Ann", pytest.approx(0.2))
+
+
+def test_facenet_measures_euclidean_distance(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.pt", [[row(1, 0)], ["Ann"]])
+
+    match = load(path, "facenet-vggface2", threshold=2).nearest(np.array([0.0, 1.0], np.float32))
+
+    assert match.distance == pytest.approx(2**0.5)
+
+
+def test_over_the_threshold_is_unknown_and_on_it_is_not(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.pt", [[row(1, 0)], ["Ann"], METADATA])
+    probe = np.array([0.5, 0.75**0.5], np.float32)
+    distance = load(path, "sface").nearest(probe).distance
+
+    assert load(path, "sface", threshold=distance).nearest(probe).name == "Ann"
+    assert load(path, "sface", threshold=distance - 1e-4).nearest(probe).name == "Unknown"
+
+
+def test_the_threshold_is_the_callers_or_the_gallerys_or_the_models(tmp_path: Path) -> None:
+    own = write(tmp_path / "own.pt", [[row(1, 0)], ["Ann"], {**METADATA, "threshold": 0.1}])
+    none = write(tmp_path / "none.pt", [[row(1, 0)], ["Ann"], METADATA])
+
+    assert load(own, "sface", threshold=0.4).threshold == 0.4
+    assert load(own, "sface").threshold == 0.1
+    assert load(none, "sface").threshold == pytest.approx(0.637)
+
+
+def test_a_real_gallery_of_the_older_format_is_facenet_at_240_px(shared_media: Path) -> None:
+    people = load(shared_media / "gallery-facenet-vggface2-240.pt", "facenet-vggface2")
+
+    assert people.embeddings.shape == (79, 512)
+    assert len(set(people.names)) == 8
+    assert people.image_size == 240
+    for name, embedding in zip(people.names, people.embeddings, strict=True):
+        match = people.nearest(embedding)
+        assert (match.name, match.distance) == (name, pytest.approx(0, abs=1e-3))
+
+
+def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
+    older = write(tmp_path / "data.pt", [[row(1, 0)], ["Ann"]])
+
+    with pytest.raises(GalleryError, match="made with the model facenet-vggface2, but sface is in"):
+        load(older, "sface")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"not": "a list"}, "is no gallery"),
+        ([[row(1, 0)]], "is no gallery"),
+        ([[], [], METADATA], "nobody in it"),
+        ([[row(1, 0)], ["Ann", "Bob"], METADATA], "1 embeddings for 2 names"),
+        ([[row(1, 0)], [7], METADATA], "no text"),
+        ([[row(1, 0)], [""], METADATA], "empty"),
+        ([[[1.0, 0.0]], ["Ann"], METADATA], "no float tensor"),
+        ([[torch.tensor([1, 0])], ["Ann"], METADATA], "no float tensor"),
+        ([[row(1, 0), row(1, 0, 0)], ["Ann", "Bob"], METADATA], "different lengths"),
+        ([[row(float("nan"), 0)], ["Ann"], METADATA], "not finite"),
+        ([[row(0, 0)], ["Ann"], METADATA], "zero"),
+        ([[row(1, 0)], ["Ann"], {}], "does not say which model"),
+    ],
+)
+def test_a_bad_gallery_is_refused_with_its_reason(
+    tmp_path: Path, content: Any, reason: str
+) -> None:
+    path = write(tmp_path / "data.pt", content)
+
+    with pytest.raises(GalleryError, match=reason) as error:
+        load(path, "sface")
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match=r"enroll\.py PEOPLE_DIR"):
+        load(tmp_path / "data.pt", "sface")
+
+
+class Evil:
+    """Pickles as a call."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("/tmp/evil-gallery"),))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", "evil"])
+def test_a_file_that_is_no_gallery_is_not_executed(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "data.pt"
+    if content == "evil":
+        torch.save([[Evil()], ["Ann"]], path)
+    else:
+        path.write_bytes(content)
+
+    with pytest.raises(GalleryError, match="is no gallery"):
+        load(path, "sface")
+    assert not Path("/tmp/evil-gallery").exists()
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "data.pt"
+    gallery.save(path, [np.array([0.6, 0.8], np.float32)], ["Änn"], "sface", 112)
+
+    people = load(path, "sface")
+
+    assert people.names == ("Änn",)
+    assert np.allclose(people.embeddings, [[0.6, 0.8]])
+    assert list(tmp_path.iterdir()) == [path]

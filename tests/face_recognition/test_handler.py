@@ -1,0 +1,210 @@
+"""The function: frames in a real S3 server to names in another bucket."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from gallery import GalleryError
+from models import ModelError
+from PIL import Image
+from recognition import SettingError
+
+pytestmark = pytest.mark.usefixtures("output_bucket")
+
+
+@pytest.fixture(scope="module")
+def handler(load_handler: Callable[..., ModuleType]) -> ModuleType:
+    return load_handler()
+
+
+def jpeg(path: Path) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((900, 900))
+    image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def put(s3: Any, sample_photos: Path) -> Callable[..., None]:
+    """Puts a frame made of a sample photo into the stage-1 bucket."""
+
+    def upload(key: str, photo: str, **metadata: str) -> None:
+        body = jpeg(sample_photos / photo)
+        s3.put_object(Bucket="p-stage-1", Key=key, Body=body, Metadata=metadata)
+
+    return upload
+
+
+def one(key: str) -> dict[str, Any]:
+    return {"bucket_name": "p-stage-1", "image_file_name": key}
+
+
+def output(s3: Any, key: str) -> tuple[str, dict[str, str], str]:
+    answer = s3.get_object(Bucket="p-output", Key=key)
+    return answer["Body"].read().decode(), answer["Metadata"], answer["ContentType"]
+
+
+def test_a_frame_becomes_a_name(handler: ModuleType, s3: Any, put: Any) -> None:
+    source = {"source-bucket": "p-input", "source-key": quote("ä b.mp4"), "source-etag": "e1"}
+    put("ä b.jpg", "obama2.jpg", **source)
+
+    answer = handler.handler(one("ä b.jpg"), None)
+
+    (result,) = answer["results"]
+    (face,) = result["faces"]
+    assert answer["model"] == "sface"
+    assert (result["image_file_name"], result["output_key"]) == ("ä b.jpg", "ä b.txt")
+    assert face["name"] == "Barack Obama"
+    assert 0 < face["distance"] < 0.4
+    assert face["probability"] > 0.99
+    assert len(face["box"]) == 4
+    text, metadata, content_type = output(s3, "ä b.txt")
+    assert text == "Barack Obama"
+    assert content_type == "text/plain; charset=utf-8"
+    assert {name: metadata[name] for name in source} == source
+    assert unquote(metadata["name"]) == "Barack Obama"
+    assert metadata["model"] == "sface"
+    assert json.loads(metadata["faces"]) == result["faces"]
+    assert float(metadata["distance"]) == face["distance"]
+    assert json.loads(metadata["box"]) == face["box"]
+
+
+def test_a_stranger_is_unknown_and_no_face_is_told(handler: ModuleType, s3: Any, put: Any) -> None:
+    put("stranger.jpg", "t1.jpg")
+    put("cup.jpg", "coffee.png")
+
+    names = ["stranger.jpg", "cup.jpg"]
+    event = {"bucket_name": "p-stage-1", "image_file_names": names}
+    results = handler.handler(event, None)["results"]
+
+    assert [r["image_file_name"] for r in results] == names
+    assert results[0]["faces"][0]["name"] == "Unknown"
+    assert results[1]["faces"] == []
+    assert output(s3, "stranger.txt")[0] == "Unknown"
+    assert output(s3, "cup.txt")[0] == "No face"
+
+
+def test_a_frame_put_by_hand_is_its_own_source(handler: ModuleType, s3: Any, put: Any) -> None:
+    put("by hand.png", "biden.jpg")
+
+    handler.handler(one("by hand.png"), None)
+
+    text, metadata, _ = output(s3, "by hand.png.txt")
+    etag = s3.head_object(Bucket="p-stage-1", Key="by hand.png")["ETag"].strip('"')
+    assert text == "Joe Biden"
+    assert metadata["source-bucket"] == "p-stage-1"
+    assert unquote(metadata["source-key"]) == "by hand.png"
+    assert metadata["source-etag"] == metadata["frame-etag"] == etag
+
+
+def test_the_same_frame_twice_is_computed_once(
+    handler: ModuleType, s3: Any, put: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("twice.jpg", "obama2.jpg")
+    first = handler.handler(one("twice.jpg"), None)
+    capsys.readouterr()
+
+    second = handler.handler(one("twice.jpg"), None)
+    assert second == first
+    assert '"new": false' in capsys.readouterr().out
+
+    # WHEN the frame is another one, it is computed again
+    put("twice.jpg", "biden.jpg")
+    assert handler.handler(one("twice.jpg"), None)["results"][0]["faces"][0]["name"] == "Joe Biden"
+
+
+def test_another_threshold_or_selection_is_computed_again(
+    load_handler: Callable[..., ModuleType], handler: ModuleType, s3: Any, put: Any
+) -> None:
+    put("again.jpg", "obama2.jpg")
+    handler.handler(one("again.jpg"), None)
+
+    strict = load_handler(THRESHOLD="0.01").handler(one("again.jpg"), None)
+
+    assert strict["results"][0]["faces"][0]["name"] == "Unknown"
+    assert output(s3, "again.txt")[0] == "Unknown"
+
+
+def test_all_faces_are_named_largest_first(
+    load_handler: Callable[..., ModuleType], s3: Any, put: Any
+) -> None:
+    put("six.jpg", "t1.jpg")
+
+    result = load_handler(FACES="all").handler(one("six.jpg"), None)["results"][0]
+
+    assert len(result["faces"]) == 6
+    assert output(s3, "six.txt")[0] == "\n".join(["Unknown"] * 6)
+
+
+def test_a_bad_frame_is_named_after_the_others_are_done(
+    handler: ModuleType, s3: Any, put: Any
+) -> None:
+    put("good.jpg", "biden.jpg")
+    s3.put_object(Bucket="p-stage-1", Key="bad.jpg", Body=b"no image")
+    names = ["bad.jpg", "missing.jpg", "good.jpg"]
+
+    with pytest.raises(handler.RecognitionFailed) as error:
+        handler.handler({"bucket_name": "p-stage-1", "image_file_names": names}, None)
+
+    assert "2 of 3 frames" in str(error.value)
+    assert "p-stage-1/bad.jpg: it is no image that can be read" in str(error.value)
+    assert "p-stage-1/missing.jpg: " in str(error.value)
+    assert output(s3, "good.txt")[0] == "Joe Biden"
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (None, "must be a JSON object"),
+        ([], "must be a JSON object"),
+        ({"image_file_name": "a"}, "no bucket_name"),
+        ({"bucket_name": "", "image_file_name": "a"}, "no bucket_name"),
+        ({"bucket_name": "b"}, "either image_file_name or image_file_names"),
+        ({"bucket_name": "b", "image_file_name": "a", "image_file_names": ["a"]}, "either"),
+        ({"bucket_name": "b", "image_file_names": []}, "at least one"),
+        ({"bucket_name": "b", "image_file_names": "a"}, "must be a list"),
+        ({"bucket_name": "b", "image_file_name": 7}, "must be a text"),
+        ({"bucket_name": "b", "image_file_names": ["a", ""]}, "must be a text"),
+        ({"bucket_name": "b", "image_file_names": ["a", "a"]}, "twice"),
+        ({"bucket_name": "p-output", "image_file_name": "a"}, "cannot share the bucket"),
+    ],
+)
+def test_a_bad_payload_is_refused(handler: ModuleType, event: Any, reason: str) -> None:
+    with pytest.raises(handler.BadPayload, match=reason):
+        handler.handler(event, None)
+
+
+def test_metadata_too_long_for_s3_leaves_the_faces_out(handler: ModuleType) -> None:
+    face = {"name": "Ann", "distance": 0.1234, "probability": 0.9999, "box": [1.0, 2.0, 3.0, 4.0]}
+
+    short = handler.output_metadata({"model": "sface"}, [face])
+    long = handler.output_metadata({"model": "sface"}, [face] * 40)
+
+    assert json.loads(short["faces"]) == [face]
+    assert "faces" not in long
+    assert long["distance"] == "0.1234"
+    assert sum(len(k) + len(v) for k, v in long.items()) < 2048
+
+
+@pytest.mark.parametrize(
+    ("variables", "error"),
+    [
+        ({"MODEL": "facenet-vggface2", "MODELS_DIR": "/nowhere"}, ModelError),
+        ({"GALLERY": "/nowhere/data.pt"}, GalleryError),
+        ({"FACES": "some"}, SettingError),
+        ({"THRESHOLD": "low"}, SettingError),
+    ],
+)
+def test_a_cold_start_with_wrong_settings_fails_by_name(
+    load_handler: Callable[..., ModuleType], variables: dict[str, str], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        load_handler(**variables)

@@ -1,0 +1,151 @@
+"""Fetching model files: real HTTP, real pip, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import models
+import pytest
+from models import Model, ModelError, Url, Wheel, fetch, model_path
+
+DATA = bytes(range(256)) * 4096  # 1 MiB
+
+
+class Source(BaseHTTPRequestHandler):
+    """Serves DATA; /wrong serves other bytes, /no-range ignores Range, /half breaks off."""
+
+    ranges: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.ranges.append(asked)
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        data = DATA[::-1] if self.path == "/wrong" else DATA
+        start = int(asked[6:-1]) if asked and self.path != "/no-range" else 0
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        self.wfile.write(data[start : len(data) // 2] if self.path == "/half" else data[start:])
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Source.ranges.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Source)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def table(monkeypatch: pytest.MonkeyPatch, *sources: Url | Wheel) -> None:
+    """Make the model `m` known, to be had from these sources."""
+    model = Model("m", "m.bin", len(DATA), hashlib.sha256(DATA).hexdigest(), sources)
+    monkeypatch.setitem(models.MODELS, "m", model)
+
+
+def test_the_first_source_that_works_is_taken(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
+) -> None:
+    table(monkeypatch, Url(f"{address}/missing"), Url(f"{address}/wrong"), Url(f"{address}/good"))
+
+    path = fetch("m", tmp_path / "models")
+
+    assert path.read_bytes() == DATA
+    assert [p.name for p in path.parent.iterdir()] == ["m.bin"]
+
+
+def test_a_right_file_is_kept_and_a_damaged_one_fetched_again(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
+) -> None:
+    table(monkeypatch, Url(f"{address}/good"))
+    path = fetch("m", tmp_path)
+    fetch("m", tmp_path)
+    assert len(Source.ranges) == 1
+
+    path.write_bytes(DATA[::-1])
+
+    assert fetch("m", tmp_path).read_bytes() == DATA
+    assert len(Source.ranges) == 2
+
+
+@pytest.mark.parametrize(("end", "asked"), [("good", 2), ("no-range", 2)])
+def test_a_broken_download_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path, end: str, asked: int
+) -> None:
+    table(monkeypatch, Url(f"{address}/half"))
+    with pytest.raises(ModelError):
+        fetch("m", tmp_path)
+    (tmp_path / "m.bin.part").write_bytes(DATA[:1000])
+
+    table(monkeypatch, Url(f"{address}/{end}"))
+
+    assert fetch("m", tmp_path).read_bytes() == DATA
+    assert Source.ranges[-1] == "bytes=1000-"
+    assert len(Source.ranges) == asked
+
+
+def test_without_any_source_the_error_says_what_was_tried_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
+) -> None:
+    wheel = Wheel("six==0.0.0", "no-such-member")
+    table(monkeypatch, Url(f"{address}/missing"), Url(f"{address}/wrong"), wheel)
+
+    with pytest.raises(ModelError) as error:
+        fetch("m", tmp_path)
+
+    text = str(error.value)
+    for part in (f"{address}/missing: HTTP Error 404", f"{address}/wrong: what came", "six==0.0.0"):
+        assert part in text
+    assert f"place it as {tmp_path / 'm.bin'} (1,048,576 bytes, SHA-256" in text
+    assert not (tmp_path / "m.bin").exists()
+
+
+def test_a_missing_or_short_file_says_how_to_fetch_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table(monkeypatch)
+    with pytest.raises(ModelError, match=r"is missing: run python .*models\.py fetch m"):
+        model_path("m", tmp_path)
+    (tmp_path / "m.bin").write_bytes(b"short")
+    with pytest.raises(ModelError, match="has 5 bytes, not 1,048,576"):
+        model_path("m", tmp_path)
+
+
+def test_sface_comes_from_its_wheel(models_dir: Path) -> None:
+    path = model_path("sface", models_dir)
+
+    assert models.is_right(path, models.MODELS["sface"])
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, models.__file__, *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_command_line(models_dir: Path, tmp_path: Path) -> None:
+    assert "facenet-vggface2" in run("list").stdout
+    assert run("check", "sface", "--dir", str(models_dir)).returncode == 0
+    assert "choose one of facenet-vggface2, sface" in run("fetch", "other").stderr
+    (tmp_path / "sface.onnx").write_bytes(bytes(models.MODELS["sface"].size))
+    damaged = run("check", "sface", "--dir", str(tmp_path))
+    assert damaged.returncode == 1
+    assert "has not the SHA-256 expected" in damaged.stderr
+
+
+def test_it_needs_the_standard_library_alone() -> None:
+    isolated = [sys.executable, "-I", "-S", models.__file__, "list"]
+
+    assert subprocess.run(isolated, capture_output=True).returncode == 0
