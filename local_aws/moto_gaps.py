@@ -36,6 +36,7 @@ def install() -> None:
     _replace_event_invoke_configs()
     _check_functions()
     _check_notifications()
+    _announce_uploads_once()
     _read_tls_only_policies()
 
 
@@ -119,6 +120,18 @@ def _check_notifications() -> None:
         put(backend, bucket_name, config)
 
     S3Backend.put_bucket_notification_configuration = put_configuration
+
+
+def _announce_uploads_once() -> None:
+    """moto announces a multipart upload twice: as ObjectCreated:Put, and as what it is."""
+    put = S3Backend.put_object
+
+    def put_object(backend: Any, *args: Any, **settings: Any) -> Any:
+        if settings.get("multipart") is not None:
+            settings["disable_notification"] = True
+        return put(backend, *args, **settings)
+
+    S3Backend.put_object = put_object
 
 
 def _may_invoke(function_arn: str, bucket: str, account_id: str) -> bool:
