@@ -15,6 +15,7 @@ import boto3
 import botocore.exceptions
 import click
 
+from pipeline.keys import output_key
 from pipeline.settings import VIDEO_SUFFIXES, Deployment, SettingsError
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, running, say
@@ -60,11 +61,6 @@ def find_videos(folder: Path) -> list[Path]:
     if not videos:
         raise SampleError(f"{folder} has no videos: {', '.join(VIDEO_SUFFIXES[::2])}")
     return videos
-
-
-def output_key(video: str) -> str:
-    """The output object of a video in the input bucket: its stem, .txt."""
-    return f"{video[:-4] if video.endswith('.mp4') else video}.txt"
 
 
 def run_videos(

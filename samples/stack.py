@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,18 +44,23 @@ def fetch_model(wanted: str | None) -> str:
 
     Raises SampleError when none can: nothing is ever run on untrained weights.
     """
-    refusals: list[str] = []
+    refusals: dict[str, str] = {}
     for name in [wanted] if wanted else MODELS:
         fetch = [sys.executable, str(RECOGNIZER / "models.py"), "fetch", name]
         fetch += ["--dir", str(BUILD / "models")]
         run = subprocess.run(fetch, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         if run.returncode == 0:
-            why = f" ({refusals[-1]} cannot be fetched from here)" if refusals else ""
-            say(f"Model: {name}{why}")
+            why = [f"{other} cannot be had: {reason}" for other, reason in refusals.items()]
+            say(f"Model: {name}" + (f" ({'; '.join(why)})" if why else ""))
             return name
-        refusals.append(name)
-        last = run.stderr.strip()
-    raise SampleError(f"No model for face recognition can be had: {last}")
+        refusals[name] = _reason(run.stderr)
+    raise SampleError(f"No model for face recognition can be had: {run.stderr.strip()}")
+
+
+def _reason(text: str) -> str:
+    """The first source that models.py tried, and why it failed: the indented line of its error."""
+    lines = [line.strip() for line in text.splitlines() if line.startswith("  ")]
+    return lines[0] if lines else text.strip()
 
 
 def enrol(people: Path, model: str) -> Path:
@@ -71,9 +77,8 @@ def enrol(people: Path, model: str) -> Path:
 
 
 def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
-    """Lay out `folder` as the image's task root: code, gallery and the model's file, no more."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "models").mkdir(parents=True)
+    """Lay out the empty `folder` as the image's task root: code, gallery and the model's file."""
+    (folder / "models").mkdir()
     for module in RECOGNIZER.glob("*.py"):
         shutil.copy(module, folder)
     shutil.copyfile(gallery, folder / "data.pt")
@@ -121,8 +126,11 @@ def running(
     chosen = fetch_model(model)
     say(f"Enrolling the people in {people} ...")
     gallery = enrol(people, chosen)
-    image = assemble_image(gallery, chosen, BUILD / f"image-{deployment.prefix}")
-    say("Starting the local AWS ...")
-    with LocalAWS(images={deployment.repository: image}, port=port, **(aws_settings or {})) as aws:
-        deploy(aws, deployment, {"face-recognition.MODEL": chosen, **(settings or {})})
-        yield Stack(aws, deployment, chosen)
+    # Below build/, so that the model's file is linked and not copied; a run has its own.
+    with tempfile.TemporaryDirectory(prefix="image-", dir=BUILD) as folder:
+        image = assemble_image(gallery, chosen, Path(folder))
+        say("Starting the local AWS ...")
+        images = {deployment.repository: image}
+        with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:
+            deploy(aws, deployment, {"face-recognition.MODEL": chosen, **(settings or {})})
+            yield Stack(aws, deployment, chosen)

@@ -1,0 +1,209 @@
+"""The deploy scripts against the local AWS with its IAM guard: twice, dry, and where they fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import VIDEO_SUFFIXES
+from tests.deploy.conftest import IMAGE, Account
+
+STEPS = ("createS3.py", "deploy/failures.py", "deploy/roles.py", "deploy/layer.py")
+STEPS += ("deploy/functions.py", "deploy/trigger.py")
+
+
+def options_of(script: str, account: Account) -> list[str]:
+    zip_option = ["--zip", str(account.zip_path)]
+    return {
+        "deploy/layer.py": zip_option,
+        "deploy/functions.py": [*zip_option, "--image-uri", IMAGE],
+        "deploy/deploy.py": [*zip_option, "--image-uri", IMAGE],
+    }.get(script, [])
+
+
+def test_each_step_runs_alone_and_changes_nothing_the_second_time(account: Account) -> None:
+    deployment = account.deployment()
+
+    for script in STEPS:
+        for run in ("first", "second"):
+            done = account.run(script, deployment, *options_of(script, account))
+            assert done.returncode == 0, f"{script}, {run} run: {done.stderr}"
+            lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
+            assert lines, script
+            if run == "second":
+                assert [line for line in lines if not line.startswith("kept")] == [], script
+        assert "Next: " in done.stderr, script
+
+    everything = account.run(
+        "deploy/deploy.py", deployment, *options_of("deploy/deploy.py", account)
+    )
+    assert "Done, 0 changes." in everything.stderr
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(account: Account) -> None:
+    before = account.inventory()
+
+    done = account.run(
+        "deploy/deploy.py",
+        account.deployment(),
+        "--dry-run",
+        *options_of("deploy/deploy.py", account),
+    )
+
+    assert done.returncode == 0, done.stderr
+    for thing in ("bucket", "queue", "role", "layer", "function", "trigger"):
+        assert any(
+            line.strip().startswith("Would") and thing in line for line in done.stderr.splitlines()
+        ), thing
+    assert account.inventory() == before
+
+
+def test_the_deployed_functions_have_the_settings_of_their_config(account: Account) -> None:
+    deployment = account.deployment()
+
+    account.deploy(deployment)
+
+    client = account.client("lambda")
+    for function in deployment.functions:
+        config = client.get_function_configuration(FunctionName=function.name)
+        assert config["MemorySize"] == function.memory_mb
+        assert config["Timeout"] == function.timeout_s
+        assert config["Role"].endswith(f"/{function.role}")
+        for name, value in function.environment.items():
+            assert config["Environment"]["Variables"][name] == value
+    notes = account.client("s3").get_bucket_notification_configuration(
+        Bucket=deployment.input_bucket
+    )["LambdaFunctionConfigurations"]
+    suffixes = [n["Filter"]["Key"]["FilterRules"][0]["Value"] for n in notes]
+    assert sorted(suffixes) == sorted(VIDEO_SUFFIXES)
+    (permission,) = json.loads(client.get_policy(FunctionName=deployment.splitter.name)["Policy"])[
+        "Statement"
+    ]
+    conditions = json.dumps(permission["Condition"])
+    assert f"arn:aws:s3:::{deployment.input_bucket}" in conditions
+    assert "123456789012" in conditions
+
+
+def test_the_buckets_are_closed(account: Account) -> None:
+    deployment, s3 = account.deployment(), account.client("s3")
+
+    done = account.run("createS3.py", deployment, "--stage-1-days", "3")
+
+    assert done.stdout.split() == list(deployment.buckets)
+    for bucket in deployment.buckets:
+        block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        assert set(block.values()) == {True}
+        (statement,) = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"]
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert s3.get_bucket_encryption(Bucket=bucket)
+        rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        days = [rule["Expiration"]["Days"] for rule in rules if "Expiration" in rule]
+        assert days == ([3] if bucket == deployment.stage_1_bucket else [])
+
+
+def test_a_bucket_in_another_region_is_an_error(account: Account) -> None:
+    deployment = account.deployment()
+    account.client("s3", "eu-west-1").create_bucket(
+        Bucket=deployment.input_bucket,
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+    )
+
+    done = account.run("createS3.py", deployment)
+
+    assert done.returncode == 1
+    assert "is in region eu-west-1, not us-east-1: pass --region eu-west-1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_any_region_can_be_deployed_to(account: Account) -> None:
+    deployment = account.deployment()
+
+    done = account.run("createS3.py", deployment, "--region", "ap-southeast-2")
+
+    assert done.returncode == 0, done.stderr
+    place = account.client("s3").get_bucket_location(Bucket=deployment.input_bucket)
+    assert place["LocationConstraint"] == "ap-southeast-2"
+
+
+def test_a_bucket_that_these_credentials_may_not_see_counts_as_taken(account: Account) -> None:
+    deployment, iam = account.deployment(), account.client("iam")
+    account.client("s3").create_bucket(Bucket=deployment.input_bucket)
+    user = f"{deployment.prefix}-user"
+    iam.create_user(UserName=user)
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {
+            "Effect": "Deny",
+            "Action": "s3:*",
+            "Resource": f"arn:aws:s3:::{deployment.input_bucket}",
+        },
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=user)["AccessKey"]
+
+    done = account.run(
+        "createS3.py",
+        deployment,
+        AWS_ACCESS_KEY_ID=key["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=key["SecretAccessKey"],
+    )
+
+    assert done.returncode == 1
+    assert f"Cannot create bucket '{deployment.input_bucket}': the name is taken" in done.stderr
+    assert "Try another --prefix." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("deploy/layer.py", ["--zip", "no.zip"], "run ./install_ffmpeg.sh"),
+        ("deploy/functions.py", ["--zip", "ZIP"], "no image was named: pass --image-uri"),
+        ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python"),
+        ("deploy/functions.py", ["--set", "video-splitting.FARMES=2"], "use FUNCTION.NAME=VALUE"),
+        ("createS3.py", ["--profile", "nobody"], "nobody"),
+    ],
+)
+def test_what_is_missing_is_named(
+    account: Account, script: str, options: list[str], message: str
+) -> None:
+    deployment = account.deployment()
+    if script != "createS3.py":
+        assert account.run("createS3.py", deployment).returncode == 0
+    options = [str(account.zip_path) if option == "ZIP" else option for option in options]
+
+    done = account.run(script, deployment, *options)
+
+    assert done.returncode == 1
+    assert message.replace("NAMESPACE", deployment.namespace) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_keys_are_explained(account: Account) -> None:
+    done = account.run("createS3.py", account.deployment(), AWS_SECRET_ACCESS_KEY="wrong")
+
+    assert done.returncode == 1
+    assert "The secret key does not belong to the access key" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("script", [*STEPS, "deploy/deploy.py"])
+def test_help_is_a_sentence_and_a_command(account: Account, script: str) -> None:
+    done = account.run(script, account.deployment(), "--help")
+
+    assert done.returncode == 0
+    assert f"python {script} --prefix 1225111111" in " ".join(done.stdout.split())
+    assert "--dry-run" in done.stdout
+
+
+def test_the_scripts_run_where_the_checkout_is_not_the_current_folder(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = account.run("deploy/roles.py", account.deployment())
+
+    assert done.returncode == 0, done.stderr

