@@ -24,10 +24,10 @@ help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name)
-	$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
+	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
 
 local: $(INSTALLED) build/ffmpeg.zip ## leave the pipeline running here for any client (Ctrl-C ends it)
-	$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
+	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
 
 test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end
 	$(BIN)/python -m pytest $(TESTS)

@@ -26,7 +26,8 @@ def main(prefix: str, model: str | None, people: Path | None) -> None:
 
     Prints the `export` lines that point any client (boto3, AWS CLI, these scripts) to it.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs deaf to SIGINT
+        signal.signal(number, _stop)
     try:
         photos = fetch_photos(BUILD / "samples" / "photos")
         people = people or make_people(photos, BUILD / "samples" / "people")
