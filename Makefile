@@ -63,6 +63,7 @@ $(INSTALLED): requirements-dev.txt face-recognition/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV): torch first, about 200 MB ..."
-	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' face-recognition/requirements.txt)"
-	$(PIP) -r face-recognition/requirements.txt -r requirements-dev.txt
+	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' face-recognition/requirements.txt)"
+	$(PIP) -r face-recognition/requirements.txt
+	$(PIP) -r requirements-dev.txt
 	@touch $@
