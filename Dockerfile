@@ -1,28 +1,45 @@
-# The face-recognition function: code, model and gallery in one image; nothing is fetched at a
-# cold start. Build it for Lambda, which refuses an OCI index with attestations:
+# The face-recognition function: code, model and gallery in one image; nothing is fetched at a cold
+# start. deploy/image.py builds and pushes it; by hand, for Lambda, which refuses an OCI index with
+# attestations:
 #   docker build --platform linux/amd64 --provenance=false --sbom=false -t face-recognition .
-# It needs data.pt (the gallery that face-recognition/enroll.py makes) beside this file.
+# data.pt is the gallery that face-recognition/enroll.py makes; without it beside this file the
+# function must be told of one in S3 (GALLERY_URI).
 ARG BASE_IMAGE=public.ecr.aws/lambda/python:3.12
 
 FROM ${BASE_IMAGE} AS build
 ARG MODEL=facenet-vggface2
+# pip's own settings, for those who have a mirror. CPU builds of torch have an index of their own;
+# PyPI's pull gigabytes of CUDA.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG PIP_FIND_LINKS
+ARG PIP_CERT
+ARG PIP_RETRIES=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY face-recognition/requirements.txt ./
-# The list is complete; facenet-pytorch's own pins would forbid current torch (--no-deps). CPU
-# builds of torch have an index of their own; PyPI's pull gigabytes of CUDA.
-RUN python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --target /packages \
-      --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt \
- && find /packages -name '*.a' -delete \
- && rm -rf /packages/torch/include /packages/torch/test /packages/bin
+# The list is complete; facenet-pytorch's own pins would forbid current torch (--no-deps). What is
+# removed: headers, tests and tools of torch, and the packages that only torch.compile imports.
+RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target /packages \
+      -r requirements.txt \
+ && cd /packages \
+ && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
+ && rm -rf torch/include torch/test torch/lib/*.a bin share \
+      sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
 COPY face-recognition/models.py ./
 RUN PYTHONPATH=/packages python models.py fetch "${MODEL}" --dir /models
+# A gallery that was made for another model must stop the build, not the first invocation.
+COPY face-recognition/*.py data.p[t] /check/
+RUN cd /check && if [ -e data.pt ]; then \
+      PYTHONPATH=/packages MODEL="${MODEL}" MODELS_DIR=/models python -c \
+        "from pathlib import Path; from recognition import Recognizer; Recognizer.from_environment(Path('/check'))"; \
+    fi
 
 FROM ${BASE_IMAGE}
 ARG MODEL=facenet-vggface2
-# Lambda's file system is read-only but for /tmp, and the user has no home directory.
+# Lambda's file system is read-only but for /tmp, and its user has no home directory.
 ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /packages ${LAMBDA_TASK_ROOT}/
 COPY --from=build /models ${LAMBDA_TASK_ROOT}/models/
-COPY face-recognition/*.py ${LAMBDA_TASK_ROOT}/
-COPY data.pt ${LAMBDA_TASK_ROOT}/data.pt
+COPY face-recognition/*.py data.p[t] ${LAMBDA_TASK_ROOT}/
 CMD ["handler.handler"]

@@ -18,7 +18,7 @@ PEOPLE ?=
 VIDEOS ?=
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
 
-.PHONY: help demo local test check format bench clean
+.PHONY: help demo local image test check format bench clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir V
 
 local: $(INSTALLED) build/ffmpeg.zip ## leave the pipeline running here for any client (Ctrl-C ends it)
 	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
+
+image: $(INSTALLED) ## build the Dockerfile, push it to a registry on loopback, pull it and run it
+	$(BIN)/python -m samples.image $(if $(MODEL),--model '$(MODEL)')
 
 test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end
 	$(BIN)/python -m pytest $(TESTS)

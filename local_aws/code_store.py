@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from local_aws.function import CannotStart
+from local_aws.image import read_image
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,13 @@ class CodeStore:
             )
         if uri not in self._announced:
             self._announced.add(uri)
-            log.warning(
-                "%s is not run as an image but from the folder %s, with this Python", uri, folder
-            )
+            if read_image(folder) is None:
+                log.warning(
+                    "%s is not run as an image but from the folder %s, with this Python",
+                    *(uri, folder),
+                )
+            else:
+                log.info("%s is run from the image unpacked in %s", uri, folder)
         return folder
 
 

@@ -38,6 +38,16 @@ threading.Thread(target=end_with_server, args=(int(sys.argv.pop(1)),), daemon=Tr
 from awslambdaric.__main__ import main
 main(sys.argv)
 """
+# The same around a command that is not Python's: an image's.
+AROUND = """
+import os, signal, subprocess, sys, threading
+def end_with_server(fd):
+    os.read(fd, 1)
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end_with_server, args=(int(sys.argv[1]),), daemon=True).start()
+code = subprocess.call(sys.argv[2:])
+sys.exit(code if code >= 0 else 128 - code)
+"""
 _alive_read, _alive_write = os.pipe()
 
 
@@ -61,7 +71,11 @@ class Environment:
         self._api = RuntimeApi()
         tmp = folder / "tmp"
         tmp.mkdir(parents=True)
-        argv = [sys.executable, "-c", BOOTSTRAP, str(_alive_read), spec.handler]
+        if spec.image is None:
+            argv = [sys.executable, "-c", BOOTSTRAP, str(_alive_read), spec.handler]
+        else:
+            inside = spec.image.argv(spec.image_config, spec.ephemeral_mb)
+            argv = [sys.executable, "-c", AROUND, str(_alive_read), *inside]
         self._process = subprocess.Popen(
             argv,
             cwd=spec.task_root,
@@ -86,10 +100,32 @@ class Environment:
         """
         spec = self.spec
         region = spec.arn.split(":")[3]
+        return {
+            **(self._zip_variables(tmp) if spec.image is None else spec.image.environment),
+            **spec.environment,
+            "AWS_LAMBDA_RUNTIME_API": self._api.address,
+            "AWS_LAMBDA_FUNCTION_NAME": spec.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": spec.version,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
+            "AWS_LAMBDA_LOG_GROUP_NAME": spec.log_group,
+            "AWS_LAMBDA_LOG_STREAM_NAME": self.stream,
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12",
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": credentials["SessionToken"],
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def _zip_variables(self, tmp: Path) -> dict[str, str]:
+        """The variables of a zip function's runtime, which an image brings itself."""
+        spec = self.spec
         bins = [str(layer / "bin") for layer in spec.layers]
         packages = [str(layer / "python") for layer in spec.layers]
         return {
-            **spec.environment,
             "PATH": os.pathsep.join([*bins, "/usr/local/bin", "/usr/bin", "/bin"]),
             "PYTHONPATH": os.pathsep.join([str(spec.task_root), *packages]),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -99,22 +135,7 @@ class Environment:
             "TMPDIR": str(tmp),
             "LAMBDA_TASK_ROOT": str(spec.task_root),
             "LAMBDA_RUNTIME_DIR": "/var/runtime",
-            "AWS_LAMBDA_RUNTIME_API": self._api.address,
-            "AWS_LAMBDA_FUNCTION_NAME": spec.name,
-            "AWS_LAMBDA_FUNCTION_VERSION": spec.version,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
-            "AWS_LAMBDA_LOG_GROUP_NAME": spec.log_group,
-            "AWS_LAMBDA_LOG_STREAM_NAME": self.stream,
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12",
             "_HANDLER": spec.handler,
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-            "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": credentials["SessionToken"],
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_EC2_METADATA_DISABLED": "true",
         }
 
     @property

@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from local_aws.image import Image
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class FunctionSpec:
     retries: int = 2
     max_event_age_s: float = 21_600
     on_failure: str | None = None
+    image: Image | None = None
+    image_config: dict[str, Any] = field(default_factory=dict)
+    ephemeral_mb: int = 512
 
     @property
     def log_group(self) -> str:

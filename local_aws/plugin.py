@@ -17,6 +17,7 @@ from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_store import CodeStore
 from local_aws.function import FunctionSpec
+from local_aws.image import read_image
 
 
 class UnknownFunction(LookupError):
@@ -112,6 +113,9 @@ class ControlPlane:
             retries=int(config.get("MaximumRetryAttempts", 2)),
             max_event_age_s=float(config.get("MaximumEventAgeInSeconds") or 21_600),
             on_failure=on_failure or None,
+            image=read_image(root) if uri else None,
+            image_config=_image_config(function),
+            ephemeral_mb=int(function.ephemeral_storage or 512),
         )
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:
@@ -166,6 +170,13 @@ class ControlPlane:
         )
 
     metrics_region = "us-east-1"
+
+
+def _image_config(function: Any) -> dict[str, Any]:
+    """What the function sets of the image's entry point, command and working directory."""
+    config = function.get_configuration().get("ImageConfigResponse") or {}
+    settings: dict[str, Any] = config.get("ImageConfig") or {}
+    return settings
 
 
 def _number(value: Any) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,16 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.image import image_tag
 from local_aws.process import LocalAWS
 from pipeline.settings import ROOT, Deployment
 from samples.packages import SampleError
 
 BUILD = ROOT / "build"
+# Where `make image` unpacks the image it built; the local AWS then runs that.
+IMAGE = BUILD / "image"
 RECOGNIZER = ROOT / "face-recognition"
 MODELS = ("facenet-vggface2", "sface")  # in the order of preference
 # The local AWS runs an image from the folder that its repository's name is mapped to; the account
 # is the one moto gives to everybody.
 REGISTRY = "123456789012.dkr.ecr.{region}.amazonaws.com"
+
+
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,26 @@ def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
     return folder
 
 
+def local_tag(gallery: Path, model: str) -> str:
+    """The tag of the image that this checkout and this gallery give on this machine."""
+    return image_tag(ROOT, gallery, model, ARCHITECTURE)
+
+
+@contextmanager
+def image_folder(gallery: Path, model: str) -> Iterator[Path]:
+    """The image that `make image` built, if of the same parts; else its folder, assembled."""
+    tag = IMAGE / "tag"
+    if tag.is_file() and tag.read_text() == local_tag(gallery, model):
+        say(f"face-recognition runs from the image in {IMAGE.relative_to(ROOT)}")
+        yield IMAGE
+        return
+    outdated = ", which was built from other parts" if tag.is_file() else ""
+    say(f"face-recognition runs from its folder, not from an image{outdated} (make image)")
+    # Below build/, so that the model's file is linked and not copied; a run has its own.
+    with tempfile.TemporaryDirectory(prefix="image-", dir=BUILD) as folder:
+        yield assemble_image(gallery, model, Path(folder))
+
+
 def deploy(aws: LocalAWS, deployment: Deployment, settings: dict[str, str]) -> None:
     """Run createS3.py and deploy/deploy.py as a user would; `settings` are their --set options.
 
@@ -126,9 +153,7 @@ def running(
     chosen = fetch_model(model)
     say(f"Enrolling the people in {people} ...")
     gallery = enrol(people, chosen)
-    # Below build/, so that the model's file is linked and not copied; a run has its own.
-    with tempfile.TemporaryDirectory(prefix="image-", dir=BUILD) as folder:
-        image = assemble_image(gallery, chosen, Path(folder))
+    with image_folder(gallery, chosen) as image:
         say("Starting the local AWS ...")
         images = {deployment.repository: image}
         with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:

@@ -1,0 +1,184 @@
+"""Building and pushing images with docker, finch, podman or buildah, whichever there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from pipeline.aws import AwsError
+
+TOOLS = ("docker", "finch", "podman", "buildah")
+
+VERBS = ("build", "push", "login", "from", "add", "config", "commit")
+
+# Lambda's names of the architectures and those of images.
+PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
+
+# pip's settings that reach the build as build arguments, so that a mirror is used there, too.
+PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "PIP_RETRIES")
+
+# What building needs on the disk: the packages twice (build stage and image), layers, base.
+BUILD_BYTES = 6_000_000_000
+
+Which = Callable[[str], Optional[str]]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A container tool: its program and the words that come before every subcommand."""
+
+    name: str
+    prefix: tuple[str, ...] = ()
+
+    def command(self, *words: str) -> list[str]:
+        """The argv of one of its subcommands."""
+        return [self.name, *self.prefix, *words]
+
+
+def find_tool(wanted: str | None = None, which: Which = shutil.which) -> Tool:
+    """The tool `wanted`, or the first of TOOLS that is installed and answers.
+
+    Raises AwsError that says which were tried and what to install.
+    """
+    reasons = []
+    for name in (wanted,) if wanted else TOOLS:
+        if which(name) is None:
+            reasons.append(f"{name}: not installed")
+            continue
+        if name != "buildah":
+            about = subprocess.run(
+                [name, "info"], capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+            if about.returncode != 0:
+                lines = (about.stderr.strip() or about.stdout.strip()).splitlines()
+                reasons.append(f"{name}: {lines[-1] if lines else 'does not answer'}")
+                continue
+        return Tool(name)
+    raise AwsError(
+        f"No container tool can be used ({'; '.join(reasons)}). AWS CloudShell has docker; else "
+        "install docker, podman, finch or buildah, or pass --image-uri with an image that is in "
+        "ECR already."
+    )
+
+
+def check_disk(tool: Tool, needed: int = BUILD_BYTES) -> None:
+    """Raise AwsError unless the tool's storage has `needed` bytes free."""
+    folder = Path(storage_of(tool))
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise AwsError(
+            f"Only {free / 1e9:.1f} GB are free in {folder}, where {tool.name} keeps images; the "
+            f"build needs about {needed / 1e9:.0f} GB. Free some ({tool.name} "
+            f"{'rmi --all' if tool.name == 'buildah' else 'system prune --all'}), or build on "
+            "another machine and pass --image-uri."
+        )
+
+
+def storage_of(tool: Tool) -> str:
+    """The folder in which the tool keeps images."""
+    if "--root" in tool.prefix:
+        return tool.prefix[tool.prefix.index("--root") + 1]
+    asked = {
+        "docker": ["info", "--format", "{{.DockerRootDir}}"],
+        "podman": ["info", "--format", "{{.Store.GraphRoot}}"],
+        "buildah": ["info", "--format", "{{.store.GraphRoot}}"],
+    }.get(tool.name)
+    if asked:
+        about = subprocess.run(
+            tool.command(*asked), capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        if about.returncode == 0 and about.stdout.strip():
+            return about.stdout.strip()
+    return tempfile.gettempdir()
+
+
+def build_argv(
+    tool: Tool,
+    context: Path,
+    tag: str,
+    architecture: str,
+    arguments: Mapping[str, str],
+    volumes: Sequence[Path] = (),
+) -> list[str]:
+    """The command that builds `context` as `tag` for one architecture, without attestations.
+
+    Lambda takes one image manifest, not an OCI index: BuildKit's attestations would make it one.
+    `volumes` are folders that the build may read (buildah and podman only).
+    """
+    argv = tool.command("build", "--platform", PLATFORMS[architecture], "--tag", tag)
+    if tool.name in ("docker", "finch"):
+        argv += ["--provenance=false", "--sbom=false"]
+    else:
+        argv += ["--format", "docker", "--layers"]
+        for folder in volumes:
+            argv += ["--volume", f"{folder}:{folder}:ro"]
+    for name, value in arguments.items():
+        argv += ["--build-arg", f"{name}={value}"]
+    return [*argv, str(context)]
+
+
+def pip_arguments(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The build arguments that carry this machine's pip settings into the build."""
+    return {name: environ[name] for name in PIP_SETTINGS if environ.get(name)}
+
+
+def pip_volumes(arguments: Mapping[str, str]) -> list[Path]:
+    """The folders of this machine that these pip settings name: the build must see them."""
+    paths = [Path(arguments[name]) for name in ("PIP_FIND_LINKS", "PIP_CERT") if name in arguments]
+    return [path if path.is_dir() else path.parent for path in paths if path.exists()]
+
+
+def run_tool(
+    argv: list[str], text: str | None = None, environ: Mapping[str, str] | None = None
+) -> None:
+    """Run one command of a container tool, its output on stderr; raise AwsError if it fails."""
+    done = subprocess.run(
+        argv,
+        input=text,
+        stdin=subprocess.DEVNULL if text is None else None,
+        stdout=2,
+        text=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "1", **(environ or {})},
+    )
+    if done.returncode != 0:
+        verb = next((word for word in argv if word in VERBS), "")
+        raise AwsError(
+            f"{argv[0]} {verb} ended with status {done.returncode}: its messages are above. A disk "
+            "that is full says 'no space left on device': free some and run this again."
+        )
+
+
+def login(tool: Tool, registry: str, password: str, environ: Mapping[str, str]) -> None:
+    """Sign in to a registry; the password goes through standard input, never the command line."""
+    run_tool(
+        tool.command("login", "--username", "AWS", "--password-stdin", registry),
+        text=password,
+        environ=environ,
+    )
+
+
+def push_argv(tool: Tool, tag: str, plain_http: bool = False) -> list[str]:
+    """The command that pushes `tag`; buildah also needs to be told of the target and of HTTP."""
+    if tool.name == "buildah":
+        plain = ["--tls-verify=false"] if plain_http else []
+        return tool.command("push", "--format", "v2s2", *plain, tag, f"docker://{tag}")
+    return tool.command("push", tag)
+
+
+def docker_config(folder: Path) -> dict[str, str]:
+    """The environment that keeps credentials in `folder` and out of the user's credential store.
+
+    ECR's passwords last 12 hours, and Windows' credential store refuses them for their length
+    (`The stub received bad data`); a configuration file of this run alone does neither.
+    """
+    (folder / "config.json").write_text(json.dumps({"auths": {}}))
+    return {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "auth.json")}
