@@ -12,9 +12,12 @@ import click
 
 from createS3 import create_buckets
 from deploy.failures import ensure_queue
-from deploy.functions import ensure_functions, image_option, read_overrides, set_option
+from deploy.functions import ensure_functions, image_option
+from deploy.image import ensure_image, image_options
 from deploy.layer import ensure_layer, zip_option
+from deploy.overrides import read_overrides, set_option, setting
 from deploy.roles import ensure_roles
+from deploy.snapstart import snapstart_option
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options
 
@@ -23,20 +26,36 @@ from pipeline.cli import Run, deployment_options
 @deployment_options
 @zip_option
 @image_option
+@image_options
 @set_option
-def main(run: Run, zip_path: Path, image_uri: str | None, settings: tuple[str, ...]) -> None:
-    """Deploy everything: python deploy/deploy.py --prefix 1225111111 --image-uri URI"""
+@snapstart_option
+def main(
+    run: Run,
+    zip_path: Path,
+    image_uri: str | None,
+    tool: str | None,
+    base_image: str | None,
+    architecture: str,
+    settings: tuple[str, ...],
+    snapstart: bool,
+) -> None:
+    """Deploy everything: python deploy/deploy.py --prefix 1225111111"""
     deployment, overrides = run.deployment, read_overrides(settings)
     click.echo("Buckets", err=True)
     create_buckets(run)
     click.echo("Failure queue", err=True)
     queue = ensure_queue(run)
     click.echo("Roles", err=True)
-    roles = ensure_roles(run)
+    roles = ensure_roles(run, overrides)
     click.echo("ffmpeg layer", err=True)
     layer = ensure_layer(run, zip_path)
+    if image_uri is None:
+        click.echo("Image", err=True)
+        model = setting(deployment.recognizer, overrides, "MODEL")
+        gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
+        image_uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image)
     click.echo("Functions", err=True)
-    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides):
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 import sys
 import zipfile
 from dataclasses import dataclass, field
@@ -19,12 +20,12 @@ import click
 
 from deploy.failures import ensure_queue
 from deploy.layer import Layer, ensure_layer, zip_option
+from deploy.overrides import Overrides, read_overrides, set_option
 from deploy.roles import ensure_roles
+from deploy.snapstart import ensure_alias, remove_alias, snapstart_option
 from pipeline.aws import AwsError, covers, error_message, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
-from pipeline.settings import ROOT, Function, SettingsError, read_config
-
-Overrides = dict[str, dict[str, str]]
+from pipeline.settings import Function
 
 RUNTIME = "python3.12"
 LOG_DAYS = 30
@@ -61,28 +62,10 @@ def zip_code(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def read_overrides(texts: tuple[str, ...]) -> Overrides:
-    """FUNCTION.NAME=VALUE words as {function: {name: value}}; raises SettingsError on others.
-
-    NAME must be one that the function's config.json has: a misspelt one would do nothing.
-    """
-    overrides: Overrides = {}
-    for text in texts:
-        key, _, setting = text.partition(".")
-        name, equals, value = setting.partition("=")
-        config = ROOT / key / "config.json"
-        known = read_config(config)["environment"] if key and config.is_file() else {}
-        if not equals or name not in known:
-            raise SettingsError(
-                f"--set {text}: use FUNCTION.NAME=VALUE with a NAME from the environment in that "
-                "function's config.json, e.g. video-splitting.FRAMES=5"
-            )
-        overrides.setdefault(key, {})[name] = value
-    return overrides
-
-
-def splitter_target(run: Run, role: str, layer: Layer, overrides: Overrides) -> Target:
-    """The splitter: this checkout's code on the layer's architecture."""
+def splitter_target(
+    run: Run, role: str, layer: Layer, overrides: Overrides, recognizer: str
+) -> Target:
+    """The splitter: this checkout's code on the layer's architecture, calling `recognizer`."""
     deployment, function = run.deployment, run.deployment.splitter
     code = zip_code(function.folder)
     environment = {
@@ -90,7 +73,7 @@ def splitter_target(run: Run, role: str, layer: Layer, overrides: Overrides) -> 
         **overrides.get(function.key, {}),
         "STAGE_1_BUCKET": deployment.stage_1_bucket,
         "OUTPUT_BUCKET": deployment.output_bucket,
-        "RECOGNITION_FUNCTION": deployment.recognizer.name,
+        "RECOGNITION_FUNCTION": recognizer,
         "RECOGNITION_TIMEOUT_S": str(deployment.recognizer.timeout_s),
     }
     return Target(
@@ -108,7 +91,7 @@ def splitter_target(run: Run, role: str, layer: Layer, overrides: Overrides) -> 
 
 
 def recognizer_target(
-    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides
+    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
 ) -> Target:
     """The recogniser: the image, which has the model and the gallery inside."""
     function = run.deployment.recognizer
@@ -121,7 +104,11 @@ def recognizer_target(
         function,
         {"ImageUri": image_uri},
         image_uri,
-        {**_common(function, role, environment), "Architectures": [architecture]},
+        {
+            **_common(function, role, environment),
+            "Architectures": [architecture],
+            "SnapStart": {"ApplyOn": "PublishedVersions" if snapstart else "None"},
+        },
     )
 
 
@@ -142,25 +129,48 @@ def ensure_functions(
     queue: str,
     image_uri: str | None,
     overrides: Overrides,
+    snapstart: bool = False,
 ) -> list[str]:
     """Create or update both functions, with log groups, retries and caps; return their ARNs.
 
-    Without `image_uri` the recogniser keeps the image it has. Raises AwsError when it has none,
-    or when AWS refuses a setting.
+    Without `image_uri` the recogniser keeps the image it has. With `snapstart` a version of it is
+    published, and the splitter calls the alias of that. Raises AwsError when there is no image or
+    it is in another region, or when AWS refuses a setting.
     """
     recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
     image = image_uri or _current_image(run, recognizer)
-    architecture = layer.architecture
-    targets = [
-        recognizer_target(run, roles[recognizer.key], image, architecture, overrides),
-        splitter_target(run, roles[splitter.key], layer, overrides),
-    ]
-    arns = [_ensure_function(run, target) for target in targets]
-    for target in targets:
-        _ensure_log_group(run, target.function)
+    check_image_uri(image, run.aws.region)
+    for function in (recognizer, splitter):
+        _ensure_log_group(run, function)
+    target = recognizer_target(
+        run, roles[recognizer.key], image, layer.architecture, overrides, snapstart
+    )
+    arns = [_ensure_function(run, target)]
+    called = ensure_alias(run, recognizer) if snapstart else recognizer.name
+    target = splitter_target(run, roles[splitter.key], layer, overrides, called)
+    arns.append(_ensure_function(run, target))
+    if not snapstart:
+        remove_alias(run, recognizer)
     _ensure_retries(run, splitter, queue)
     _ensure_cap(run, splitter)
     return arns
+
+
+def check_image_uri(uri: str, region: str) -> None:
+    """Raise AwsError unless Lambda can take the image: private ECR, in the function's region."""
+    match = re.fullmatch(
+        r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+", uri
+    )
+    if match is None:
+        raise AwsError(
+            f"Lambda takes images from private ECR only, not {uri}: push it with deploy/image.py, "
+            "whose last line is the --image-uri to pass."
+        )
+    if match[1] != region:
+        raise AwsError(
+            f"Image {uri} is in region {match[1]}, but the function is in {region}, and Lambda "
+            f"takes images of its own region only: run deploy/image.py --region {region}."
+        )
 
 
 def _current_image(run: Run, function: Function) -> str:
@@ -251,12 +261,45 @@ def _update(run: Run, target: Target, current: Any) -> None:
         updated.wait(FunctionName=name)
 
 
+def drift(run: Run, overrides: Overrides) -> list[str]:
+    """How the deployed functions differ from this checkout's settings, a line a setting.
+
+    The image and the layer are taken as they are: only deploying tells whether those are the
+    newest.
+    """
+    lines = []
+    for function in run.deployment.functions:
+        current = _get(run, function)
+        if current is None:
+            lines.append(f"function '{function.name}' does not exist")
+            continue
+        config = current["Configuration"]
+        if "ImageUri" not in current["Code"]:
+            code = base64.b64encode(hashlib.sha256(zip_code(function.folder)).digest()).decode()
+            if config["CodeSha256"] != code:
+                lines.append(f"function '{function.name}': its code is not this checkout's")
+        wanted = _common(function, config["Role"], {})
+        del wanted["Environment"]
+        deployed = (config.get("Environment") or {}).get("Variables", {})
+        expected = {**function.environment, **overrides.get(function.key, {})}
+        pairs = [(key, config.get(key), value) for key, value in wanted.items()]
+        pairs += [(key, deployed.get(key), value) for key, value in expected.items()]
+        lines += [
+            f"function '{function.name}': {key} is {have!r}, here it is {want!r}"
+            for key, have, want in pairs
+            if have != want
+        ]
+    return lines
+
+
 def _comparable(key: str, value: Any) -> Any:
     """A setting as get_function gives it, in the form in which it is sent."""
     if key == "Layers":
         return [layer["Arn"] for layer in value or []]
     if key == "Environment":
         return {"Variables": (value or {}).get("Variables", {})}
+    if key == "SnapStart":
+        return {"ApplyOn": (value or {}).get("ApplyOn", "None")}
     return value
 
 
@@ -336,15 +379,7 @@ def _ensure_cap(run: Run, function: Function) -> None:
 
 image_option = click.option(
     "--image-uri",
-    help="The recogniser's image in private ECR; default: the one the function has.",
-)
-
-set_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FUNCTION.NAME=VALUE",
-    help="Override a setting of a function's config.json, e.g. video-splitting.FRAMES=5.",
+    help="The recogniser's image in private ECR; default: as the command says.",
 )
 
 
@@ -353,12 +388,19 @@ set_option = click.option(
 @zip_option
 @image_option
 @set_option
-def main(run: Run, zip_path: Path, image_uri: str | None, settings: tuple[str, ...]) -> None:
+@snapstart_option
+def main(
+    run: Run,
+    zip_path: Path,
+    image_uri: str | None,
+    settings: tuple[str, ...],
+    snapstart: bool,
+) -> None:
     """Deploy both functions: python deploy/functions.py --prefix 1225111111 --image-uri URI"""
     overrides = read_overrides(settings)
-    queue, roles = ensure_queue(run), ensure_roles(run)
+    queue, roles = ensure_queue(run), ensure_roles(run, overrides)
     layer = ensure_layer(run, zip_path)
-    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides):
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
         click.echo(arn)
     click.echo(f"Next: python deploy/trigger.py --prefix {run.deployment.prefix}", err=True)
 

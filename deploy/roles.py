@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
+from deploy.overrides import Overrides, read_overrides, set_option, setting
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import (
     Policy,
@@ -25,12 +26,16 @@ from pipeline.settings import Function
 POLICY_NAME = "permissions"
 
 
-def ensure_roles(run: Run) -> dict[str, str]:
-    """Create or update both roles and return their ARNs by function key."""
+def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
+    """Create or update both roles and return their ARNs by function key.
+
+    The recogniser's may read the gallery that GALLERY_URI names, if it names one.
+    """
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
     deployment = run.deployment
+    gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
     policies = (
-        (deployment.recognizer, recognizer_permissions(deployment, *place)),
+        (deployment.recognizer, recognizer_permissions(deployment, *place, gallery_uri)),
         (deployment.splitter, splitter_permissions(deployment, *place)),
     )
     return {f.key: _ensure_role(run, f, policy) for f, policy in policies}
@@ -98,9 +103,10 @@ def _document(policy: Any) -> Any:
 
 @click.command()
 @deployment_options
-def main(run: Run) -> None:
+@set_option
+def main(run: Run, settings: tuple[str, ...]) -> None:
     """Create or update the functions' roles: python deploy/roles.py --prefix 1225111111"""
-    for arn in ensure_roles(run).values():
+    for arn in ensure_roles(run, read_overrides(settings)).values():
         click.echo(arn)
     click.echo(f"Next: python deploy/layer.py --prefix {run.deployment.prefix}", err=True)
 

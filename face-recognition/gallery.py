@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,18 +71,24 @@ def distance(model: str, cosine: Array) -> Array:
 
 
 def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
-    """The gallery in `path`, which must have been made with `model`.
-
-    `threshold` overrides the gallery's own, which overrides the model's. Raises GalleryError.
-    """
+    """The gallery in the file `path`; raises GalleryError as `parse` does."""
     try:
         data = path.read_bytes()
-        content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise GalleryError(
             f"Cannot read the gallery {path}: {error}. Make one: "
             "python face-recognition/enroll.py PEOPLE_DIR --output data.pt"
         ) from error
+    return parse(data, str(path), model, threshold)
+
+
+def parse(data: bytes, path: str, model: str, threshold: float | None = None) -> Gallery:
+    """The gallery in `data`, read from `path`, which must have been made with `model`.
+
+    `threshold` overrides the gallery's own, which overrides the model's. Raises GalleryError.
+    """
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
         # what torch.load raises depends on where the bytes stop making sense
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -108,7 +115,7 @@ def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
     )
 
 
-def _checked(path: Path, embeddings: Any, names: Any) -> tuple[tuple[str, ...], Array]:
+def _checked(path: str, embeddings: Any, names: Any) -> tuple[tuple[str, ...], Array]:
     if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
         raise GalleryError(f"{path} is no gallery: embeddings and names must be lists.")
     if not names:

@@ -20,8 +20,8 @@ MAX_METADATA_BYTES = 2048  # S3's limit for all user metadata of an object
 
 # Loaded in INIT, once an environment: the next frames find everything in memory.
 _started = time.monotonic()
-_recognizer = Recognizer.from_environment(Path(__file__).resolve().parent)
 _s3 = boto3.client("s3")
+_recognizer = Recognizer.from_environment(Path(__file__).resolve().parent, _s3)
 print(json.dumps({"step": "init", "seconds": round(time.monotonic() - _started, 3)}))
 
 
@@ -55,6 +55,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     output_bucket = os.environ["OUTPUT_BUCKET"]
     if output_bucket == bucket:
         raise BadPayload(f"Frames and names cannot share the bucket {bucket}.")
+    _recognizer.refresh()
     results, failures = [], []
     for key in keys:
         try:

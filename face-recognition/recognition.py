@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import torch
 from detect import Detector, Face
 from gallery import Gallery
+from gallery_s3 import S3Gallery
 from models import model_path
 
 FACES = ("largest", "all")
@@ -45,34 +47,46 @@ class Recognizer:
     """Names the faces of images."""
 
     def __init__(
-        self, model: str, models_dir: Path, gallery_path: Path, faces: str, threshold: float | None
+        self, model: str, model_path: Path, current_gallery: Callable[[], Gallery], faces: str
     ) -> None:
-        """Load everything.
+        """Load everything; `current_gallery` gives the gallery as it is whenever it is called.
 
-        Raises ModelError, GalleryError, or SettingError for a `faces` that is not in FACES.
+        Raises GalleryError, or SettingError for a `faces` that is not in FACES.
         """
         if faces not in FACES:
             raise SettingError(f"FACES is {faces!r}: use one of {', '.join(FACES)}.")
         self.faces = faces
         self.model = model
-        path = model_path(model, models_dir)
-        self.gallery: Gallery = gallery.load(gallery_path, model, threshold)
+        self._model_path = model_path
+        self._current_gallery = current_gallery
+        self.gallery = current_gallery()
         self._detector = Detector()
-        self._embedder = embed.load(model, path, self.gallery.image_size)
+        self._embedder = embed.load(model, self._model_path, self.gallery.image_size)
+
+    def refresh(self) -> None:
+        """Take the gallery as it is now; raises GalleryError when it cannot be used."""
+        size = self.gallery.image_size
+        self.gallery = self._current_gallery()
+        if self.gallery.image_size != size:
+            self._embedder = embed.load(self.model, self._model_path, self.gallery.image_size)
 
     @classmethod
-    def from_environment(cls, folder: Path) -> Recognizer:
-        """As the function's environment variables say; relative paths are below `folder`."""
+    def from_environment(cls, folder: Path, s3: Any = None) -> Recognizer:
+        """As the function's environment variables say; relative paths are below `folder`.
+
+        `s3` is the client that reads the gallery when GALLERY_URI names one in S3. Raises
+        ModelError, GalleryError or SettingError.
+        """
         # More threads than vCPUs wait for each other. 1,769 MB of memory are one vCPU:
         # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
         memory = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769"))
         torch.set_num_threads(max(1, min(memory // 1769, os.cpu_count() or 1)))
+        model = os.environ.get("MODEL", "facenet-vggface2")
         return cls(
-            model=os.environ.get("MODEL", "facenet-vggface2"),
-            models_dir=folder / os.environ.get("MODELS_DIR", "models"),
-            gallery_path=folder / os.environ.get("GALLERY", "data.pt"),
+            model=model,
+            model_path=model_path(model, folder / os.environ.get("MODELS_DIR", "models")),
+            current_gallery=_gallery_from_environment(folder, model, s3),
             faces=os.environ.get("FACES", "largest"),
-            threshold=_number(os.environ.get("THRESHOLD", "")),
         )
 
     def name_faces(self, image: npt.NDArray[Any]) -> list[NamedFace]:
@@ -86,10 +100,24 @@ class Recognizer:
         ]
 
 
-def _number(text: str) -> float | None:
+def _gallery_from_environment(folder: Path, model: str, s3: Any) -> Callable[[], Gallery]:
+    threshold = _number("THRESHOLD")
+    uri = os.environ.get("GALLERY_URI", "")
+    if uri:
+
+        def parse(data: bytes, name: str) -> Gallery:
+            return gallery.parse(data, name, model, threshold)
+
+        return S3Gallery(s3, uri, parse, _number("GALLERY_REFRESH_S") or 0).current
+    loaded = gallery.load(folder / os.environ.get("GALLERY", "data.pt"), model, threshold)
+    return lambda: loaded
+
+
+def _number(name: str) -> float | None:
+    text = os.environ.get(name, "")
     if not text:
         return None
     try:
         return float(text)
     except ValueError as error:
-        raise SettingError(f"THRESHOLD is {text!r}: use a number, or nothing.") from error
+        raise SettingError(f"{name} is {text!r}: use a number, or nothing.") from error

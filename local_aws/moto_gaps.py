@@ -71,6 +71,7 @@ def _replace_event_invoke_configs() -> None:
 
 def _check_functions() -> None:
     create, update = LambdaBackend.create_function, LambdaFunction.update_configuration
+    configuration = LambdaFunction.get_configuration
 
     def check(settings: dict[str, Any]) -> None:
         memory = settings.get("MemorySize")
@@ -89,7 +90,16 @@ def _check_functions() -> None:
 
     def create_function(backend: Any, spec: dict[str, Any]) -> Any:
         check(spec)
-        return create(backend, spec)
+        function = create(backend, spec)
+        function.snap_start = spec.get("SnapStart") or {}
+        return function
+
+    def get_configuration(function: Any, *args: Any, **settings: Any) -> dict[str, Any]:
+        config: dict[str, Any] = configuration(function, *args, **settings)
+        applied = getattr(function, "snap_start", {}).get("ApplyOn", "None")
+        is_on = applied != "None" and function.version != "$LATEST"
+        config["SnapStart"] = {"ApplyOn": applied, "OptimizationStatus": "On" if is_on else "Off"}
+        return config
 
     def update_configuration(function: Any, updates: dict[str, Any]) -> Any:
         check(updates)
@@ -100,9 +110,12 @@ def _check_functions() -> None:
             function.ephemeral_storage = updates["EphemeralStorage"]["Size"]
         if "ImageConfig" in updates:
             function.image_config = ImageConfig(updates["ImageConfig"])
+        if "SnapStart" in updates:
+            function.snap_start = updates["SnapStart"]
         return update(function, updates)
 
     LambdaBackend.create_function = create_function
+    LambdaFunction.get_configuration = get_configuration
     LambdaFunction.update_configuration = update_configuration
 
 

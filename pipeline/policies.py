@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.settings import Deployment, Function
+from pipeline.settings import Deployment, Function, s3_location
 
 Policy = dict[str, Any]
 
@@ -98,10 +98,16 @@ def splitter_permissions(
 
 
 def recognizer_permissions(
-    deployment: Deployment, region: str, account: str, partition: str
+    deployment: Deployment, region: str, account: str, partition: str, gallery_uri: str = ""
 ) -> Policy:
-    """What `face-recognition` needs: read frames, write names and see those already written."""
+    """What `face-recognition` needs: read frames, write names and see those already written.
+
+    With a `gallery_uri` (s3://BUCKET/KEY) it may read that one object, too. Raises SettingsError
+    for a URI of another form.
+    """
     s3 = f"arn:{partition}:s3:::"
+    bucket, key = s3_location(gallery_uri) if gallery_uri else ("", "")
+    gallery = [_allow("ReadGallery", ["s3:GetObject"], f"{s3}{bucket}/{key}")]
     return _policy(
         _allow("ReadFrames", ["s3:GetObject"], f"{s3}{deployment.stage_1_bucket}/*"),
         _allow(
@@ -111,5 +117,6 @@ def recognizer_permissions(
             f"{s3}{deployment.output_bucket}",
         ),
         _allow("WriteNames", ["s3:PutObject", "s3:GetObject"], f"{s3}{deployment.output_bucket}/*"),
+        *(gallery if gallery_uri else []),
         _own_logs(deployment.recognizer, region, account, partition),
     )

@@ -28,6 +28,14 @@ class SettingsError(ValueError):
     """A name or a setting is not one AWS would take; the message says which and why."""
 
 
+def s3_location(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://BUCKET/KEY`; raises SettingsError for anything else."""
+    match = re.fullmatch(r"s3://([a-z0-9.-]+)/(.+)", uri)
+    if match is None:
+        raise SettingsError(f"{uri!r} is no object in S3: use s3://BUCKET/KEY.")
+    return match[1], match[2]
+
+
 @dataclass(frozen=True)
 class Function:
     """One Lambda function: its folder in the checkout and the settings kept there."""
@@ -100,6 +108,11 @@ class Deployment:
     def layer(self) -> str:
         """The layer that carries ffmpeg."""
         return self.named("ffmpeg")
+
+    @property
+    def alias(self) -> str:
+        """The recogniser's alias that the splitter invokes when SnapStart is on."""
+        return "live"
 
     @property
     def repository(self) -> str:

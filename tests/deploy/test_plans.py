@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from deploy.functions import concurrency_cap, read_overrides, zip_code
+from deploy.functions import concurrency_cap, zip_code
+from deploy.overrides import read_overrides
 from deploy.trigger import notification
 from pipeline.settings import ROOT, VIDEO_SUFFIXES, SettingsError
 

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Removes a deployment, and proves by listing that nothing of it is left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import click
+
+from deploy.inventory import Thing, inventory
+from pipeline.aws import AwsError
+from pipeline.cli import Run, deployment_options
+
+
+def destroy(run: Run, delete_objects: bool = False) -> None:
+    """Delete everything of the deployment; raises AwsError if something is left, naming it.
+
+    Buckets that hold objects are refused, before anything is deleted, unless `delete_objects`.
+    """
+    things = inventory(run)
+    refuse_full_buckets(things, delete_objects)
+    for thing in things:
+        run.change("delete", str(thing), thing.delete)
+    if run.dry_run:
+        return
+    left = inventory(run)
+    if left:
+        raise AwsError(
+            f"Still there: {', '.join(str(thing) for thing in left)}. Run this again; a bucket "
+            "that is written to meanwhile fills up again."
+        )
+
+
+def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
+    """Raise AwsError when buckets hold objects that nobody said may be deleted."""
+    full = [thing for thing in things if thing.objects]
+    if full and not delete_objects:
+        raise AwsError(
+            f"{', '.join(str(thing) for thing in full)}: nothing was deleted. Save what you need, "
+            "then pass --delete-objects."
+        )
+
+
+@click.command()
+@deployment_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--delete-objects", is_flag=True, help="Delete the buckets' objects, too.")
+def main(run: Run, yes: bool, delete_objects: bool) -> None:
+    """Remove everything of a deployment: python deploy/destroy.py --prefix 1225111111"""
+    things = inventory(run)
+    if not things:
+        click.echo(f"Nothing of '{run.deployment.prefix}' is in {run.aws.region}.")
+        return
+    for thing in things:
+        click.echo(str(thing), err=True)
+    refuse_full_buckets(things, delete_objects)
+    if not (yes or run.dry_run):
+        click.confirm(f"Delete these {len(things)} for good?", abort=True, err=True)
+    destroy(run, delete_objects)
+    if not run.dry_run:
+        click.echo(
+            f"Deleted {len(things)}; listed again: nothing of '{run.deployment.prefix}' is left in "
+            f"{run.aws.region}."
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""What of a deployment exists, in which version, and what differs from this checkout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import click
+
+from createS3 import create_buckets
+from deploy.failures import ensure_queue
+from deploy.functions import drift as function_drift
+from deploy.inventory import inventory
+from deploy.overrides import Overrides, read_overrides, set_option
+from deploy.roles import ensure_roles
+from deploy.trigger import ensure_trigger
+from pipeline.aws import read_or_none
+from pipeline.cli import Run, deployment_options
+
+
+class Comparison(Run):
+    """A dry run of the deploy steps whose changes are kept instead of said."""
+
+    def __init__(self, run: Run) -> None:
+        """Compare what `run` works on."""
+        super().__init__(run.deployment, run.aws, dry_run=True)
+        self.differences: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep what would be done; what is as it should be goes unsaid."""
+        if text.startswith("Would "):
+            self.differences.append(text)
+
+
+def drift(run: Run, overrides: Overrides) -> list[str]:
+    """What deploying this checkout would change, a line each."""
+    comparison = Comparison(run)
+    create_buckets(comparison)
+    ensure_queue(comparison)
+    ensure_roles(comparison, overrides)
+    ensure_trigger(comparison)
+    return comparison.differences + function_drift(run, overrides)
+
+
+def versions(run: Run) -> dict[str, Any]:
+    """The code and settings that run: function name to what is worth knowing."""
+    client, found = run.aws.client("lambda"), {}
+    for function in run.deployment.functions:
+
+        def read(name: str = function.name) -> Any:
+            return client.get_function(FunctionName=name)
+
+        answer = read_or_none(read, "ResourceNotFoundException")
+        if answer is None:
+            continue
+        config = answer["Configuration"]
+        found[function.name] = {
+            "code": answer["Code"].get("ImageUri") or f"zip SHA-256 {config['CodeSha256']}",
+            "layers": [layer["Arn"] for layer in config.get("Layers") or []],
+            "memory_mb": config["MemorySize"],
+            "timeout_s": config["Timeout"],
+            "snapstart": (config.get("SnapStart") or {}).get("ApplyOn", "None"),
+            "environment": (config.get("Environment") or {}).get("Variables", {}),
+        }
+    return found
+
+
+@click.command()
+@deployment_options
+@set_option
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def main(run: Run, settings: tuple[str, ...], as_json: bool) -> None:
+    """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
+
+    Ends with status 1 when something is missing or differs from this checkout (and its --set).
+    """
+    things = inventory(run)
+    differences = drift(run, read_overrides(settings))
+    running = versions(run)
+    if as_json:
+        report = {
+            "exists": [str(thing) for thing in things],
+            "functions": running,
+            "drift": differences,
+        }
+        click.echo(json.dumps(report, indent=2))
+    else:
+        for thing in things:
+            click.echo(str(thing))
+        for name, about in running.items():
+            click.echo(f"{name}: {about['code']}, {about['memory_mb']} MB, {about['timeout_s']} s")
+        for difference in differences:
+            click.echo(f"DRIFT  {difference}")
+        if not differences:
+            click.echo("Everything is as this checkout says.")
+    if differences:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A gallery in S3: read at start, refreshed when its ETag changes, never guessed at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gallery
+import numpy as np
+import pytest
+from gallery import GalleryError
+from gallery_s3 import S3Gallery
+
+URI = "s3://p-stage-1/galleries/data.pt"
+ANN, BOB = (np.array(row, np.float32) for row in ([1, 0], [0, 1]))
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def put(s3: Any, folder: Path, names: list[str], model: str = "sface") -> None:
+    gallery.save(folder / "data.pt", [ANN, BOB][: len(names)], names, model, 112)
+    s3.upload_file(str(folder / "data.pt"), "p-stage-1", "galleries/data.pt")
+
+
+def parse(data: bytes, name: str) -> gallery.Gallery:
+    return gallery.parse(data, name, "sface")
+
+
+def test_somebody_enrolled_is_known_after_the_refresh_time(s3: Any, tmp_path: Path) -> None:
+    put(s3, tmp_path, ["Ann"])
+    clock = Clock()
+    source = S3Gallery(s3, URI, parse, 60, clock)
+    first = source.current()
+    assert first.names == ("Ann",)
+
+    # WHEN somebody is enrolled, THEN it is seen when 60 s have passed and not before
+    put(s3, tmp_path, ["Ann", "Bob"])
+    clock.now += 59
+    assert source.current() is first
+    clock.now += 1
+    assert source.current().names == ("Ann", "Bob")
+
+    # WHEN nothing changes, THEN it is not even read again
+    second = source.current()
+    clock.now += 60
+    assert source.current() is second
+
+
+def test_a_new_gallery_of_another_model_is_an_error(s3: Any, tmp_path: Path) -> None:
+    put(s3, tmp_path, ["Ann"])
+    source = S3Gallery(s3, URI, parse, 0)
+    put(s3, tmp_path, ["Ann"], "facenet-vggface2")
+
+    with pytest.raises(GalleryError, match=f"{URI} was made with the model facenet-vggface2"):
+        source.current()
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "s3://p-stage-1/nothing.pt",
+            "Cannot read the gallery s3://p-stage-1/nothing.pt.*NoSuchKey",
+        ),
+        ("s3://p-stage-1", "use s3://BUCKET/KEY"),
+        ("data.pt", "use s3://BUCKET/KEY"),
+    ],
+)
+def test_a_gallery_that_is_not_there_is_named(s3: Any, uri: str, message: str) -> None:
+    with pytest.raises(GalleryError, match=message):
+        S3Gallery(s3, uri, parse, 60)
+
+
+def test_the_function_takes_its_gallery_from_s3_and_keeps_up(
+    s3: Any,
+    data_pt: Path,
+    sample_photos: Path,
+    tmp_path: Path,
+    load_handler: Callable[..., ModuleType],
+    output_bucket: None,
+) -> None:
+    s3.upload_file(str(sample_photos / "obama2.jpg"), "p-stage-1", "kept-up.jpg")
+    s3.upload_file(str(data_pt), "p-stage-1", "galleries/data.pt")
+    handler = load_handler(GALLERY_URI=URI, GALLERY_REFRESH_S="0", GALLERY="/nowhere/data.pt")
+    payload = {"bucket_name": "p-stage-1", "image_file_name": "kept-up.jpg"}
+
+    first = handler.handler(payload, None)["results"][0]["faces"][0]["name"]
+    known = gallery.load(data_pt, "sface")
+    others = [i for i, name in enumerate(known.names) if name != first]
+    rows = [known.embeddings[i] for i in others]
+    gallery.save(tmp_path / "data.pt", rows, [known.names[i] for i in others], "sface", 112)
+    s3.upload_file(str(tmp_path / "data.pt"), "p-stage-1", "galleries/data.pt")
+
+    assert first == "Barack Obama"
+    assert handler.handler(payload, None)["results"][0]["faces"][0]["name"] == "Unknown"
