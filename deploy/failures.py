@@ -182,11 +182,11 @@ def chosen(failures: list[Failure], message_id: str | None) -> list[Failure]:
 @click.argument("message_id", required=False)
 @deployment_options
 def main(run: Run, action: str, message_id: str | None) -> None:
-    """Create, list, show or redrive failures: python deploy/failures.py list --prefix 1225111111
+    """The queue of failed events: python deploy/failures.py --prefix 1225111111
 
-    create makes the queue (the default). list prints a line for each event that failed, show the
-    whole message, redrive hands the event to the splitter again and then removes it. show and
-    redrive take a MESSAGE_ID, or its beginning; without one they take all.
+    ACTION: create makes the queue (the default). list prints a line for each event that failed,
+    show the whole message; redrive hands the event to the splitter again and then removes it.
+    show and redrive take a MESSAGE_ID, or its beginning; without one they take all.
     """
     if action == "create":
         click.echo(ensure_queue(run))

@@ -3,13 +3,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import re
 import sys
-import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +17,20 @@ from deploy.layer import Layer, ensure_layer, zip_option
 from deploy.overrides import Overrides, read_overrides, set_option
 from deploy.roles import ensure_roles
 from deploy.snapstart import ensure_alias, remove_alias, snapstart_option
+from deploy.targets import (
+    NOT_FOUND,
+    Target,
+    check_image_uri,
+    comparable,
+    get_function,
+    recognizer_target,
+    splitter_target,
+)
 from pipeline.aws import AwsError, covers, error_message, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import Function
 
-RUNTIME = "python3.12"
 LOG_DAYS = 30
-NOT_FOUND = "ResourceNotFoundException"
 
 # An event is tried three times within an hour, then goes to the failure queue.
 RETRIES = 2
@@ -38,88 +39,6 @@ MAX_EVENT_AGE_S = 3600
 # AWS keeps this many of an account's environments unreserved for its other functions.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 UNRESERVED = 100
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a function should be: its code and its configuration, as the Lambda API names them."""
-
-    function: Function
-    code: dict[str, Any]
-    code_id: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-def zip_code(folder: Path) -> bytes:
-    """The function's modules as a zip; the same files give the same bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.glob("*.py")):
-            entry = zipfile.ZipInfo(path.name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, path.read_bytes())
-    return buffer.getvalue()
-
-
-def splitter_target(
-    run: Run, role: str, layer: Layer, overrides: Overrides, recognizer: str
-) -> Target:
-    """The splitter: this checkout's code on the layer's architecture, calling `recognizer`."""
-    deployment, function = run.deployment, run.deployment.splitter
-    code = zip_code(function.folder)
-    environment = {
-        **function.environment,
-        **overrides.get(function.key, {}),
-        "STAGE_1_BUCKET": deployment.stage_1_bucket,
-        "OUTPUT_BUCKET": deployment.output_bucket,
-        "RECOGNITION_FUNCTION": recognizer,
-        "RECOGNITION_TIMEOUT_S": str(deployment.recognizer.timeout_s),
-    }
-    return Target(
-        function,
-        {"ZipFile": code},
-        base64.b64encode(hashlib.sha256(code).digest()).decode(),
-        {
-            **_common(function, role, environment),
-            "Runtime": RUNTIME,
-            "Handler": "handler.handler",
-            "Layers": [layer.arn],
-            "Architectures": [layer.architecture],
-        },
-    )
-
-
-def recognizer_target(
-    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
-) -> Target:
-    """The recogniser: the image, which has the model and the gallery inside."""
-    function = run.deployment.recognizer
-    environment = {
-        **function.environment,
-        **overrides.get(function.key, {}),
-        "OUTPUT_BUCKET": run.deployment.output_bucket,
-    }
-    return Target(
-        function,
-        {"ImageUri": image_uri},
-        image_uri,
-        {
-            **_common(function, role, environment),
-            "Architectures": [architecture],
-            "SnapStart": {"ApplyOn": "PublishedVersions" if snapstart else "None"},
-        },
-    )
-
-
-def _common(function: Function, role: str, environment: dict[str, str]) -> dict[str, Any]:
-    return {
-        "Role": role,
-        "MemorySize": function.memory_mb,
-        "Timeout": function.timeout_s,
-        "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
-        "Environment": {"Variables": environment},
-    }
 
 
 def ensure_functions(
@@ -156,25 +75,8 @@ def ensure_functions(
     return arns
 
 
-def check_image_uri(uri: str, region: str) -> None:
-    """Raise AwsError unless Lambda can take the image: private ECR, in the function's region."""
-    match = re.fullmatch(
-        r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+", uri
-    )
-    if match is None:
-        raise AwsError(
-            f"Lambda takes images from private ECR only, not {uri}: push it with deploy/image.py, "
-            "whose last line is the --image-uri to pass."
-        )
-    if match[1] != region:
-        raise AwsError(
-            f"Image {uri} is in region {match[1]}, but the function is in {region}, and Lambda "
-            f"takes images of its own region only: run deploy/image.py --region {region}."
-        )
-
-
 def _current_image(run: Run, function: Function) -> str:
-    current = _get(run, function)
+    current = get_function(run, function)
     uri = (current or {}).get("Code", {}).get("ImageUri")
     if not uri:
         raise AwsError(
@@ -184,15 +86,10 @@ def _current_image(run: Run, function: Function) -> str:
     return str(uri)
 
 
-def _get(run: Run, function: Function) -> Any:
-    client = run.aws.client("lambda")
-    return read_or_none(lambda: client.get_function(FunctionName=function.name), NOT_FOUND)
-
-
 def _ensure_function(run: Run, target: Target) -> str:
     """Create the function, or update what differs, and wait until it is ready."""
     client, name = run.aws.client("lambda"), target.function.name
-    current = _get(run, target.function)
+    current = get_function(run, target.function)
     if current is None:
         run.change("create", f"function '{name}'", lambda: _create(run, target))
     else:
@@ -246,7 +143,7 @@ def _update(run: Run, target: Target, current: Any) -> None:
         if not run.dry_run:
             updated.wait(FunctionName=name)
     wanted = {k: v for k, v in target.settings.items() if k != "Architectures"}
-    if all(_comparable(key, config.get(key)) == value for key, value in wanted.items()):
+    if all(comparable(key, config.get(key)) == value for key, value in wanted.items()):
         run.kept(f"settings of function '{name}'")
         return
     run.change(
@@ -259,48 +156,6 @@ def _update(run: Run, target: Target, current: Any) -> None:
     )
     if not run.dry_run:
         updated.wait(FunctionName=name)
-
-
-def drift(run: Run, overrides: Overrides) -> list[str]:
-    """How the deployed functions differ from this checkout's settings, a line a setting.
-
-    The image and the layer are taken as they are: only deploying tells whether those are the
-    newest.
-    """
-    lines = []
-    for function in run.deployment.functions:
-        current = _get(run, function)
-        if current is None:
-            lines.append(f"function '{function.name}' does not exist")
-            continue
-        config = current["Configuration"]
-        if "ImageUri" not in current["Code"]:
-            code = base64.b64encode(hashlib.sha256(zip_code(function.folder)).digest()).decode()
-            if config["CodeSha256"] != code:
-                lines.append(f"function '{function.name}': its code is not this checkout's")
-        wanted = _common(function, config["Role"], {})
-        del wanted["Environment"]
-        deployed = (config.get("Environment") or {}).get("Variables", {})
-        expected = {**function.environment, **overrides.get(function.key, {})}
-        pairs = [(key, config.get(key), value) for key, value in wanted.items()]
-        pairs += [(key, deployed.get(key), value) for key, value in expected.items()]
-        lines += [
-            f"function '{function.name}': {key} is {have!r}, here it is {want!r}"
-            for key, have, want in pairs
-            if have != want
-        ]
-    return lines
-
-
-def _comparable(key: str, value: Any) -> Any:
-    """A setting as get_function gives it, in the form in which it is sent."""
-    if key == "Layers":
-        return [layer["Arn"] for layer in value or []]
-    if key == "Environment":
-        return {"Variables": (value or {}).get("Variables", {})}
-    if key == "SnapStart":
-        return {"ApplyOn": (value or {}).get("ApplyOn", "None")}
-    return value
 
 
 def _ensure_log_group(run: Run, function: Function) -> None:

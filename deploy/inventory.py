@@ -8,7 +8,7 @@ from typing import Any
 
 import botocore.exceptions
 
-from pipeline.aws import error_code, read_or_none
+from pipeline.aws import AwsError, error_code, read_or_none
 from pipeline.cli import Run
 
 MISSING = "ResourceNotFoundException"
@@ -161,12 +161,18 @@ def _buckets(run: Run) -> list[Thing]:
 
 def empty_bucket(s3: Any, bucket: str) -> None:
     """Delete every object, version and delete marker, and end unfinished uploads."""
-    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+    while True:  # always the first page: what a page's marker names is gone by the next
+        page = s3.list_object_versions(Bucket=bucket, MaxKeys=1000)
         entries = page.get("Versions", []) + page.get("DeleteMarkers", [])
+        if not entries:
+            break
         keys = [{"Key": e["Key"], "VersionId": e["VersionId"]} for e in entries]
-        for at in range(0, len(keys), 1000):
-            batch = {"Objects": keys[at : at + 1000], "Quiet": True}
-            s3.delete_objects(Bucket=bucket, Delete=batch)
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        if answer.get("Errors"):
+            first = answer["Errors"][0]
+            raise AwsError(
+                f"Cannot delete s3://{bucket}/{first['Key']}: {first['Code']}: {first['Message']}"
+            )
     for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
         for upload in page.get("Uploads", []):
             s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])

@@ -70,7 +70,7 @@ def ensure_layer(run: Run, zip_path: Path) -> Layer:
     """Publish the zip as a new layer version, unless the newest version is that zip."""
     architecture = check_zip(zip_path)
     name = run.deployment.layer
-    digest = _sha256_base64(zip_path)
+    digest = zip_digest(zip_path)
     newest = _newest_version(run, name)
     if newest is not None and newest["Content"]["CodeSha256"] == digest:
         run.kept(f"layer '{name}' version {newest['Version']}")
@@ -114,7 +114,8 @@ def _publish(run: Run, name: str, zip_path: Path, architecture: str, digest: str
         s3.delete_object(Bucket=bucket, Key=key)
 
 
-def _sha256_base64(path: Path) -> str:
+def zip_digest(path: Path) -> str:
+    """The file's SHA-256 in base64, as Lambda names code and layers."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

@@ -14,12 +14,12 @@ import click
 
 from createS3 import create_buckets
 from deploy.failures import ensure_queue
-from deploy.functions import drift as function_drift
 from deploy.inventory import inventory
 from deploy.overrides import Overrides, read_overrides, set_option
 from deploy.roles import ensure_roles
+from deploy.targets import drift as function_drift
+from deploy.targets import get_function
 from deploy.trigger import ensure_trigger
-from pipeline.aws import read_or_none
 from pipeline.cli import Run, deployment_options
 
 
@@ -49,13 +49,9 @@ def drift(run: Run, overrides: Overrides) -> list[str]:
 
 def versions(run: Run) -> dict[str, Any]:
     """The code and settings that run: function name to what is worth knowing."""
-    client, found = run.aws.client("lambda"), {}
+    found = {}
     for function in run.deployment.functions:
-
-        def read(name: str = function.name) -> Any:
-            return client.get_function(FunctionName=name)
-
-        answer = read_or_none(read, "ResourceNotFoundException")
+        answer = get_function(run, function)
         if answer is None:
             continue
         config = answer["Configuration"]

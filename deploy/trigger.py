@@ -98,6 +98,22 @@ def _same(current: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return plain(current.get(key, [])) == plain(wanted[key])
 
 
+def is_in_place(run: Run) -> bool:
+    """Whether the input bucket starts the splitter for every video suffix."""
+    place = (run.aws.region, run.aws.account_id, run.aws.partition)
+    s3, bucket = run.aws.client("s3"), run.deployment.input_bucket
+    current = s3.get_bucket_notification_configuration(Bucket=bucket)
+    function = function_arn(run.deployment.splitter, *place)
+    return _same(current, notification(current, function, run.deployment.splitter.name))
+
+
+def may_invoke(run: Run) -> bool:
+    """Whether the splitter's policy lets the input bucket, and no other, invoke it."""
+    bucket = f"arn:{run.aws.partition}:s3:::{run.deployment.input_bucket}"
+    statement = _statement(run, run.deployment.splitter.name)
+    return statement is not None and _allows(statement, bucket, run.aws.account_id)
+
+
 def _ensure_permission(run: Run) -> None:
     client, name = run.aws.client("lambda"), run.deployment.splitter.name
     bucket = f"arn:{run.aws.partition}:s3:::{run.deployment.input_bucket}"

@@ -18,8 +18,12 @@ from local_aws.process import LocalAWS
 from pipeline.settings import ROOT, Deployment
 from tests.deploy.test_layer_zip import X86_64, elf, layer_zip
 
-REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/face-recognition"
-IMAGE = f"{REPOSITORY}@sha256:{'a' * 64}"
+REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+
+
+def image_uri(deployment: Deployment) -> str:
+    """The address of an image in the deployment's repository."""
+    return f"{REGISTRY}/{deployment.repository}@sha256:{'a' * 64}"
 
 
 @dataclass
@@ -57,11 +61,12 @@ class Account:
             stdin=subprocess.DEVNULL,
         )
 
-    def deploy(self, deployment: Deployment) -> None:
-        """Everything, by deploy.py; fails the test if it fails."""
-        options = ("--zip", str(self.zip_path), "--image-uri", IMAGE)
-        done = self.run("deploy/deploy.py", deployment, *options)
+    def deploy(self, deployment: Deployment, *options: str) -> str:
+        """Everything, by deploy.py; fails the test if it fails; returns what it said."""
+        image = ("--zip", str(self.zip_path), "--image-uri", image_uri(deployment))
+        done = self.run("deploy/deploy.py", deployment, *image, *options)
         assert done.returncode == 0, done.stderr
+        return done.stderr
 
     def inventory(self) -> dict[str, list[str]]:
         """The names of everything in the account that the scripts could make."""
@@ -94,5 +99,9 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """One server for all tests of this folder."""
     zip_path = tmp_path_factory.mktemp("layer") / "ffmpeg.zip"
     layer_zip(zip_path, {"bin/ffmpeg": elf(X86_64)})
-    with LocalAWS() as aws:
+    image = tmp_path_factory.mktemp("image")
+    (image / "handler.py").write_text("def handler(event, context):\n    return event\n")
+    # One repository a namespace: any of them runs from the same folder.
+    images = {f"n{number}-face-recognition": image for number in range(100)}
+    with LocalAWS(images=images, async_retry_delays="0.1,0.1") as aws:
         yield Account(aws, zip_path)

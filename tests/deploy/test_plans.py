@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploy.functions import concurrency_cap, zip_code
+from deploy.functions import concurrency_cap
 from deploy.overrides import read_overrides
+from deploy.targets import zip_code
 from deploy.trigger import notification
 from pipeline.settings import ROOT, VIDEO_SUFFIXES, SettingsError
 

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import VIDEO_SUFFIXES
-from tests.deploy.conftest import IMAGE, Account
+from pipeline.settings import VIDEO_SUFFIXES, Deployment
+from tests.deploy.conftest import Account, image_uri
 
 STEPS = ("createS3.py", "deploy/failures.py", "deploy/roles.py", "deploy/layer.py")
+ELSEWHERE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/face-recognition:1"
 STEPS += ("deploy/functions.py", "deploy/trigger.py")
 
 
-def options_of(script: str, account: Account) -> list[str]:
+def options_of(script: str, account: Account, deployment: Deployment) -> list[str]:
     zip_option = ["--zip", str(account.zip_path)]
+    uri = image_uri(deployment)
     return {
         "deploy/layer.py": zip_option,
-        "deploy/functions.py": [*zip_option, "--image-uri", IMAGE],
-        "deploy/deploy.py": [*zip_option, "--image-uri", IMAGE],
+        "deploy/functions.py": [*zip_option, "--image-uri", uri],
+        "deploy/deploy.py": [*zip_option, "--image-uri", uri],
     }.get(script, [])
 
 
@@ -28,7 +30,7 @@ def test_each_step_runs_alone_and_changes_nothing_the_second_time(account: Accou
 
     for script in STEPS:
         for run in ("first", "second"):
-            done = account.run(script, deployment, *options_of(script, account))
+            done = account.run(script, deployment, *options_of(script, account, deployment))
             assert done.returncode == 0, f"{script}, {run} run: {done.stderr}"
             lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
             assert lines, script
@@ -37,19 +39,19 @@ def test_each_step_runs_alone_and_changes_nothing_the_second_time(account: Accou
         assert "Next: " in done.stderr, script
 
     everything = account.run(
-        "deploy/deploy.py", deployment, *options_of("deploy/deploy.py", account)
+        "deploy/deploy.py", deployment, *options_of("deploy/deploy.py", account, deployment)
     )
     assert "Done, 0 changes." in everything.stderr
 
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(account: Account) -> None:
-    before = account.inventory()
+    before, deployment = account.inventory(), account.deployment()
 
     done = account.run(
         "deploy/deploy.py",
-        account.deployment(),
+        deployment,
         "--dry-run",
-        *options_of("deploy/deploy.py", account),
+        *options_of("deploy/deploy.py", account, deployment),
     )
 
     assert done.returncode == 0, done.stderr
@@ -165,6 +167,19 @@ def test_a_bucket_that_these_credentials_may_not_see_counts_as_taken(account: Ac
         ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python"),
         ("deploy/functions.py", ["--set", "video-splitting.FARMES=2"], "use FUNCTION.NAME=VALUE"),
         ("createS3.py", ["--profile", "nobody"], "nobody"),
+        (
+            "deploy/functions.py",
+            ["--zip", "ZIP", "--image-uri", "python:3.12"],
+            "Lambda takes images from private ECR only, not python:3.12",
+        ),
+        (
+            "deploy/functions.py",
+            ["--zip", "ZIP", "--image-uri", ELSEWHERE],
+            "is in region eu-west-1, but the function is in us-east-1",
+        ),
+        ("deploy/roles.py", ["--set", "face-recognition.GALLERY_URI=data.pt"], "use s3://BUCKET"),
+        ("deploy/failures.py", ["list"], "There is no queue 'PREFIX-failures' in us-east-1"),
+        ("deploy/deploy.py", ["--zip", "ZIP"], "There is no gallery"),
     ],
 )
 def test_what_is_missing_is_named(
@@ -178,8 +193,12 @@ def test_what_is_missing_is_named(
     done = account.run(script, deployment, *options)
 
     assert done.returncode == 1
-    assert message.replace("NAMESPACE", deployment.namespace) in done.stderr
+    assert _named(message, deployment) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _named(message: str, deployment: Deployment) -> str:
+    return message.replace("NAMESPACE", deployment.namespace).replace("PREFIX", deployment.prefix)
 
 
 def test_wrong_keys_are_explained(account: Account) -> None:
@@ -190,7 +209,10 @@ def test_wrong_keys_are_explained(account: Account) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("script", [*STEPS, "deploy/deploy.py"])
+HELPED = (*STEPS, "deploy/deploy.py", "deploy/image.py", "deploy/doctor.py", "deploy/status.py")
+
+
+@pytest.mark.parametrize("script", [*HELPED, "deploy/destroy.py"])
 def test_help_is_a_sentence_and_a_command(account: Account, script: str) -> None:
     done = account.run(script, account.deployment(), "--help")
 

@@ -1,0 +1,185 @@
+"""After deploying: that every part is there, is connected to the next, and may do its work."""
+
+from __future__ import annotations
+
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.exceptions
+
+from deploy.checks import Check, check
+from deploy.image import MANIFEST_TYPES
+from deploy.layer import check_zip, zip_digest
+from deploy.trigger import is_in_place, may_invoke
+from pipeline.aws import AwsError, error_code
+from pipeline.cli import Run
+from pipeline.policies import function_arn, queue_arn
+from pipeline.settings import Function
+
+DEPLOY = "python deploy/deploy.py --prefix {}"
+
+
+def checks_after(run: Run, zip_path: Path) -> list[Check]:
+    """Everything that must hold for a video to become a name."""
+    again = DEPLOY.format(run.deployment.prefix)
+    step = "python deploy/{}.py --prefix " + run.deployment.prefix
+    recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
+    return [
+        *(
+            check(f"function '{f.name}'", lambda f=f: _active(run, f), again)  # type: ignore[misc]
+            for f in (splitter, recognizer)
+        ),
+        check("layer", lambda: _layer(run, zip_path), again),
+        _image(run),
+        check("S3 may invoke", lambda: _s3_may_invoke(run), step.format("trigger")),
+        check("trigger", lambda: _trigger(run), step.format("trigger")),
+        check("splitter may invoke recogniser", lambda: _may_call(run), step.format("roles")),
+        check("failure queue", lambda: _failure_queue(run), again),
+    ]
+
+
+def _config(run: Run, function: Function) -> Any:
+    client = run.aws.client("lambda")
+    try:
+        return client.get_function(FunctionName=function.name)
+    except client.exceptions.ResourceNotFoundException as error:
+        raise AwsError(f"Function '{function.name}' does not exist in {run.aws.region}.") from error
+
+
+def _active(run: Run, function: Function) -> str:
+    config = _config(run, function)["Configuration"]
+    state, update = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
+    if state == "Inactive":
+        return "idle for weeks: Lambda wakes it at the next event, which takes longer"
+    if state != "Active" or update == "Failed":
+        reason = config.get("StateReason") or config.get("LastUpdateStatusReason") or "no reason"
+        raise AwsError(f"Function '{function.name}' is {state}, last update {update}: {reason}")
+    return f"{state}, {config['MemorySize']} MB, {config['Timeout']} s"
+
+
+def _layer(run: Run, zip_path: Path) -> str:
+    """The layer's ffmpeg is executable and for the function's processor.
+
+    A zip here that is the layer's own need not be downloaded.
+    """
+    config = _config(run, run.deployment.splitter)["Configuration"]
+    layers = [layer["Arn"] for layer in config.get("Layers") or []]
+    ours = [arn for arn in layers if f":layer:{run.deployment.layer}:" in arn]
+    if not ours:
+        raise AwsError(f"Function '{run.deployment.splitter.name}' has no layer with ffmpeg.")
+    name, _, number = ours[0].rpartition(":")
+    version = run.aws.client("lambda").get_layer_version(LayerName=name, VersionNumber=int(number))
+    content = version["Content"]
+    if zip_path.is_file() and zip_digest(zip_path) == content["CodeSha256"]:
+        machine = check_zip(zip_path)
+    else:
+        with tempfile.TemporaryDirectory(prefix="layer-") as folder:
+            copy = Path(folder) / "layer.zip"
+            urllib.request.urlretrieve(content["Location"], copy)  # noqa: S310 - AWS's own URL
+            machine = check_zip(copy)
+    if [machine] != config.get("Architectures", ["x86_64"]):
+        raise AwsError(f"The layer is for {machine}, the function for {config['Architectures']}.")
+    return f"{ours[0].split(':layer:')[1]}, executable on {machine}"
+
+
+def _image(run: Run) -> Check:
+    name = "image"
+    result = check(name, lambda: _manifest(run))
+    if result.result == "ok" and result.detail.startswith("cannot tell"):
+        return Check(name, "warning", result.detail, "deploy/image.py pushes one that is checked.")
+    return result
+
+
+def _manifest(run: Run) -> str:
+    uri = _config(run, run.deployment.recognizer)["Code"].get("ImageUri", "")
+    _, _, place = uri.partition("/")
+    repository, _, digest = place.partition("@")
+    repository, _, tag = repository.partition(":")
+    image = {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
+    ecr = run.aws.client("ecr")
+    try:
+        found = ecr.describe_images(repositoryName=repository, imageIds=[image])["imageDetails"][0]
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) in ("RepositoryNotFoundException", "ImageNotFoundException"):
+            return f"cannot tell: {uri} is not in this account's ECR"
+        raise
+    kind = found.get("imageManifestMediaType", MANIFEST_TYPES[0])
+    if kind not in MANIFEST_TYPES:
+        raise AwsError(f"{uri} is a {kind}, which Lambda refuses: build it with deploy/image.py.")
+    size = found.get("imageSizeInBytes", 0) / 1e6
+    return f"{uri}, {size:.0f} MB, of a form that Lambda takes"
+
+
+def _s3_may_invoke(run: Run) -> str:
+    if not may_invoke(run):
+        raise AwsError(
+            f"Bucket '{run.deployment.input_bucket}' may not invoke "
+            f"'{run.deployment.splitter.name}'."
+        )
+    return "for the input bucket of this account alone"
+
+
+def _trigger(run: Run) -> str:
+    if not is_in_place(run):
+        raise AwsError(f"Bucket '{run.deployment.input_bucket}' does not start the splitter.")
+    return f"'{run.deployment.input_bucket}' starts '{run.deployment.splitter.name}'"
+
+
+def _may_call(run: Run) -> str:
+    """Under the splitter's own role where it can be assumed from here, else by simulation.
+
+    Lambda alone may assume the role on AWS, so there the policy is simulated.
+    """
+    role = _config(run, run.deployment.splitter)["Configuration"]["Role"]
+    target = run.deployment.recognizer
+    arn = function_arn(target, run.aws.region, run.aws.account_id, run.aws.partition)
+    try:
+        keys = run.aws.client("sts").assume_role(RoleArn=role, RoleSessionName="doctor")
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) not in ("AccessDenied", "AccessDeniedException"):
+            raise
+        return _simulated(run, role, arn)
+    credentials = keys["Credentials"]
+    client = boto3.Session(
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+        region_name=run.aws.region,
+    ).client("lambda", endpoint_url=run.aws.client("lambda").meta.endpoint_url)
+    client.invoke(FunctionName=target.name, InvocationType="DryRun")
+    return "a dry run under its own role was allowed"
+
+
+def _simulated(run: Run, role: str, arn: str) -> str:
+    answer = run.aws.client("iam").simulate_principal_policy(
+        PolicySourceArn=role, ActionNames=["lambda:InvokeFunction"], ResourceArns=[arn]
+    )
+    decision = answer["EvaluationResults"][0]["EvalDecision"]
+    if decision != "allowed":
+        raise AwsError(f"Role {role} may not invoke {arn}: {decision}.")
+    return "its role's policy allows it (simulated)"
+
+
+def _failure_queue(run: Run) -> str:
+    client, name = run.aws.client("lambda"), run.deployment.splitter.name
+    wanted = queue_arn(run.deployment, run.aws.region, run.aws.account_id, run.aws.partition)
+    try:
+        config = client.get_function_event_invoke_config(FunctionName=name)
+    except client.exceptions.ResourceNotFoundException as error:
+        raise AwsError(
+            f"Function '{name}' has no failure queue: failed videos are lost."
+        ) from error
+    target = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
+    if target != wanted:
+        raise AwsError(f"Failed events of '{name}' go to {target}, not to {wanted}.")
+    sqs = run.aws.client("sqs")
+    try:
+        sqs.get_queue_url(QueueName=run.deployment.failure_queue)
+    except sqs.exceptions.QueueDoesNotExist as error:
+        raise AwsError(
+            f"Queue '{run.deployment.failure_queue}' does not exist: failed videos are lost."
+        ) from error
+    return f"{run.deployment.failure_queue}, after {config['MaximumRetryAttempts']} retries"

@@ -1,0 +1,148 @@
+"""Before deploying: the machine, the account, and the files that are deployed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import boto3
+import botocore.exceptions
+
+from deploy.checks import Check, check, passed
+from deploy.containers import check_disk, find_tool
+from deploy.functions import UNRESERVED, concurrency_cap
+from deploy.gallery import check_gallery
+from deploy.layer import check_zip
+from deploy.overrides import Overrides, setting
+from pipeline.aws import AwsError, error_code
+from pipeline.cli import Run
+from pipeline.settings import ROOT
+
+OLDEST_PYTHON = (3, 9)
+OLDEST_BOTO3 = (1, 26, 26)  # knows SnapStart
+
+# New accounts may not use more for one function, until they ask or have been used for a while.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+NEW_ACCOUNT_MEMORY_MB = 3008
+
+
+def checks_before(
+    run: Run, zip_path: Path, overrides: Overrides, deployed: bool = False
+) -> list[Check]:
+    """Everything that deploying needs; when the credentials fail, only what needs none.
+
+    Once it is `deployed`, the gallery is in the image: here it is needed to build another.
+    """
+    recognizer = run.deployment.recognizer
+    model = setting(recognizer, overrides, "MODEL")
+    gallery_uri = setting(recognizer, overrides, "GALLERY_URI")
+    account = check(
+        "credentials and region",
+        lambda: f"account {run.aws.account_id}, region {run.aws.region}",
+        "In AWS CloudShell there is nothing to do; elsewhere: aws configure, or --profile NAME.",
+    )
+    checks = [_python(), account]
+    if account.result == "ok":
+        checks += [_prefix(run), _concurrency(run), _image_there(run)]
+    checks.append(_memory(run))
+    checks.append(check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}"))
+    if gallery_uri:
+        gallery = check("gallery", lambda: _gallery_in_s3(run, gallery_uri))
+    else:
+        gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
+        if deployed and gallery.result == "failed":
+            fix = "Needed to build another image only."
+            gallery = Check(gallery.name, "warning", gallery.detail, fix)
+    return [*checks, gallery]
+
+
+def _python() -> Check:
+    python = sys.version_info[:3]
+    boto = tuple(int(part) for part in boto3.__version__.split(".")[:3])
+    detail = f"Python {'.'.join(map(str, python))}, boto3 {boto3.__version__}"
+    if python < OLDEST_PYTHON or boto < OLDEST_BOTO3:
+        return Check("Python and boto3", "failed", detail, "pip install --user -U boto3 click")
+    return passed("Python and boto3", detail)
+
+
+def _image_there(run: Run) -> Check:
+    """A container tool and the disk to build with; needed only until the image is in ECR."""
+
+    def look() -> str:
+        tool = find_tool()
+        check_disk(tool)
+        return f"{tool.name}, with room for the build"
+
+    found = check("container tool and disk", look)
+    if found.result == "failed":
+        return Check(
+            found.name,
+            "warning",
+            found.detail,
+            "Needed to build the image only: with --image-uri nothing is built.",
+        )
+    return found
+
+
+def _prefix(run: Run) -> Check:
+    s3, ours = run.aws.client("s3"), []
+    for bucket in run.deployment.buckets:
+        try:
+            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=run.aws.account_id)
+            ours.append(bucket)
+        except botocore.exceptions.ClientError as error:
+            if error_code(error) in ("403", "AccessDenied"):
+                return Check(
+                    "prefix",
+                    "failed",
+                    f"bucket '{bucket}' belongs to another account, or these credentials may not "
+                    "see it",
+                    "Choose another --prefix.",
+                )
+            if error_code(error) not in ("404", "NoSuchBucket"):
+                raise
+    return passed("prefix", f"ours already: {', '.join(ours)}" if ours else "free")
+
+
+def _concurrency(run: Run) -> Check:
+    limit = run.aws.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
+    cap = concurrency_cap(limit)
+    if cap is None:
+        return Check(
+            "concurrency",
+            "warning",
+            f"the account may run {limit} functions at once, and each video holds two: more than "
+            f"{(limit - 1) // 2} videos at a time can starve each other",
+            f"Upload slowly (workload/generate.py --concurrency {max(1, (limit - 1) // 2)}), or "
+            "ask for 1,000: Service Quotas, AWS Lambda, Concurrent executions. Above "
+            f"{UNRESERVED} the splitter is capped by itself.",
+        )
+    return passed("concurrency", f"{limit} in the account; the splitter is capped at {cap}")
+
+
+def _memory(run: Run) -> Check:
+    most = max(run.deployment.functions, key=lambda function: function.memory_mb)
+    detail = f"'{most.name}' asks for {most.memory_mb} MB"
+    if most.memory_mb > NEW_ACCOUNT_MEMORY_MB:
+        return Check(
+            "memory",
+            "warning",
+            f"{detail}; new accounts may have {NEW_ACCOUNT_MEMORY_MB} MB at most",
+            f"If Lambda refuses it, set memory_mb in {most.key}/config.json to "
+            f"{NEW_ACCOUNT_MEMORY_MB}.",
+        )
+    return passed("memory", f"{detail}, which new accounts may have, too")
+
+
+def _gallery_here(path: Path, model: str) -> str:
+    check_gallery(path, model)
+    return f"{path} was made with {model}"
+
+
+def _gallery_in_s3(run: Run, uri: str) -> str:
+    bucket, _, key = uri[len("s3://") :].partition("/")
+    try:
+        head = run.aws.client("s3").head_object(Bucket=bucket, Key=key)
+    except botocore.exceptions.ClientError as error:
+        raise AwsError(f"Cannot see the gallery {uri}: {error}. aws s3 cp data.pt {uri}") from error
+    return f"{uri}, {head['ContentLength']:,} bytes"

@@ -1,0 +1,168 @@
+"""What the two functions should be: code and configuration, as the Lambda API names them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.layer import Layer
+from deploy.overrides import Overrides
+from pipeline.aws import AwsError, read_or_none
+from pipeline.cli import Run
+from pipeline.settings import Function
+
+RUNTIME = "python3.12"
+NOT_FOUND = "ResourceNotFoundException"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a function should be: its code and its configuration, as the Lambda API names them."""
+
+    function: Function
+    code: dict[str, Any]
+    code_id: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def zip_code(folder: Path) -> bytes:
+    """The function's modules as a zip; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.glob("*.py")):
+            entry = zipfile.ZipInfo(path.name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.external_attr = 0o644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def get_function(run: Run, function: Function) -> Any:
+    """The function as Lambda's GetFunction gives it, None if there is none."""
+    client = run.aws.client("lambda")
+    return read_or_none(lambda: client.get_function(FunctionName=function.name), NOT_FOUND)
+
+
+def splitter_target(
+    run: Run, role: str, layer: Layer, overrides: Overrides, recognizer: str
+) -> Target:
+    """The splitter: this checkout's code on the layer's architecture, calling `recognizer`."""
+    deployment, function = run.deployment, run.deployment.splitter
+    code = zip_code(function.folder)
+    environment = {
+        **function.environment,
+        **overrides.get(function.key, {}),
+        "STAGE_1_BUCKET": deployment.stage_1_bucket,
+        "OUTPUT_BUCKET": deployment.output_bucket,
+        "RECOGNITION_FUNCTION": recognizer,
+        "RECOGNITION_TIMEOUT_S": str(deployment.recognizer.timeout_s),
+    }
+    return Target(
+        function,
+        {"ZipFile": code},
+        base64.b64encode(hashlib.sha256(code).digest()).decode(),
+        {
+            **common(function, role, environment),
+            "Runtime": RUNTIME,
+            "Handler": "handler.handler",
+            "Layers": [layer.arn],
+            "Architectures": [layer.architecture],
+        },
+    )
+
+
+def recognizer_target(
+    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
+) -> Target:
+    """The recogniser: the image, which has the model and the gallery inside."""
+    function = run.deployment.recognizer
+    environment = {
+        **function.environment,
+        **overrides.get(function.key, {}),
+        "OUTPUT_BUCKET": run.deployment.output_bucket,
+    }
+    return Target(
+        function,
+        {"ImageUri": image_uri},
+        image_uri,
+        {
+            **common(function, role, environment),
+            "Architectures": [architecture],
+            "SnapStart": {"ApplyOn": "PublishedVersions" if snapstart else "None"},
+        },
+    )
+
+
+def common(function: Function, role: str, environment: dict[str, str]) -> dict[str, Any]:
+    return {
+        "Role": role,
+        "MemorySize": function.memory_mb,
+        "Timeout": function.timeout_s,
+        "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
+        "Environment": {"Variables": environment},
+    }
+
+
+def check_image_uri(uri: str, region: str) -> None:
+    """Raise AwsError unless Lambda can take the image: private ECR, in the function's region."""
+    match = re.fullmatch(
+        r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+", uri
+    )
+    if match is None:
+        raise AwsError(
+            f"Lambda takes images from private ECR only, not {uri}: push it with deploy/image.py, "
+            "whose last line is the --image-uri to pass."
+        )
+    if match[1] != region:
+        raise AwsError(
+            f"Image {uri} is in region {match[1]}, but the function is in {region}, and Lambda "
+            f"takes images of its own region only: run deploy/image.py --region {region}."
+        )
+
+
+def comparable(key: str, value: Any) -> Any:
+    """A setting as get_function gives it, in the form in which it is sent."""
+    if key == "Layers":
+        return [layer["Arn"] for layer in value or []]
+    if key == "Environment":
+        return {"Variables": (value or {}).get("Variables", {})}
+    if key == "SnapStart":
+        return {"ApplyOn": (value or {}).get("ApplyOn", "None")}
+    return value
+
+
+def drift(run: Run, overrides: Overrides) -> list[str]:
+    """How the deployed functions differ from this checkout's settings, a line a setting.
+
+    The image and the layer are taken as they are: only deploying tells whether those are the
+    newest.
+    """
+    lines = []
+    for function in run.deployment.functions:
+        current = get_function(run, function)
+        if current is None:
+            lines.append(f"function '{function.name}' does not exist")
+            continue
+        config = current["Configuration"]
+        if "ImageUri" not in current["Code"]:
+            code = base64.b64encode(hashlib.sha256(zip_code(function.folder)).digest()).decode()
+            if config["CodeSha256"] != code:
+                lines.append(f"function '{function.name}': its code is not this checkout's")
+        wanted = common(function, config["Role"], {})
+        del wanted["Environment"]
+        deployed = (config.get("Environment") or {}).get("Variables", {})
+        expected = {**function.environment, **overrides.get(function.key, {})}
+        pairs = [(key, config.get(key), value) for key, value in wanted.items()]
+        pairs += [(key, deployed.get(key), value) for key, value in expected.items()]
+        lines += [
+            f"function '{function.name}': {key} is {have!r}, here it is {want!r}"
+            for key, have, want in pairs
+            if have != want
+        ]
+    return lines

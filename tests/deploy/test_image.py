@@ -1,0 +1,247 @@
+"""Building and pushing the image: what is asked of the container tools, and of ECR."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.containers import (
+    Tool,
+    build_argv,
+    check_disk,
+    docker_config,
+    find_tool,
+    pip_arguments,
+    pip_volumes,
+    push_argv,
+    run_tool,
+)
+from deploy.gallery import check_gallery, gallery_model
+from deploy.image import LIFECYCLE, ensure_image, ensure_repository, find_image, image_tag
+from pipeline.aws import Aws, AwsError
+from pipeline.cli import Run
+from pipeline.settings import ROOT
+from tests.deploy.conftest import Account
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def program(folder: Path, name: str, script: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_docker_is_told_to_make_no_attestations() -> None:
+    argv = build_argv(Tool("docker"), Path("ctx"), "r:t", "arm64", {"MODEL": "sface"})
+
+    assert argv[:4] == ["docker", "build", "--platform", "linux/arm64"]
+    assert "--provenance=false" in argv
+    assert "--sbom=false" in argv
+    assert argv[-3:] == ["--build-arg", "MODEL=sface", "ctx"]
+
+
+def test_buildah_makes_dockers_format_and_sees_local_wheels() -> None:
+    tool = Tool("buildah", ("--root", "here"))
+    argv = build_argv(tool, Path("ctx"), "r:t", "x86_64", {}, [Path("/wheels")])
+
+    assert argv[:4] == ["buildah", "--root", "here", "build"]
+    assert argv[argv.index("--format") + 1] == "docker"
+    assert argv[argv.index("--volume") + 1] == "/wheels:/wheels:ro"
+    assert push_argv(tool, "host/r:t")[-1] == "docker://host/r:t"
+
+
+def test_pips_own_settings_reach_the_build(tmp_path: Path) -> None:
+    environ = {"PIP_FIND_LINKS": str(tmp_path), "PIP_INDEX_URL": "https://mirror", "HOME": "/h"}
+
+    arguments = pip_arguments(environ)
+
+    assert arguments == {"PIP_FIND_LINKS": str(tmp_path), "PIP_INDEX_URL": "https://mirror"}
+    assert pip_volumes(arguments) == [tmp_path]
+
+
+def test_without_a_container_tool_it_says_what_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a docker whose daemon does not run, and nothing else
+    program(tmp_path / "bin", "docker", "echo 'Cannot connect to the daemon' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/nowhere")
+
+    with pytest.raises(AwsError) as raised:
+        find_tool()
+
+    text = str(raised.value)
+    assert "docker: Cannot connect to the daemon" in text
+    assert "podman: not installed" in text
+    assert "--image-uri" in text
+
+
+def test_the_first_tool_that_answers_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", "docker", "exit 1")
+    program(tmp_path / "bin", "podman", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+
+    assert find_tool().name == "podman"
+
+
+def test_a_full_disk_is_told_before_the_build(tmp_path: Path) -> None:
+    tool = Tool("buildah", ("--root", str(tmp_path / "storage")))
+    check_disk(tool, needed=1)
+
+    with pytest.raises(AwsError, match=r"GB are free in .*buildah rmi --all"):
+        check_disk(tool, needed=shutil.disk_usage(tmp_path).total)
+
+
+def test_a_tool_that_fails_is_named(tmp_path: Path) -> None:
+    tool = program(tmp_path, "docker", "exit 3")
+
+    with pytest.raises(AwsError, match="docker push ended with status 3"):
+        run_tool([str(tool), "push", "x"])
+
+
+def test_credentials_stay_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    environ = docker_config(tmp_path)
+
+    assert environ["DOCKER_CONFIG"] == str(tmp_path)
+    assert "credsStore" not in (tmp_path / "config.json").read_text()
+
+
+def context(folder: Path) -> Path:
+    (folder / "face-recognition").mkdir(parents=True)
+    for name in ("Dockerfile", "face-recognition/handler.py", "face-recognition/requirements.txt"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "data.pt").write_bytes(b"gallery")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changed", ["Dockerfile", "data.pt", "face-recognition/handler.py", "model", "architecture"]
+)
+def test_the_tag_changes_with_whatever_the_image_is_made_of(tmp_path: Path, changed: str) -> None:
+    folder = context(tmp_path / "context")
+    settings = {"model": "sface", "architecture": "x86_64"}
+    before = image_tag(folder, folder / "data.pt", **settings)
+    assert image_tag(folder, folder / "data.pt", **settings) == before
+
+    if changed in settings:
+        settings[changed] = "other"
+    else:
+        (folder / changed).write_text("other")
+
+    assert image_tag(folder, folder / "data.pt", **settings) != before
+
+
+def test_a_gallery_tells_its_model_without_being_unpickled(
+    tmp_path: Path, shared_gallery: tuple[Path, str]
+) -> None:
+    path, model = shared_gallery
+    assert gallery_model(path) == model
+    check_gallery(path, model)
+
+    with pytest.raises(AwsError, match=f"was made with {model}, but the function is to use other"):
+        check_gallery(path, "other")
+    (tmp_path / "data.pt").write_text("nothing")
+    with pytest.raises(AwsError, match=r"is no gallery that torch\.save wrote"):
+        check_gallery(tmp_path / "data.pt", model)
+
+
+@pytest.fixture(params=["sface", "older"])
+def shared_gallery(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """A gallery with and one without metadata, and the model that each was made with."""
+    import torch
+
+    content: list[Any] = [[torch.zeros(1, 4)], ["Ann"]]
+    if request.param == "sface":
+        content.append({"model": "sface", "image_size": 112})
+    torch.save(content, tmp_path / "made.pt")
+    return tmp_path / "made.pt", "sface" if request.param == "sface" else "facenet-vggface2"
+
+
+@pytest.fixture
+def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run of a script in the account."""
+    for name, value in account.aws.environ.items():
+        monkeypatch.setenv(name, value)
+    return Run(account.deployment(), Aws())
+
+
+def put_image(account: Account, repository: str, tag: str, media_type: str) -> str:
+    manifest = {"schemaVersion": 2, "mediaType": media_type, "config": {}, "layers": []}
+    text = json.dumps({**manifest, "tag": tag})
+    image = account.client("ecr").put_image(
+        repositoryName=repository,
+        imageManifest=text,
+        imageManifestMediaType=media_type,
+        imageTag=tag,
+    )["image"]
+    return str(image["imageId"]["imageDigest"])
+
+
+def test_the_repository_is_private_scanned_and_immutable(account: Account, run: Run) -> None:
+    uri = ensure_repository(run)
+    changes = run.changes
+    assert ensure_repository(run) == uri
+    assert run.changes == changes == 2
+
+    ecr, name = account.client("ecr"), run.deployment.repository
+    (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+    assert repository["imageScanningConfiguration"] == {"scanOnPush": True}
+    policy = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])
+    assert policy == LIFECYCLE
+    # every image in use has a tag: no rule may touch those
+    assert {rule["selection"]["tagStatus"] for rule in policy["rules"]} == {"untagged"}
+
+    ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability="MUTABLE")
+    ensure_repository(run)
+    (repository,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
+    assert repository["imageTagMutability"] == "IMMUTABLE"
+
+
+def test_an_image_of_the_same_parts_is_not_built_again(
+    account: Account, run: Run, tmp_path: Path, shared_gallery: tuple[Path, str]
+) -> None:
+    gallery, model = shared_gallery
+    folder = context(tmp_path / "context")
+    shutil.copy(gallery, folder / "data.pt")
+    repository = ensure_repository(run)
+    tag = image_tag(folder, folder / "data.pt", model, "x86_64")
+    digest = put_image(account, run.deployment.repository, tag, DOCKER)
+
+    # a tool that cannot be had would be an error if anything were built
+    uri = ensure_image(run, model, tool_name="no-such-tool", context=folder)
+
+    assert uri == f"{repository}@{digest}"
+    (folder / "Dockerfile").write_text("FROM scratch")
+    with pytest.raises(AwsError, match="no-such-tool: not installed"):
+        ensure_image(run, model, tool_name="no-such-tool", context=folder)
+
+
+def test_an_index_is_refused_as_lambda_would(account: Account, run: Run) -> None:
+    ensure_repository(run)
+    put_image(account, run.deployment.repository, "with-attestations", OCI_INDEX)
+
+    assert find_image(run, "nothing") is None
+    with pytest.raises(AwsError, match=f"is a {re.escape(OCI_INDEX)}, which Lambda refuses"):
+        find_image(run, "with-attestations")
+
+
+def test_the_torch_hashes_are_those_of_lambdas_python() -> None:
+    text = (ROOT / "face-recognition" / "requirements.txt").read_text()
+    packages = [line for line in text.splitlines() if line and line[0] not in "# "]
+
+    assert all(line.endswith(" \\") for line in packages)  # each has at least one hash
+    assert hashlib.sha256(b"").hexdigest() not in text
+    assert "torchvision" not in text
+    assert "nvidia" not in text
