@@ -38,12 +38,12 @@ test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end
 check: $(INSTALLED) ## lint and type-check everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy createS3.py pipeline deploy
+	$(BIN)/mypy createS3.py pipeline deploy workload
 	$(BIN)/mypy local_aws samples
 	cd video-splitting && ../$(BIN)/mypy --config-file ../pyproject.toml .
 	cd face-recognition && ../$(BIN)/mypy --config-file ../pyproject.toml .
 	$(BIN)/shellcheck install_ffmpeg.sh .ci/run
-	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy workload
 
 format: $(INSTALLED) ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .

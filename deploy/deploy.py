@@ -19,6 +19,7 @@ from deploy.overrides import read_overrides, set_option, setting
 from deploy.roles import ensure_roles
 from deploy.snapstart import snapstart_option
 from deploy.trigger import ensure_trigger
+from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
 
 
@@ -51,6 +52,11 @@ def main(
     layer = ensure_layer(run, zip_path)
     if image_uri is None:
         click.echo("Image", err=True)
+        if layer.architecture != architecture:
+            raise AwsError(
+                f"The ffmpeg layer {zip_path} is for {layer.architecture}: pass --platform "
+                f"{layer.architecture}, or ./install_ffmpeg.sh --arch {architecture} --force"
+            )
         model = setting(deployment.recognizer, overrides, "MODEL")
         gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
         image_uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image)

@@ -180,6 +180,7 @@ def test_a_bucket_that_these_credentials_may_not_see_counts_as_taken(account: Ac
         ("deploy/roles.py", ["--set", "face-recognition.GALLERY_URI=data.pt"], "use s3://BUCKET"),
         ("deploy/failures.py", ["list"], "There is no queue 'PREFIX-failures' in us-east-1"),
         ("deploy/deploy.py", ["--zip", "ZIP"], "There is no gallery"),
+        ("deploy/deploy.py", ["--zip", "ZIP", "--platform", "arm64"], "pass --platform x86_64"),
     ],
 )
 def test_what_is_missing_is_named(
