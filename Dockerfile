@@ -16,21 +16,21 @@ ARG PIP_FIND_LINKS
 ARG PIP_CERT
 ARG PIP_RETRIES=1
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-WORKDIR /build
-COPY face-recognition/requirements.txt ./
+COPY face-recognition/requirements.txt /build/
 # The list is complete; facenet-pytorch's own pins would forbid current torch (--no-deps). What is
 # removed: headers, tests and tools of torch, and the packages that only torch.compile imports.
-RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target /packages \
-      -r requirements.txt \
- && cd /packages \
+WORKDIR /packages
+RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
+      -r /build/requirements.txt \
  && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
  && rm -rf torch/include torch/test torch/lib/*.a bin share \
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
-COPY face-recognition/models.py ./
-RUN PYTHONPATH=/packages python models.py fetch "${MODEL}" --dir /models
+COPY face-recognition/models.py /build/
+RUN PYTHONPATH=/packages python /build/models.py fetch "${MODEL}" --dir /models
 # A gallery that was made for another model must stop the build, not the first invocation.
 COPY face-recognition/*.py data.p[t] /check/
-RUN cd /check && if [ -e data.pt ]; then \
+WORKDIR /check
+RUN if [ -e data.pt ]; then \
       PYTHONPATH=/packages MODEL="${MODEL}" MODELS_DIR=/models python -c \
         "from pathlib import Path; from recognition import Recognizer; Recognizer.from_environment(Path('/check'))"; \
     fi

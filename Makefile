@@ -43,6 +43,7 @@ check: $(INSTALLED) ## lint and type-check everything
 	cd video-splitting && ../$(BIN)/mypy --config-file ../pyproject.toml .
 	cd face-recognition && ../$(BIN)/mypy --config-file ../pyproject.toml .
 	$(BIN)/shellcheck install_ffmpeg.sh .ci/run
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy workload
 
 format: $(INSTALLED) ## format the code and fix what can be fixed

@@ -234,7 +234,7 @@ def _ensure_cap(run: Run, function: Function) -> None:
 
 image_option = click.option(
     "--image-uri",
-    help="The recogniser's image in private ECR; default: as the command says.",
+    help="The recogniser's image in private ECR; default: the one the function has; deploy.py builds it.",
 )
 
 
