@@ -234,7 +234,8 @@ def _ensure_cap(run: Run, function: Function) -> None:
 
 image_option = click.option(
     "--image-uri",
-    help="The recogniser's image in private ECR; default: the one the function has; deploy.py builds it.",
+    help="The recogniser's image in private ECR; default: the one the function has (deploy.py "
+    "builds one).",
 )
 
 
