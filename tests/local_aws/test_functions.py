@@ -184,7 +184,7 @@ def test_reserved_concurrency_throttles_and_the_cap_waits(cloud: Cloud) -> None:
     assert answers == ["done"] * 4
 
     # WHEN more run than are reserved, the others are refused
-    def long() -> Any:
+    def long() -> object:
         while True:
             try:
                 return cloud.invoke(name, {"seconds": 4})[0]
