@@ -48,8 +48,10 @@ def build_context(folder: Path, gallery: Path) -> Path:
 def storage(name: str) -> Tool:
     """buildah with a storage of its own below build/, and no daemon, namespace or FUSE."""
     folder = BUILD / "containers" / name
-    os.environ.update(STORAGE_DRIVER="vfs", BUILDAH_ISOLATION="chroot")
-    return Tool("buildah", ("--root", str(folder), "--runroot", f"{folder}-run"))
+    os.environ["BUILDAH_ISOLATION"] = "chroot"
+    # vfs needs no mounts, which would outlive this script
+    words = ("--storage-driver", "vfs", "--root", str(folder), "--runroot", f"{folder}-run")
+    return Tool("buildah", words)
 
 
 def build_and_push(context: Path, model: str, address: str, tool: str | None) -> str:
