@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-import botocore.exceptions
-
-from pipeline.aws import Aws, error_code
+from pipeline.aws import Aws
 from pipeline.settings import Deployment
 from workload.answers import Answers
 from workload.buckets import s3_skew
-from workload.failure_queue import PEEK_S, peek
+from workload.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 from workload.run import VideoRun, WorkloadRun
 from workload.uploads import Uploader
 from workload.videos import Upload
 
 POLL_S = 0.2  # between two listings of the output bucket: the latencies' accuracy
-EVENT_TIME_MARGIN_S = 2.0  # between S3's clock as measured and the time in its events
 
 
 class Drive:
@@ -116,18 +113,7 @@ class Drive:
             self._next_peek = time.monotonic() + PEEK_S + 1
 
     def _read_failures(self, wait_s: int = 0) -> None:
-        queue = self._deployment.failure_queue
-        try:
-            failures = peek(self._aws, queue, wait_s)
-        except botocore.exceptions.ClientError as error:
-            self._can_peek = False
-            if error_code(error) in ("AccessDenied", "AccessDeniedException"):
-                self._note(f"Queue '{queue}' may not be read: failures will have no reason.")
-            elif "NonExistentQueue" in error_code(error) or "DoesNotExist" in error_code(error):
-                self._note(f"There is no queue '{queue}': failures will have no reason.")
-            else:
-                raise
-            return
+        failures = peek_or_note(self._aws, self._deployment.failure_queue, self._note_once, wait_s)
         sent = self._uploader.stored()
         for failure in failures:
             if failure.bucket != self._deployment.input_bucket or failure.key not in sent:
@@ -135,6 +121,10 @@ class Drive:
             begun = sent[failure.key].started + self.skew_s - EVENT_TIME_MARGIN_S
             if failure.uploaded >= begun and failure.key not in self._answered_at:
                 self._failures[failure.key] = failure.reason
+
+    def _note_once(self, text: str) -> None:
+        self._can_peek = False
+        self._note(text)
 
     def result(self) -> WorkloadRun:
         """What is known now, in times of S3's clock; only videos that S3 has are in it."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
-from pipeline.aws import Aws
+import botocore.exceptions
+
+from pipeline.aws import Aws, error_code
 
 PEEK_S = 5  # messages read are hidden from other readers so long
 SWEEP_LIMIT_S = 30.0
+EVENT_TIME_MARGIN_S = 2.0  # between an upload as measured and the time in its event
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Failure:
 def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
     """What all messages that are visible now say; None is deleted.
 
-    `wait_s` > 0 asks all of SQS's servers, 0 only some. Raises QueueDoesNotExist (of the client).
+    `wait_s` > 0 asks all of SQS's servers, 0 only some. Raises ClientError when it cannot be read.
     """
     sqs = aws.client("sqs")
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
@@ -50,6 +53,26 @@ def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
         for message in fresh:
             found += failures_in(message["Body"])
     return found
+
+
+def peek_or_note(
+    aws: Aws, queue: str, note: Callable[[str], None], wait_s: int = 0
+) -> list[Failure]:
+    """As `peek`; if the queue is missing or may not be read, nothing, and a `note` that says so.
+
+    Nothing is judged by the queue: it only gives reasons.
+    """
+    try:
+        return peek(aws, queue, wait_s)
+    except botocore.exceptions.ClientError as error:
+        code = error_code(error)
+        if code in ("AccessDenied", "AccessDeniedException"):
+            note(f"Queue '{queue}' may not be read: failures will have no reason.")
+        elif "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+            note(f"There is no queue '{queue}': failures will have no reason.")
+        else:
+            raise
+        return []
 
 
 def failures_in(body: str) -> Iterator[Failure]:
