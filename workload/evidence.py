@@ -51,7 +51,7 @@ def bucket_check(aws: Aws, deployment: Deployment, missing: list[str], is_initia
     hint = f"python createS3.py --prefix {deployment.prefix} makes buckets"
     if is_initial and not missing:
         hint = "workload/generate.py --clear empties them"
-    fault = "missing or not empty" if is_initial else "missing"
+    fault = "buckets are missing or objects are there" if is_initial else "missing"
     return verdict(name, 5, faults, fault, ", ".join(deployment.buckets), hint)
 
 

@@ -60,11 +60,11 @@ def some(names: list[str], limit: int = 5) -> str:
     return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def place_expected(folder: Path, wanted: Path | None, names: dict[str, str]) -> Path | None:
-    """Where to write the run's expected.csv; None if there is one with this very content.
+def place_expected(folder: Path, wanted: Path | None, names: dict[str, str]) -> Path:
+    """Where to write the run's expected.csv: `wanted`, or the current folder.
 
-    `wanted` is the user's --expected-out: it is overwritten, other files are not. Raises
-    InputError where that would lose something.
+    Raises InputError where that would lose something: `wanted`, the user's --expected-out, is
+    overwritten, another file only if all it says is in `names`.
     """
     path = wanted or Path(FILE_NAME)
     if path.resolve() == (folder / FILE_NAME).resolve():
@@ -75,13 +75,12 @@ def place_expected(folder: Path, wanted: Path | None, names: dict[str, str]) -> 
     check_output_files(path)
     if wanted is None and path.exists():
         try:
-            is_same = read_expected(path) == names
+            lost = read_expected(path).items() - names.items()
         except InputError:
-            is_same = False
-        if is_same:
-            return None
-        raise InputError(
-            f"{path} is here already, and is not of this run: pass --expected-out {path} to "
-            "overwrite it, or another file to keep it."
-        )
+            lost = {("", "")}
+        if lost:
+            raise InputError(
+                f"{path} is here already and says other things than this run's would: pass "
+                f"--expected-out {path} to overwrite it, or another file to keep it."
+            )
     return path

@@ -206,7 +206,7 @@ def _expected_file(
         return None
     names = expected_of(uploads, known)
     path = place_expected(folder, wanted, names)
-    return None if path is None or dry_run else (names, path)
+    return None if dry_run else (names, path)
 
 
 def _say_plan(aws: Aws, deployment: Deployment, uploads: list[Upload], is_clear: bool) -> None:

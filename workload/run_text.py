@@ -50,7 +50,7 @@ def _upload_pace(videos: tuple[VideoRun, ...]) -> str:
 def missing_lines(run: WorkloadRun) -> list[str]:
     """Each video without an answer, and what the failure queue says of it."""
     return [
-        f"  {video.key}: {video.failure or 'no answer, and nothing in the failure queue'}"
+        f"  {video.key}: {video.failure or 'no answer yet, and nothing in the failure queue'}"
         for video in run.videos
         if video.answered is None
     ]

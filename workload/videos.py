@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +33,12 @@ def find_videos(folder: Path) -> list[Path]:
             "of videos."
         ) from error
     videos = [p for p in found if p.suffix in VIDEO_SUFFIXES and not p.name.startswith(".")]
-    videos = [p for p in videos if not p.is_dir()]
     if not videos:
         raise InputError(f"{folder} has no videos, that is, no {' '.join(VIDEO_SUFFIXES[::2])}")
     for video in videos:
         try:
+            if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for its writer
+                raise InputError(f"{video} is no file: take it out of the folder.")
             with video.open("rb") as file:
                 file.read(1)
             video.name.encode()
