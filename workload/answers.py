@@ -13,7 +13,12 @@ from pipeline.keys import output_key
 from workload.buckets import objects
 from workload.uploads import Sent
 
-Version = tuple[str, Any]  # an object's ETag and LastModified: both change when it is overwritten
+Version = tuple[str, int]  # an object's ETag and second of writing; another when overwritten
+
+
+def version_of(item: dict[str, Any]) -> Version:
+    """The version of an object, as listed or from a HEAD."""
+    return item["ETag"], int(item["LastModified"].timestamp())
 
 
 def common_prefix(keys: Collection[str]) -> str:
@@ -45,7 +50,7 @@ class Answers:
         self.answered: set[str] = set()
         for item in objects(s3, output_bucket, self._prefix):
             if item["Key"] in self._videos:
-                self._earlier[item["Key"]] = (item["ETag"], item["LastModified"])
+                self._earlier[item["Key"]] = version_of(item)
 
     def poll(self, stored: dict[str, Sent]) -> list[str]:
         """The videos found answered since the last call; `stored` are those that S3 has now."""
@@ -55,31 +60,35 @@ class Answers:
             video = self._videos.get(output)
             if video is None or video in self.answered:
                 continue
-            version = (item["ETag"], item["LastModified"])
+            version = version_of(item)
             if output not in self._earlier:
                 fresh.append(video)
             elif video in stored and self._seen_stale.get(output) != version:
                 doubtful.append((output, version))
         if doubtful:
             with ThreadPoolExecutor(max_workers=8) as pool:
-                for (output, version), is_ours in zip(doubtful, pool.map(self._is_ours, doubtful)):
-                    if is_ours:
-                        fresh.append(self._videos[output])
-                        if version == self._earlier[output]:
-                            self.repeated.add(self._videos[output])
-                    else:
+                for (output, version), ours in zip(doubtful, pool.map(self._ours, doubtful)):
+                    if ours is None:
                         self._seen_stale[output] = version
+                        continue
+                    fresh.append(self._videos[output])
+                    if ours == self._earlier[output]:
+                        self.repeated.add(self._videos[output])
         self.answered.update(fresh)
         return fresh
 
-    def _is_ours(self, doubtful: tuple[str, Version]) -> bool:
-        """Whether the output was made from the video as it now is in the input bucket."""
+    def _ours(self, doubtful: tuple[str, Version]) -> Version | None:
+        """The output's version if it was made from the video that the input bucket has now.
+
+        The version is read again, as the output may be another than when it was listed.
+        """
         output, _ = doubtful
         try:
             video = self._s3.head_object(Bucket=self._input_bucket, Key=self._videos[output])
             answer = self._s3.head_object(Bucket=self._output_bucket, Key=output)
         except botocore.exceptions.ClientError as error:
             if error_code(error) == "404":  # deleted since it was listed
-                return False
+                return None
             raise
-        return bool(answer["Metadata"].get("source-etag") == video["ETag"].strip('"'))
+        is_ours = answer["Metadata"].get("source-etag") == video["ETag"].strip('"')
+        return version_of(answer) if is_ours else None

@@ -12,7 +12,7 @@ from pipeline.keys import output_key
 from pipeline.settings import Deployment
 from workload.buckets import bucket_exists, objects
 from workload.checks import Check, Holdings, Item, verdict
-from workload.failure_queue import EVENT_TIME_MARGIN_S, peek_or_note
+from workload.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 
 ANSWER_LIMIT = 1024  # bytes: a name is shorter
 READERS = 16
@@ -132,10 +132,15 @@ def answer_times(held: Holdings) -> dict[str, float]:
 def failure_reasons(
     aws: Aws, deployment: Deployment, held: Holdings, note: Callable[[str], None]
 ) -> dict[str, str]:
-    """What the failure queue says of the videos as they now are in the input bucket."""
+    """What the failure queue says of the videos as they now are in the input bucket.
+
+    It is not asked when every video has an output. The generator may just have read it.
+    """
+    if all(output_key(video) in held.outputs for video in held.videos):
+        return {}
     return {
         failure.key: failure.reason
-        for failure in peek_or_note(aws, deployment.failure_queue, note, wait_s=1)
+        for failure in peek_or_note(aws, deployment.failure_queue, note, wait_s=PEEK_S + 1)
         if failure.bucket == deployment.input_bucket
         and failure.key in held.inputs
         and failure.uploaded >= held.inputs[failure.key].modified - EVENT_TIME_MARGIN_S

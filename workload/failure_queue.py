@@ -14,7 +14,7 @@ import botocore.exceptions
 
 from pipeline.aws import Aws, error_code
 
-PEEK_S = 5  # messages read are hidden from other readers so long
+PEEK_S = 3  # messages read are hidden from other readers so long
 SWEEP_LIMIT_S = 30.0
 EVENT_TIME_MARGIN_S = 2.0  # between an upload as measured and the time in its event
 
@@ -32,7 +32,8 @@ class Failure:
 def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
     """What all messages that are visible now say; None is deleted.
 
-    `wait_s` > 0 asks all of SQS's servers, 0 only some. Raises ClientError when it cannot be read.
+    `wait_s`: seconds to wait for the first message; 0 asks only some of SQS's servers.
+    Raises ClientError when the queue cannot be read.
     """
     sqs = aws.client("sqs")
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
@@ -44,7 +45,7 @@ def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
             QueueUrl=url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=PEEK_S,
-            WaitTimeSeconds=wait_s,
+            WaitTimeSeconds=min(1, wait_s) if seen else wait_s,
         ).get("Messages", [])
         fresh = [message for message in messages if message["MessageId"] not in seen]
         if not fresh:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def note(text: str) -> None:
 def check_report_packages() -> None:
     """Raise InputError when the report's packages are missing: said before anything is uploaded."""
     try:
+        for package in ("jinja2", "matplotlib"):
+            importlib.import_module(package)
         from workload.report import write_report  # type: ignore[import-not-found, unused-ignore] # noqa: F401
     except ImportError as error:
         raise InputError(
