@@ -12,6 +12,8 @@ from botocore.config import Config
 
 T = TypeVar("T")
 
+MAX_CONNECTIONS = 64  # of one client: as many calls can run side by side
+
 
 class AwsError(RuntimeError):
     """AWS refused or cannot be reached; the message says what failed, on what, and what to do."""
@@ -25,10 +27,20 @@ class Aws:
         region: str | None = None,
         profile: str | None = None,
         endpoint_url: str | None = None,
+        keys: tuple[str, str] | None = None,
     ) -> None:
-        """Raise AwsError when the profile does not exist or no region is set anywhere."""
+        """Raise AwsError when the profile does not exist or no region is set anywhere.
+
+        `keys` are an access key and its secret key, for who has no profile.
+        """
+        access_key, secret_key = keys or (None, None)
         try:
-            self._session = boto3.Session(profile_name=profile, region_name=region)
+            self._session = boto3.Session(
+                profile_name=profile,
+                region_name=region,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
+            )
         except botocore.exceptions.ProfileNotFound as error:
             raise AwsError(
                 f"{error}. `aws configure list-profiles` shows those there are."
@@ -46,7 +58,10 @@ class Aws:
             self._clients[service] = self._session.client(
                 service,
                 endpoint_url=self._endpoint_url,
-                config=Config(retries={"mode": "standard", "total_max_attempts": 5}),
+                config=Config(
+                    retries={"mode": "standard", "total_max_attempts": 5},
+                    max_pool_connections=MAX_CONNECTIONS,
+                ),
             )
         return self._clients[service]
 

@@ -1,0 +1,207 @@
+"""What generator and grader compute: percentiles, names of copies, clocks, expected names."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from workload.answers import common_prefix
+from workload.buckets import measure_skew
+from workload.expected import read_expected
+from workload.failure_queue import failures_in
+from workload.latency import percentile, summarise
+from workload.limits import split_seconds
+from workload.metrics import DAY_S, Usage, period, settled_usage
+from workload.options import InputError
+from workload.videos import expected_of, plan
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "right"),
+    [
+        ([7.0], 50, 7.0),
+        ([1.0, 2.0], 50, 1.0),
+        ([3.0, 1.0, 2.0], 50, 2.0),
+        ([float(n) for n in range(1, 101)], 50, 50.0),
+        ([float(n) for n in range(1, 101)], 95, 95.0),
+        ([float(n) for n in range(1, 101)], 99, 99.0),
+        ([float(n) for n in range(1, 101)], 100, 100.0),
+        ([float(n) for n in range(1, 101)], 7, 7.0),  # 7 / 100 * 100 is more than 7 in floats
+        ([float(n) for n in range(1, 21)], 95, 19.0),
+        ([float(n) for n in range(1, 21)], 99, 20.0),
+        ([1.0, 2.0, 3.0], 0, 1.0),
+    ],
+)
+def test_percentile_is_the_nearest_rank(values: list[float], percent: float, right: float) -> None:
+    assert percentile(values, percent) == right
+    assert percentile(list(reversed(values)), percent) == right
+
+
+def test_no_values_have_no_percentile_and_no_summary() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        percentile([], 50)
+    assert summarise([]) is None
+
+
+def test_a_summary_has_all_figures() -> None:
+    figures = summarise([4.0, 1.0, 2.0, 3.0])
+
+    assert figures is not None
+    assert (figures.count, figures.minimum, figures.average, figures.maximum) == (4, 1, 2.5, 4)
+    assert (figures.p50, figures.p95, figures.p99) == (2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("repeat", "first", "last"),
+    [
+        (1, "test_00.mp4", "test_00.mp4"),
+        (100, "test_00.mp4", "test_99.mov"),
+        (101, "test_000.mp4", "test_100.mp4"),
+        (1000, "test_000.mp4", "test_999.mov"),
+    ],
+)
+def test_copies_go_through_the_videos_in_turn(
+    folder: Path, repeat: int, first: str, last: str
+) -> None:
+    uploads = plan([folder / "a.mp4", folder / "b.mov"], repeat)
+
+    assert (uploads[0].key, uploads[-1].key, len(uploads)) == (first, last, repeat)
+    assert [u.path.name for u in uploads[:3]] == ["a.mp4", "b.mov", "a.mp4"][:repeat]
+    names = expected_of(uploads, {"a.mp4": "Ann"})
+    assert set(names.values()) == {"Ann"}
+    assert len(names) == (repeat + 1) // 2
+
+
+class ServerClock:
+    """A server whose clock is `ahead`, asked over a line that takes `delay` each way."""
+
+    def __init__(self, ahead: float, delay: float, start: float = 1_000_000.3) -> None:
+        self.ahead, self.delay, self.now = ahead, delay, start
+
+    def date(self) -> str:
+        self.now += self.delay
+        seconds = int(self.now + self.ahead)
+        self.now += self.delay
+        return format_datetime(datetime.fromtimestamp(seconds, timezone.utc), usegmt=True)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("ahead", [0.0, 0.4, -0.7, 12.25, -3600.0])
+@pytest.mark.parametrize("delay", [0.001, 0.1, 0.7])
+def test_the_clocks_difference_is_found_to_a_request(ahead: float, delay: float) -> None:
+    server = ServerClock(ahead, delay)
+
+    skew = measure_skew(server.date, server.clock, server.sleep)
+
+    # half a pause between requests, and the time there and back where no turn can be seen
+    assert abs(skew - ahead) <= 0.03 + 2 * delay
+
+
+def test_a_server_without_a_date_is_taken_as_right() -> None:
+    assert measure_skew(lambda: None) == 0
+
+
+def test_common_prefix() -> None:
+    assert common_prefix(["test_00.txt", "test_01.txt", "test_10.txt"]) == "test_"
+    assert common_prefix(["a.txt"]) == "a.txt"
+    assert common_prefix(["a", "b"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "days", "seconds"),
+    [(0, 0.01, 60), (2, 1.9, 120), (20, 0.01, 300), (100, 0.01, 3600), (14, 14, 60 * 15)],
+)
+def test_the_period_fits_cloudwatch(days_ago: float, days: float, seconds: int) -> None:
+    now = 2e9
+    start = now - days_ago * DAY_S
+
+    assert period(start, start + days * DAY_S, now) == seconds
+
+
+def test_the_splitters_time_is_less_the_recognisers() -> None:
+    assert split_seconds(Usage(10, 12.0, 3), Usage(10, 9.0, 3)) == pytest.approx(0.3)
+    # failed splits never call the recogniser
+    assert split_seconds(Usage(10, 12.0, 3), Usage(5, 9.0, 3)) == pytest.approx(0.3)
+    assert split_seconds(Usage(2, 1.0, 1), Usage(8, 2.0, 4)) == 0
+    assert split_seconds(Usage(0, 0.0, 0), Usage(0, 0.0, 0)) == 0
+
+
+def test_late_metrics_are_waited_for_but_not_for_ever() -> None:
+    shown, now = [0, 3, 5], [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def read() -> dict[str, Usage]:
+        return {"f": Usage(shown.pop(0) if len(shown) > 1 else shown[0], 1.0, 1)}
+
+    assert settled_usage(read, 5, 60, print, sleep, lambda: now[0])["f"].invocations == 5
+    assert now[0] == 10
+    assert settled_usage(read, 6, 60, print, sleep, lambda: now[0])["f"].invocations == 5
+    assert now[0] == 70
+
+
+def failure(key: str, **more: object) -> str:
+    s3 = {"bucket": {"name": "p-input"}, "object": {"key": key}}
+    record = {"eventTime": "2026-11-24T02:30:25.500Z", "s3": s3}
+    return json.dumps(
+        {
+            "requestContext": {"condition": "RetriesExhausted"},
+            "requestPayload": {"Records": [record]},
+            **more,
+        }
+    )
+
+
+def test_a_failures_key_time_and_reason_are_read() -> None:
+    body = failure("a+folder/%C3%BC%2B.mp4", responsePayload={"errorMessage": "It is empty."})
+
+    (found,) = failures_in(body)
+
+    assert (found.bucket, found.key, found.reason) == ("p-input", "a folder/ü+.mp4", "It is empty.")
+    assert found.uploaded == datetime(2026, 11, 24, 2, 30, 25, 500000, timezone.utc).timestamp()
+    assert [f.reason for f in failures_in(failure("a.mp4"))] == ["RetriesExhausted"]
+
+
+@pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", '{"requestPayload": {}}', "null"])
+def test_somebody_elses_message_is_none(body: str) -> None:
+    assert list(failures_in(body)) == []
+
+
+def test_expected_names_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "expected.csv"
+    path.write_text('\ufeffvideo,name\r\na.mp4,"Doe, Jane"\r\n\r\nb.mp4,Ünal\r\n', encoding="utf-8")
+
+    assert read_expected(path) == {"a.mp4": "Doe, Jane", "b.mp4": "Ünal"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "video,name"),
+        (b"key,person\na.mp4,Ann\n", "starts with key,person"),
+        (b"video,name\na.mp4\n", "Line 2 .* is 'a.mp4'"),
+        (b"video,name\na.mp4,Doe, Jane\n", "Line 2"),
+        (b"video,name\na.mp4,\n", "Line 2"),
+        (b"video,name\na.mp4,Ann\nb.mp4,Bob\na.mp4,Ann\n", "Line 4 .* names a.mp4 again"),
+        (b"video,name\na.mp4,\xff\n", "UTF-8"),
+        (b'video,name\na.mp4,"Ann\n', "Cannot read"),
+    ],
+)
+def test_a_bad_csv_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "expected.csv"
+    path.write_bytes(content)
+
+    with pytest.raises(InputError, match=message) as refusal:
+        read_expected(path)
+
+    assert str(path) in str(refusal.value)

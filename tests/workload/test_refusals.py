@@ -1,0 +1,305 @@
+"""Bad input, missing rights, big buckets: clear words, nothing uploaded, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.workload.conftest import PLAIN, Place
+
+
+def nothing(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def write(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (nothing, "has no videos"),
+        (lambda folder: (folder / "c.mp4").symlink_to("gone"), "c.mp4: No such file"),
+        (lambda folder: os.mkfifo(folder / "c.mp4"), "c.mp4 is no file"),
+        (write("expected.csv", "key,person\na.mp4,Ann\n"), "starts with key,person"),
+        (write("expected.csv", "video,name\na.mp4,Ann\na.mp4,Ann\n"), "names a.mp4 again"),
+        (write("expected.csv", "video,name\nz.mp4,Ann\n"), "has not: z.mp4"),
+    ],
+    ids=["no videos", "unreadable", "pipe", "columns", "twice", "unknown"],
+)
+def test_a_bad_folder_is_refused_and_nothing_uploaded(
+    bare: Place, folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(folder)
+
+    done = bare.generate("--testcase-folder", folder, "--no-wait")
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert bare.keys(bare.deployment.input_bucket) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--testcase-folder", "/nowhere"), 1, "/nowhere: No such file or directory"),
+        (("--testcase-folder", ".", "--interval", 1, "--rate", 1), 2, "not both"),
+        (("--testcase-folder", ".", "--interval", "nan"), 2, "finite"),
+        (("--testcase-folder", ".", "--rate", 0), 2, "--rate"),
+        (("--testcase-folder", ".", "--repeat", 0), 2, "--repeat"),
+        (("--testcase-folder", ".", "--run", "no/such/run.json"), 1, "Cannot write no/such"),
+        (("--testcase-folder", ".", "--report", "r.html", "--no-wait"), 2, "--no-wait"),
+        (("--testcase-folder", ".", "--expected-out", "e.csv"), 1, "needs expected.csv"),
+        (("--testcase-folder", ".", "--access_key", "AKIA" + "0" * 16), 2, "go together"),
+        (("--testcase-folder", ".", "--access_key", "a\nb", "--secret_key", "s"), 2, "is not one"),
+        (("--testcase-folder", ".", "--prefix", "No_Prefix"), 1, "cannot start a bucket name"),
+        (("--testcase-folder", ".", "--profile", "nobody"), 1, "nobody"),
+    ],
+)
+def test_bad_options_are_refused(
+    bare: Place, folder: Path, options: tuple[object, ...], status: int, message: str
+) -> None:
+    done = bare.generate(*options, cwd=folder)
+
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
+
+
+def test_a_wrong_prefix_is_named(bare: Place, folder: Path) -> None:
+    done = bare.generate("--testcase-folder", folder, prefix="nosuch")
+    graded = bare.grade(prefix="nosuch")
+
+    assert done.returncode == graded.returncode == 1
+    assert "There is no bucket 'nosuch-input'" in done.stderr
+    assert "s3://nosuch-input/: does not exist" in graded.stdout
+    assert "0/100 points" in graded.stdout
+
+
+def test_wrong_keys_are_refused_and_never_printed(bare: Place, folder: Path) -> None:
+    access = bare.aws.environ["AWS_ACCESS_KEY_ID"]
+    secret = "wrong/secret+key/wrong/secret+key/wrong0"
+    for key, message in ((access, "secret key does not belong"), ("AKIA" + "X" * 16, "unknown")):
+        words = ("--access_key", key, "--secret_key", secret)
+        for done in (bare.generate("--testcase-folder", folder, *words), bare.grade(*words)):
+            assert done.returncode == 1
+            assert message in done.stderr
+            assert key not in done.stderr
+            assert secret not in done.stderr
+
+
+def test_without_the_right_to_upload_it_says_so(bare: Place, folder: Path, tmp_path: Path) -> None:
+    iam, name = bare.client("iam"), bare.deployment.prefix
+    iam.create_user(UserName=name)
+    statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    environ = {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }
+
+    run = tmp_path / "run.json"
+    done = bare.generate("--testcase-folder", folder, "--run", run, environ=environ)
+
+    assert done.returncode == 1
+    assert f"Cannot upload {folder}/a.mp4 to s3://{name}-input/a.mp4" in done.stderr
+    assert "AccessDenied" in done.stderr
+    assert "s3:PutObject" in done.stderr
+    assert json.loads(run.read_text())["videos"] == []
+    # AND the grader, too, names the right that it lacks
+    graded = bare.grade(environ=environ)
+    assert graded.returncode == 1
+    assert "lambda:GetFunctionConfiguration" in graded.stderr
+
+
+@pytest.fixture
+def expired() -> Iterator[str]:
+    """A server that answers as STS does when a session has ended."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            error = "<Code>ExpiredToken</Code><Message>The token is expired</Message>"
+            body = f"<ErrorResponse><Error>{error}</Error></ErrorResponse>".encode()
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words: object) -> None:
+            """Be quiet."""
+
+    server = HTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_expired_session_is_told(bare: Place, folder: Path, expired: str) -> None:
+    words = ("--endpoint-url", expired)
+    for done in (bare.generate("--testcase-folder", folder, *words), bare.grade(*words)):
+        assert done.returncode == 1
+        assert "ExpiredToken" in done.stderr
+        assert "sign in again" in done.stderr
+
+
+def test_a_report_that_cannot_be_made_is_told_before_the_upload(
+    bare: Place, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('No module named jinja2')")
+    environ = {"PYTHONPATH": str(tmp_path)}
+
+    done = bare.generate("--testcase-folder", folder, "--report", "r.html", environ=environ)
+
+    assert done.returncode == 1
+    assert "--report needs packages" in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
+
+
+def test_no_other_expected_csv_is_overwritten(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (folder / "expected.csv").write_text("video,name\na.mp4,Ann\nb.mov,Bob\n")
+    mine = tmp_path / "expected.csv"
+    mine.write_text("video,name\ntest_00.mp4,Zoe\n")
+    options = ("--testcase-folder", folder, "--repeat", 3, "--no-wait")
+
+    for cwd, message in ((tmp_path, "says other things"), (folder, "would overwrite those")):
+        done = bare.generate(*options, cwd=cwd)
+        assert done.returncode == 1
+        assert message in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
+    assert mine.read_text() == "video,name\ntest_00.mp4,Zoe\n"
+
+    # WHEN the user says so, and when nothing is lost, it is written
+    for more in (("--expected-out", "expected.csv"), ()):
+        assert bare.generate(*options, *more, cwd=tmp_path).returncode == 0
+    names = ["video,name", "test_00.mp4,Ann", "test_01.mov,Bob", "test_02.mp4,Ann"]
+    assert mine.read_text().splitlines() == names
+    assert sorted(bare.keys(bare.deployment.input_bucket)) == [n.split(",")[0] for n in names[1:]]
+
+
+def test_a_dry_run_changes_nothing(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (folder / "expected.csv").write_text("video,name\na.mp4,Ann\n")
+    bare.client("s3").put_object(Bucket=bare.deployment.output_bucket, Key="kept", Body=b"")
+
+    done = bare.generate(
+        "--testcase-folder", folder, "--repeat", 2, "--clear", "--dry-run", cwd=tmp_path
+    )
+
+    assert done.returncode == 0
+    assert f"Would delete 1 objects of s3://{bare.deployment.output_bucket}" in done.stderr
+    assert "Would upload" in done.stderr
+    assert [len(bare.keys(bucket)) for bucket in bare.deployment.buckets] == [0, 0, 1]
+    assert not (tmp_path / "expected.csv").exists()
+
+
+def test_clear_asks_and_copes_with_thousands(bare: Place, folder: Path) -> None:
+    s3, (first, _, last) = bare.client("s3"), bare.deployment.buckets
+    s3.put_object(Bucket=first, Key="old.mp4", Body=b"")
+
+    def put(number: int) -> None:
+        s3.put_object(Bucket=last, Key=f"k{number}", Body=b"")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(1005)))
+    # GIVEN more than a page of objects, all of which the grader sees
+    graded = json.loads(bare.grade("--json", "--metrics-wait", 0).stdout)
+    extra = next(c for c in graded["checks"] if c["name"] == "there is no extra output")
+    assert len(extra["objects"]) == 1005
+    options = ("--testcase-folder", folder, "--clear", "--no-wait")
+
+    for answer in ("n\n", ""):
+        kept = bare.generate(*options, answers=answer)
+        assert kept.returncode == 1
+        assert f"1005 in s3://{last}" in kept.stderr
+        assert [len(bare.keys(bucket)) for bucket in bare.deployment.buckets] == [1, 0, 1005]
+
+    done = bare.generate(*options, answers="y\n")
+
+    assert done.returncode == 0, done.stderr
+    assert f"Deleted 1005 objects of s3://{last}" in done.stderr
+    assert sorted(bare.keys(first)) == ["a.mp4", "b.mov"]
+    assert bare.keys(last) == []
+
+
+def test_missing_answers_are_named_at_the_deadline(bare: Place, folder: Path) -> None:
+    # GIVEN an output of another content, which does not count
+    s3, output = bare.client("s3"), bare.deployment.output_bucket
+    s3.put_object(Bucket=output, Key="a.txt", Body=b"x", Metadata={"source-etag": "other"})
+
+    done = bare.generate("--testcase-folder", folder, "--deadline", 1)
+
+    assert done.returncode == 1
+    assert "missing     2\n  a.mp4: no answer" in done.stdout
+    assert "b.mov: no answer" in done.stdout
+    # AND the grader calls it what it is, when the input is the later one
+    graded = bare.grade("--metrics-wait", 0)
+    assert "a.txt: is of an earlier upload of a.mp4" in graded.stdout
+
+
+def test_a_csv_or_run_of_other_videos_is_refused(bare: Place, folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+    csv = tmp_path / "expected.csv"
+    csv.write_text("video,name\na.mp4,Ann\nz.mp4,Zoe\n")
+    other = json.loads(run.read_text())
+    other["videos"][0]["key"] = "y.mp4"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    other["prefix"] = "elsewhere"
+    (tmp_path / "elsewhere.json").write_text(json.dumps(other))
+
+    for options, message in (
+        (("--expected", csv), "z.mp4"),
+        (("--run", tmp_path / "other.json"), "y.mp4"),
+        (("--run", tmp_path / "elsewhere.json"), "--prefix elsewhere"),
+        (("--run", csv), "Cannot read the run"),
+        (("--testcase-folder", folder), "Cannot read"),
+    ):
+        done = bare.grade(*options)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+def test_memory_does_not_grow_with_the_uploads(bare: Place, folder: Path) -> None:
+    (folder / "a.mp4").write_bytes(b"x" * 2_000_000)
+    (folder / "b.mov").unlink()
+
+    def peak_kb(repeat: int) -> int:
+        argv = bare.argv(
+            "workload/generate.py", "--testcase-folder", folder, "--repeat", repeat, "--no-wait"
+        )
+        process = subprocess.Popen(
+            argv,
+            env={**PLAIN, **bare.aws.environ},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss
+
+    assert peak_kb(150) - peak_kb(10) < 20_000  # 280 MB more are uploaded
+
+
+@pytest.mark.parametrize("script", ["generate", "grade"])
+def test_help_says_what_to_paste_and_why_a_profile_is_better(bare: Place, script: str) -> None:
+    done = bare.run(f"workload/{script}.py", "--help")
+
+    assert f"workload/{script}.py --prefix P" in done.stdout
+    assert "--access_key" in done.stdout
+    assert "history" in done.stdout

@@ -1,0 +1,178 @@
+"""Whole runs on the real pipeline: generate, then grade, as a user does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workload.conftest import PLAIN, Place
+from workload.run import load
+
+
+@pytest.fixture
+def mixed(videos: Path, tmp_path: Path) -> Path:
+    """A folder with one good video and one that is none."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    shutil.copy(videos / "test_00.mp4", folder / "good.mp4")
+    (folder / "bad.mp4").write_text("This is no video.")
+    return folder
+
+
+def failed(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The objects at fault in the grader's JSON, without what is said of them."""
+    checks = json.loads(done.stdout)["checks"]
+    return [thing.split(": ")[0] for c in checks if c["status"] == "FAIL" for thing in c["objects"]]
+
+
+def test_the_show_generate_and_grade_then_three_faults(
+    pipeline: Place, videos: Path, tmp_path: Path
+) -> None:
+    assert pipeline.grade("--initial").returncode == 0
+    options = ("--testcase-folder", videos, "--repeat", 20, "--interval", 0.1)
+
+    done = pipeline.generate(*options, "--run", "run.json", cwd=tmp_path)
+
+    # THEN every video is answered, at the pace asked for, in times that can be
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = load(tmp_path / "run.json")
+    assert [video.key for video in run.videos] == [f"test_{i:02d}.mp4" for i in range(20)]
+    for video in run.videos:
+        assert video.answered is not None
+        assert run.started <= video.started <= video.stored <= video.answered <= run.ended
+    assert 1.9 <= max(v.started for v in run.videos) - run.videos[0].started < 4
+    assert abs(run.skew_s) < 0.3  # one machine has one clock
+    for word in ("test_19.mp4", "answered    20 of 20", "p50", "p95", "p99", "videos/s"):
+        assert word in done.stdout
+    assert "Deleted" not in done.stderr
+    # AND the CSV of the copies is here, and the grader content with it
+    assert (tmp_path / "expected.csv").read_text().splitlines()[12] == "test_11.mp4,Barack Obama"
+    good = pipeline.grade("--expected", "expected.csv", cwd=tmp_path)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "100/100 points" in good.stdout
+    assert pipeline.grade("--initial").returncode == 1
+
+    # WHEN a name is wrong, an output is missing and an object is too many
+    s3, names = pipeline.client("s3"), pipeline.deployment
+    s3.put_object(Bucket=names.output_bucket, Key="test_03.txt", Body=b"Nobody")
+    s3.delete_object(Bucket=names.output_bucket, Key="test_05.txt")
+    s3.put_object(Bucket=names.stage_1_bucket, Key="stray.jpg", Body=b"")
+    for more in ((), ("--run", "run.json")):
+        bad = pipeline.grade("--expected", "expected.csv", "--json", *more, cwd=tmp_path)
+        assert bad.returncode == 1
+        assert sorted(failed(bad)) == [
+            f"s3://{names.output_bucket}/test_03.txt",
+            f"s3://{names.output_bucket}/test_05.txt",
+            f"s3://{names.stage_1_bucket}/stray.jpg",
+        ]
+        result = json.loads(bad.stdout)
+        assert (result["points"], result["of"], result["passed"]) == (55, 100, False)
+        assert [c["points"] for c in result["checks"] if c["status"] == "FAIL"] == [5, 20, 20]
+
+    # AND a limit that is not kept is said
+    slow = pipeline.grade("--max-recognition", 0, "--min-concurrency", 50, cwd=tmp_path)
+    assert slow.stdout.count("FAIL") == 5
+    # AND the menu does the same
+    told = pipeline.grade("--expected", "expected.csv", "--menu", answers="2\n3\nq\n", cwd=tmp_path)
+    assert "55/100 points" in told.stdout
+    assert f"s3://{names.stage_1_bucket}: 21 objects" in told.stdout
+    assert told.returncode == 0
+
+
+def test_the_documents_spelling_and_no_key_printed(
+    pipeline: Place, videos: Path, tmp_path: Path
+) -> None:
+    access, secret = (
+        pipeline.aws.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    )
+    keys = ("--access_key", access, "--secret_key", secret)
+    environ = {**PLAIN, "AWS_ENDPOINT_URL": pipeline.aws.endpoint}
+    words = [*keys, "--asu_id", pipeline.deployment.prefix, "--testcase_folder", str(videos)]
+
+    for script, more in (("generate", ["--clear", "--yes"]), ("grade", [])):
+        argv = pipeline.argv(f"workload/{script}.py", *words, *more)
+        del argv[2:4]  # --prefix
+        done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "us-east-1" in done.stderr  # as the documents mean
+        assert access not in done.stdout + done.stderr
+        assert secret not in done.stdout + done.stderr
+    assert "100/100 points" in done.stdout
+    assert len(pipeline.keys(pipeline.deployment.input_bucket)) == 11
+
+
+def test_a_bad_video_is_missing_with_its_reason(pipeline: Place, mixed: Path) -> None:
+    done = pipeline.generate("--testcase-folder", mixed, "--deadline", 60)
+
+    assert done.returncode == 1
+    assert "answered    1 of 2" in done.stdout
+    assert "it is no video" in done.stdout.split("missing     1")[1]
+    # THEN the message is still in the queue, for the grader, too
+    graded = pipeline.grade("--json", "--metrics-wait", 0)
+    texts = [thing for c in json.loads(graded.stdout)["checks"] for thing in c["objects"]]
+    missing = f"s3://{pipeline.deployment.output_bucket}/bad.txt: of bad.mp4: "
+    assert any(text.startswith(missing) and "it is no video" in text for text in texts)
+
+
+def test_an_older_output_counts_only_for_the_same_content(
+    pipeline: Place, videos: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+
+    def run(source: str) -> tuple[str, Any]:
+        shutil.copy(videos / source, folder / "again.mp4")
+        path = tmp_path / "run.json"
+        done = pipeline.generate("--testcase-folder", folder, "--run", path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, load(path).videos[0]
+
+    assert "before" not in run("test_00.mp4")[0]
+    text, again = run("test_00.mp4")
+    assert "1 of them before this run" in text
+    assert again.answered == again.stored
+    text, other = run("test_02.mp4")
+    assert "before" not in text
+    assert other.answered > other.stored
+    answer = pipeline.client("s3").get_object(
+        Bucket=pipeline.deployment.output_bucket, Key="again.txt"
+    )
+    assert answer["Body"].read() == b"Joe Biden"
+
+
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["terminal", "background"])
+def test_ctrl_c_tells_what_is_known(
+    pipeline: Place, videos: Path, tmp_path: Path, is_deaf: bool
+) -> None:
+    options = ("--testcase-folder", videos, "--repeat", 200, "--rate", 5, "--run", "run.json")
+    handler = signal.SIG_IGN if is_deaf else signal.SIG_DFL  # a shell ignores it in background jobs
+    process = subprocess.Popen(
+        pipeline.argv("workload/generate.py", *options),
+        env={**PLAIN, **pipeline.aws.environ},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, handler),
+    )
+    time.sleep(4)
+
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    run = load(tmp_path / "run.json")
+    assert 3 < len(run.videos) < 30
+    assert f"uploaded    {len(run.videos)} of 200" in out
+    time.sleep(0.5)
+    assert f"test_{len(run.videos) + 1:03d}.mp4" not in pipeline.keys(
+        pipeline.deployment.input_bucket
+    )

@@ -1,0 +1,193 @@
+"""What makes a run right: pure checks of what the buckets hold, naming the objects at fault."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.keys import frame_key, output_key, stem
+from pipeline.settings import VIDEO_SUFFIXES
+
+PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One test of the grader. `objects` are those at fault; a skipped one gives and costs none."""
+
+    name: str
+    status: str
+    points: int
+    reason: str = ""
+    objects: tuple[str, ...] = ()
+
+    @property
+    def earned(self) -> int:
+        """The points it gives."""
+        return self.points if self.status == PASS else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """For --json."""
+        return {**asdict(self), "objects": list(self.objects), "earned": self.earned}
+
+
+def verdict(
+    name: str, points: int, faults: Iterable[str], fault: str, right: str, hint: str = ""
+) -> Check:
+    """A check that passes with the reason `right` when there are no `faults`.
+
+    `faults` are objects, or an object and what is wrong with it after a colon and a space.
+    """
+    found = tuple(faults)
+    if not found:
+        return Check(name, PASS, points, right)
+    text = f"{len(found)} {fault}" + (f" ({hint})" if hint else "")
+    return Check(name, FAIL, points, text, found)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object: when it was written, in seconds since the epoch, and its ETag."""
+
+    modified: float
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the three buckets hold, by key. `stale`: outputs of an earlier upload of their video."""
+
+    deployment_buckets: tuple[str, str, str]
+    inputs: Mapping[str, Item]
+    frames: Mapping[str, Item]
+    outputs: Mapping[str, Item]
+    stale: frozenset[str] = frozenset()
+
+    @property
+    def videos(self) -> list[str]:
+        """The keys of the input bucket that S3 starts the splitter for."""
+        return sorted(key for key in self.inputs if key.endswith(VIDEO_SUFFIXES))
+
+
+def frames_of(video: str, held: Mapping[str, Item], count: int) -> tuple[list[str], list[str]]:
+    """The frames of `video` that are there, and those that are missing, when `count` are asked for.
+
+    A short video has fewer than `count`, but always those from 0 on without a gap.
+    """
+    if count == 1:
+        key = frame_key(video)
+        return ([key], []) if key in held else ([], [key])
+    keys = [f"{stem(video)}/output-{index:02d}.jpg" for index in range(count)]
+    there = [key for key in keys if key in held]
+    last = max((index for index, key in enumerate(keys) if key in held), default=0)
+    return there, [key for key in keys[: last + 1] if key not in held]
+
+
+def outputs_of(video: str, frames: Iterable[str]) -> list[str]:
+    """The outputs that `video` with these frames leads to."""
+    keys = {output_key(video)}
+    keys.update(re.sub(r"\.jpg$", ".txt", frame) for frame in frames if "/output-" in frame)
+    return sorted(keys)
+
+
+def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) -> list[Check]:
+    """Whether every video has its frames and outputs, and nothing else is there.
+
+    `reasons`: why videos failed, where that is known.
+    """
+    input_bucket, stage_1, output = (f"s3://{bucket}/" for bucket in held.deployment_buckets)
+    missing_frames, missing_outputs = [], []
+    right_frames, right_outputs = set(), set()
+    for video in held.videos:
+        there, lacking = frames_of(video, held.frames, frame_count)
+        right_frames.update(there)
+        missing_frames += [f"{stage_1}{key}: of {video}" for key in lacking]
+        # The output of a frame that is missing is neither missing nor extra: one fault, one name.
+        wanted = outputs_of(video, there) if frame_count > 1 else [output_key(video)]
+        allowed = set(outputs_of(video, [*there, *lacking]))
+        right_outputs.update(allowed)
+        why = f": {reasons[video]}" if video in reasons else ""
+        for key in wanted:
+            if key not in held.outputs:
+                missing_outputs.append(f"{output}{key}: of {video}{why}")
+            elif key in held.stale:
+                missing_outputs.append(f"{output}{key}: is of an earlier upload of {video}")
+    no_videos = [key for key in held.inputs if key not in held.videos and not key.endswith("/")]
+    count = len(held.videos)
+    frames_right = f"{len(right_frames)} frames of {count} videos"
+    return [
+        verdict(
+            f"{held.deployment_buckets[0]} holds videos, and nothing else",
+            5,
+            [input_bucket] if not count else [f"{input_bucket}{key}" for key in sorted(no_videos)],
+            "objects are no videos" if count else "bucket without a video",
+            f"{count} videos",
+        ),
+        verdict(
+            "every video has its frame",
+            10,
+            missing_frames,
+            "frames are missing",
+            frames_right,
+            "the bucket deletes frames after some days",
+        ),
+        verdict(
+            "there is no extra frame",
+            5,
+            [f"{stage_1}{key}" for key in sorted(set(held.frames) - right_frames)],
+            "objects belong to no video",
+            "none",
+        ),
+        verdict(
+            "every video has its output",
+            20,
+            missing_outputs,
+            "outputs are missing",
+            f"{len(set(held.outputs) & right_outputs)} outputs of {count} videos",
+        ),
+        verdict(
+            "there is no extra output",
+            5,
+            [f"{output}{key}" for key in sorted(set(held.outputs) - right_outputs)],
+            "objects belong to no video",
+            "none",
+        ),
+    ]
+
+
+def name_check(
+    held: Holdings, expected: Mapping[str, str] | None, answers: Mapping[str, str]
+) -> Check:
+    """Whether the answers, by video, are those expected; a missing answer is no wrong one."""
+    name, points = "the names are right", 20
+    if expected is None:
+        return Check(name, SKIP, points, "pass --expected expected.csv to check them")
+    bucket = held.deployment_buckets[2]
+    wrong = [
+        f"s3://{bucket}/{output_key(video)}: {answers[video]!r}, expected {expected[video]!r}"
+        for video in sorted(answers)
+        if answers[video] != expected[video]
+    ]
+    unknown = len([video for video in held.videos if video not in expected])
+    right = f"{len(answers)} compared" + (f", {unknown} not in the CSV" if unknown else "")
+    if not answers:
+        return Check(name, FAIL, points, "there is no output to compare")
+    return verdict(name, points, wrong, "names are wrong", right)
+
+
+def time_check(seconds: Mapping[str, float], limit: float, source: str, is_answered: bool) -> Check:
+    """Whether every video was answered within `limit` seconds; `seconds` by video.
+
+    `is_answered`: there are answers, even if none has a known time.
+    """
+    name, points = f"every answer came within {limit:g} s", 4
+    if not seconds and is_answered:
+        return Check(name, SKIP, points, "all outputs are older than their videos, of same content")
+    if not seconds:
+        return Check(name, FAIL, points, "there is no answer")
+    average, longest = sum(seconds.values()) / len(seconds), max(seconds.values())
+    figures = f"average {average:.1f} s, longest {longest:.1f} s, {source}"
+    late = [f"{key}: {value:.1f} s" for key, value in sorted(seconds.items()) if value > limit]
+    return verdict(name, points, late, "answers took longer", figures, figures)

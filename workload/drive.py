@@ -1,0 +1,155 @@
+"""Drives a run: uploads, sees answers and failures, until all is known or the time is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from pipeline.aws import Aws
+from pipeline.settings import Deployment
+from workload.answers import Answers
+from workload.buckets import s3_skew
+from workload.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
+from workload.run import VideoRun, WorkloadRun
+from workload.uploads import Uploader
+from workload.videos import Upload
+
+POLL_S = 0.2  # between two listings of the output bucket: the latencies' accuracy
+
+
+class Drive:
+    """One run of the generator. What is known at any moment is what `result` gives."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        deployment: Deployment,
+        uploads: Sequence[Upload],
+        concurrency: int,
+        interval: float,
+        note: Callable[[str], None],
+    ) -> None:
+        """See which outputs there are and measure S3's clock; nothing is uploaded yet."""
+        s3 = aws.client("s3")
+        self._aws = aws
+        self._deployment = deployment
+        self._note = note
+        # In this order: measuring waits for the turn of a second, so no output of this run can
+        # have the LastModified of one that is listed here.
+        keys = [upload.key for upload in uploads]
+        self._answers = Answers(s3, deployment.input_bucket, deployment.output_bucket, keys)
+        self.skew_s = s3_skew(s3, deployment.input_bucket)
+        self._uploader = Uploader(s3, deployment.input_bucket, uploads, concurrency, interval)
+        self._count = len(uploads)
+        self._answered_at: dict[str, float] = {}
+        self._failures: dict[str, str] = {}
+        self._next_peek = 0.0
+        self._can_peek = True
+        self._started = self._ended = time.time()
+
+    @property
+    def repeated(self) -> set[str]:
+        """Videos whose same content was answered before the run: they have no latency."""
+        return self._answers.repeated
+
+    @property
+    def uploaded(self) -> int:
+        """How many videos S3 has."""
+        return len(self._uploader.stored())
+
+    @property
+    def settled(self) -> int:
+        """How many videos have an answer or are known to have failed."""
+        return len(set(self._answered_at) | set(self._failures))
+
+    def upload(self, progress: Callable[[], None]) -> None:
+        """Upload everything and wait for no answer; raises AwsError at the first refusal."""
+        self._go(0, lambda: None, progress)
+
+    def upload_and_wait(self, deadline_s: float, progress: Callable[[], None]) -> None:
+        """Upload everything and wait for the answers, up to `deadline_s` after the last upload.
+
+        Raises AwsError when an upload is refused; those made by then are in `result`.
+        """
+        self._go(deadline_s, self._look, progress)
+        if self._waiting() and self._can_peek:
+            self._read_failures(wait_s=1)
+
+    def _go(
+        self, deadline_s: float, look: Callable[[], None], progress: Callable[[], None]
+    ) -> None:
+        self._started = time.time()
+        self._uploader.start()
+        uploads_ended = None
+        try:
+            while True:
+                is_uploaded = self._uploader.is_done
+                began = time.monotonic()
+                look()
+                progress()
+                now = time.monotonic()
+                if is_uploaded:
+                    uploads_ended = uploads_ended or began
+                    if not self._waiting() or now >= uploads_ended + deadline_s:
+                        return
+                # A large bucket takes long to list: no more than a third of the time goes into it.
+                time.sleep(max(POLL_S, 2 * (now - began)))
+        finally:
+            self._uploader.stop()
+            self._ended = time.time()
+
+    def _waiting(self) -> set[str]:
+        return set(self._uploader.stored()) - set(self._answered_at) - set(self._failures)
+
+    def _look(self) -> None:
+        stored = self._uploader.stored()
+        if not stored:
+            return
+        for key in self._answers.poll(stored):
+            self._answered_at[key] = time.time()
+            self._failures.pop(key, None)
+        if self._can_peek and time.monotonic() >= self._next_peek and self._waiting():
+            self._read_failures()
+            self._next_peek = time.monotonic() + PEEK_S + 1
+
+    def _read_failures(self, wait_s: int = 0) -> None:
+        failures = peek_or_note(self._aws, self._deployment.failure_queue, self._note_once, wait_s)
+        sent = self._uploader.stored()
+        for failure in failures:
+            if failure.bucket != self._deployment.input_bucket or failure.key not in sent:
+                continue
+            begun = sent[failure.key].started + self.skew_s - EVENT_TIME_MARGIN_S
+            if failure.uploaded >= begun and failure.key not in self._answered_at:
+                self._failures[failure.key] = failure.reason
+
+    def _note_once(self, text: str) -> None:
+        self._can_peek = False
+        self._note(text)
+
+    def result(self) -> WorkloadRun:
+        """What is known now, in times of S3's clock; only videos that S3 has are in it."""
+        videos = []
+        for key, sent in self._uploader.stored().items():
+            assert sent.stored is not None  # noqa: S101 - `stored` gives no others
+            answered = self._answered_at.get(key)
+            if key in self.repeated:
+                answered = sent.stored  # the answer was there before the question
+            videos.append(
+                VideoRun(
+                    key=key,
+                    size_bytes=sent.upload.size_bytes,
+                    started=sent.started + self.skew_s,
+                    stored=sent.stored + self.skew_s,
+                    answered=None if answered is None else answered + self.skew_s,
+                    failure=self._failures.get(key, ""),
+                )
+            )
+        return WorkloadRun(
+            prefix=self._deployment.prefix,
+            namespace=self._deployment.namespace,
+            region=self._aws.region,
+            started=self._started + self.skew_s,
+            ended=self._ended + self.skew_s,
+            skew_s=self.skew_s,
+            videos=tuple(videos),
+        )

@@ -1,0 +1,108 @@
+"""Reads what the failure queue says of videos, and leaves every message where it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+import botocore.exceptions
+
+from pipeline.aws import Aws, error_code
+
+PEEK_S = 3  # messages read are hidden from other readers so long
+SWEEP_LIMIT_S = 30.0
+EVENT_TIME_MARGIN_S = 2.0  # between an upload as measured and the time in its event
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One video of one message: its bucket and key, when it was uploaded, and why it failed."""
+
+    bucket: str
+    key: str
+    uploaded: float
+    reason: str
+
+
+def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
+    """What all messages that are visible now say; None is deleted.
+
+    `wait_s`: seconds to wait for the first message; 0 asks only some of SQS's servers.
+    Raises ClientError when the queue cannot be read.
+    """
+    sqs = aws.client("sqs")
+    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    found: list[Failure] = []
+    deadline = time.monotonic() + SWEEP_LIMIT_S
+    seen: set[str] = set()
+    while time.monotonic() < deadline:
+        messages = sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=PEEK_S,
+            WaitTimeSeconds=min(1, wait_s) if seen else wait_s,
+        ).get("Messages", [])
+        fresh = [message for message in messages if message["MessageId"] not in seen]
+        if not fresh:
+            break
+        seen.update(message["MessageId"] for message in fresh)
+        for message in fresh:
+            found += failures_in(message["Body"])
+    return found
+
+
+def peek_or_note(
+    aws: Aws, queue: str, note: Callable[[str], None], wait_s: int = 0
+) -> list[Failure]:
+    """As `peek`; if the queue is missing or may not be read, nothing, and a `note` that says so.
+
+    Nothing is judged by the queue: it only gives reasons.
+    """
+    try:
+        return peek(aws, queue, wait_s)
+    except botocore.exceptions.ClientError as error:
+        code = error_code(error)
+        if code in ("AccessDenied", "AccessDeniedException"):
+            note(f"Queue '{queue}' may not be read: failures will have no reason.")
+        elif "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+            note(f"There is no queue '{queue}': failures will have no reason.")
+        else:
+            raise
+        return []
+
+
+def failures_in(body: str) -> Iterator[Failure]:
+    """The videos in one message; nothing where it is not Lambda's record of an S3 event.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    """
+    try:
+        message = json.loads(body)
+        for record in message["requestPayload"]["Records"]:
+            yield Failure(
+                record["s3"]["bucket"]["name"],
+                unquote_plus(record["s3"]["object"]["key"]),
+                _seconds(record.get("eventTime", "")),
+                _reason(message),
+            )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # somebody else's message
+
+
+def _seconds(time_text: str) -> float:
+    """Seconds since the epoch of an event's time such as 2026-11-24T02:30:25.123Z; 0 for none."""
+    if not time_text:
+        return 0.0
+    return datetime.fromisoformat(time_text.replace("Z", "+00:00")).timestamp()
+
+
+def _reason(message: dict[str, Any]) -> str:
+    payload = message.get("responsePayload") or {}
+    if payload.get("errorMessage"):
+        return str(payload["errorMessage"])
+    return str(message.get("requestContext", {}).get("condition", "no reason given"))

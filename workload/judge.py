@@ -1,0 +1,126 @@
+"""The checks in order: reads from AWS what they need, and judges it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.aws import Aws
+from pipeline.keys import output_key
+from pipeline.settings import Deployment
+from workload import evidence
+from workload.buckets import count
+from workload.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
+from workload.expected import some
+from workload.failure_queue import peek_or_note
+from workload.limits import Limits, usage_checks
+from workload.metrics import settled_usage, usage
+from workload.options import InputError
+from workload.run import WorkloadRun
+
+Note = Callable[[str], None]  # says something on stderr
+
+METRICS_MARGIN_S = 60  # an invocation ends, and is counted, after its output is written
+NOT_CHECKED = (  # when a bucket is missing: what its objects would have shown, and the points
+    ("objects of every video", 45),
+    ("the names are right", 20),
+    ("speed", 20),
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user wants checked, and against what."""
+
+    expected: dict[str, str] | None
+    run: WorkloadRun | None
+    frames: int | None
+    limits: Limits
+    metrics_wait_s: float
+
+
+def initial_checks(aws: Aws, deployment: Deployment) -> list[Check]:
+    """Before a run: functions active, buckets there and empty."""
+    missing = evidence.missing_buckets(aws, deployment)
+    return [
+        evidence.function_check(aws, deployment),
+        evidence.bucket_check(aws, deployment, missing, True),
+    ]
+
+
+def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> list[Check]:
+    """After a run: all checks. Raises InputError for names of videos that nobody uploaded."""
+    missing = evidence.missing_buckets(aws, deployment)
+    checks = [
+        evidence.function_check(aws, deployment),
+        evidence.bucket_check(aws, deployment, missing, False),
+    ]
+    if missing:
+        reason = f"not checked without {some(missing)}: check --prefix"
+        return checks + [Check(name, FAIL, points, reason) for name, points in NOT_CHECKED]
+    held = evidence.holdings(aws, deployment)
+    require_uploaded(held, wanted)
+    frames = wanted.frames or evidence.frames_setting(aws, deployment)
+    reasons = evidence.failure_reasons(aws, deployment, held, note)
+    checks += object_checks(held, frames, reasons)
+    answers = evidence.read_answers(aws, held, wanted.expected or {})
+    checks.append(name_check(held, wanted.expected, answers))
+    return checks + _speed_checks(aws, deployment, held, wanted, note)
+
+
+def require_uploaded(held: Holdings, wanted: Wanted) -> None:
+    """Raise InputError if the CSV or the run names videos that are not in the input bucket."""
+    bucket = held.deployment_buckets[0]
+    named = {
+        "The CSV of expected names": list(wanted.expected or {}),
+        "The run": [video.key for video in wanted.run.videos] if wanted.run else [],
+    }
+    for source, videos in named.items():
+        unknown = sorted(set(videos) - set(held.inputs))
+        if unknown:
+            raise InputError(
+                f"{source} names videos that are not in s3://{bucket}: {some(unknown)}. "
+                "Upload them first (workload/generate.py), or pass the file of this run."
+            )
+
+
+def _speed_checks(
+    aws: Aws, deployment: Deployment, held: Holdings, wanted: Wanted, note: Note
+) -> list[Check]:
+    run = wanted.run
+    answered = [v for v in held.videos if output_key(v) in held.outputs]
+    if run is not None:
+        start, end = run.started, run.ended
+        times = {v.key: v.latency_s for v in run.videos if v.latency_s is not None}
+        source = "by the generator's run"
+        expected_calls = len(times)
+    else:
+        written = [i.modified for things in (held.inputs, held.outputs) for i in things.values()]
+        start = min((item.modified for item in held.inputs.values()), default=time.time())
+        end = max(written, default=start) if len(answered) == len(held.videos) else time.time()
+        times = evidence.answer_times(held)
+        source = "by the objects' LastModified"
+        expected_calls = len(answered)
+    used = settled_usage(
+        lambda: {
+            f.name: usage(aws, f, start, end + METRICS_MARGIN_S) for f in deployment.functions
+        },
+        expected_calls,
+        wanted.metrics_wait_s,
+        note,
+    )
+    checks = usage_checks(deployment.splitter, deployment.recognizer, used, wanted.limits)
+    return [*checks, time_check(times, wanted.limits.end_to_end_s, source, bool(answered))]
+
+
+def show(aws: Aws, deployment: Deployment, note: Note) -> str:
+    """How many objects each bucket holds, and what the failure queue says."""
+    missing = evidence.missing_buckets(aws, deployment)
+    lines = []
+    for bucket in deployment.buckets:
+        held = "missing" if bucket in missing else f"{count(aws.client('s3'), bucket)} objects"
+        lines.append(f"s3://{bucket}: {held}")
+    failures = peek_or_note(aws, deployment.failure_queue, note, wait_s=1)
+    lines.append(f"{deployment.failure_queue}: {len(failures)} failures")
+    return "\n".join([*lines, *(f"  {f.key}: {f.reason}" for f in failures)])

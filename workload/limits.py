@@ -1,0 +1,77 @@
+"""Checks of the functions' speed against limits, from what CloudWatch says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.settings import Function
+from workload.checks import FAIL, PASS, Check
+from workload.metrics import Usage
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds a video for each function, how many must have run at once, seconds end to end."""
+
+    split_s: float
+    recognition_s: float
+    at_once: int
+    end_to_end_s: float
+
+
+def split_seconds(splitter: Usage, recognizer: Usage) -> float:
+    """Seconds an invocation of the splitter took by itself, without waiting for the recogniser."""
+    if not splitter.invocations:
+        return 0.0
+    return max(0.0, splitter.seconds - recognizer.seconds) / splitter.invocations
+
+
+def usage_checks(
+    splitter: Function, recognizer: Function, used: dict[str, Usage], limits: Limits
+) -> list[Check]:
+    """Average durations and peak concurrency of both functions; `used` by function name."""
+    split, recognition = used[splitter.name], used[recognizer.name]
+    own = split_seconds(split, recognition)
+    return [
+        _within(
+            f"{splitter.name} takes at most {limits.split_s:g} s on average",
+            splitter,
+            split,
+            own,
+            limits.split_s,
+            f"{own:.2f} s: {split.average_s:.2f} s less the {split.average_s - own:.2f} s that "
+            f"{recognizer.name} took meanwhile",
+        ),
+        _within(
+            f"{recognizer.name} takes at most {limits.recognition_s:g} s on average",
+            recognizer,
+            recognition,
+            recognition.average_s,
+            limits.recognition_s,
+            f"{recognition.average_s:.2f} s",
+        ),
+        *(
+            _within(
+                f"{function.name} runs at least {limits.at_once} at once",
+                function,
+                used[function.name],
+                -used[function.name].peak,
+                -limits.at_once,
+                f"{used[function.name].peak} at once",
+            )
+            for function in (splitter, recognizer)
+        ),
+    ]
+
+
+def _within(
+    name: str, function: Function, used: Usage, value: float, limit: float, figures: str
+) -> Check:
+    """A check of `value` against `limit`; at fault is the function as a whole."""
+    points = 4
+    if not used.invocations:
+        reason = "CloudWatch shows no invocation; --metrics-wait waits longer"
+        return Check(name, FAIL, points, reason, (function.name,))
+    if value > limit:
+        return Check(name, FAIL, points, figures, (function.name,))
+    return Check(name, PASS, points, f"{figures}, {used.invocations} invocations")

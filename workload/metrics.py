@@ -1,0 +1,92 @@
+"""What CloudWatch says of the functions during a run: durations and how many ran at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from pipeline.aws import Aws
+from pipeline.settings import Function
+
+MAX_DATAPOINTS = 1440  # of one answer of CloudWatch
+DAY_S = 86400
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Invocations of one function, their seconds in sum, and the most that ran at once."""
+
+    invocations: int
+    seconds: float
+    peak: int
+
+    @property
+    def average_s(self) -> float:
+        """Seconds an invocation took on average, 0 if there was none."""
+        return self.seconds / self.invocations if self.invocations else 0.0
+
+
+def period(start: float, end: float, now: float) -> int:
+    """The seconds of a datapoint that CloudWatch still has, and that do not become too many.
+
+    It keeps minutes for 15 days and 5 minutes for 63.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html
+    """
+    age = now - start
+    step = 60 if age < 15 * DAY_S else 300 if age < 63 * DAY_S else 3600
+    return step * math.ceil(max(1.0, (end - start) / step / (MAX_DATAPOINTS - 2)))
+
+
+def usage(aws: Aws, function: Function, start: float, end: float) -> Usage:
+    """What `function` did between `start` and `end`, in seconds since the epoch."""
+    cloudwatch = aws.client("cloudwatch")
+    step = period(start, end, time.time())
+
+    def points(metric: str, *statistics: str) -> list[dict[str, Any]]:
+        answer = cloudwatch.get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName=metric,
+            Dimensions=[{"Name": "FunctionName", "Value": function.name}],
+            StartTime=datetime.fromtimestamp(start // step * step, timezone.utc),
+            EndTime=datetime.fromtimestamp((end // step + 1) * step, timezone.utc),
+            Period=step,
+            Statistics=list(statistics),
+        )
+        found: list[dict[str, Any]] = answer["Datapoints"]
+        return found
+
+    durations = points("Duration", "Sum", "SampleCount")
+    peaks = points("ConcurrentExecutions", "Maximum")
+    return Usage(
+        invocations=round(sum(point["SampleCount"] for point in durations)),
+        seconds=sum(point["Sum"] for point in durations) / 1000,
+        peak=round(max((point["Maximum"] for point in peaks), default=0)),
+    )
+
+
+def settled_usage(
+    read: Callable[[], dict[str, Usage]],
+    wanted: int,
+    seconds: float,
+    note: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Usage]:
+    """`read()` once every function has `wanted` invocations, or the last one after `seconds`.
+
+    CloudWatch shows what a function did some minutes later.
+    """
+    deadline = clock() + seconds
+    found = read()
+    said = False
+    while any(u.invocations < wanted for u in found.values()) and clock() < deadline:
+        if not said:
+            note(f"Waiting up to {seconds:.0f} s for CloudWatch to show {wanted} invocations ...")
+            said = True
+        sleep(min(5.0, max(0.0, deadline - clock())))
+        found = read()
+    return found

@@ -1,0 +1,109 @@
+"""Options that generate.py and grade.py share, in our spelling and the course documents'."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.aws import Aws
+from pipeline.cli import clear_errors
+from pipeline.settings import Deployment
+from workload.run import RunError
+
+INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
+DOCUMENTS_REGION = "us-east-1"  # the documents' commands name keys and no region
+
+
+class InputError(ValueError):
+    """A file or an option of the user's cannot be used; the message says which and why."""
+
+
+def workload_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a click command the options that say where to work; pass it `aws, deployment` first."""
+
+    @click.option(
+        "--prefix", "--asu_id", "prefix", required=True, help="Starts every bucket's name."
+    )
+    @click.option("--namespace", default="", help="That of the deployment, if it has one.")
+    @click.option("--region", help="AWS region; default: that of the profile or CloudShell.")
+    @click.option("--profile", help="AWS CLI profile whose credentials to use.")
+    @click.option("--endpoint-url", help="Another AWS, such as the local one.")
+    @click.option(
+        "--access_key",
+        "--access-key",
+        "access_key",
+        help="Access key. A --profile is better: keys on a command line end in the shell's history "
+        "and in process lists.",
+    )
+    @click.option("--secret_key", "--secret-key", "secret_key", help="Its secret key.")
+    @functools.wraps(function)
+    def command(
+        prefix: str,
+        namespace: str,
+        region: str | None,
+        profile: str | None,
+        endpoint_url: str | None,
+        access_key: str | None,
+        secret_key: str | None,
+        **options: Any,
+    ) -> None:
+        # A shell starts background jobs deaf to SIGINT; a run must be stoppable there, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        keys = _keys(access_key, secret_key, profile)
+        if keys and not region and "AWS_DEFAULT_REGION" not in os.environ:
+            region = os.environ.get("AWS_REGION", DOCUMENTS_REGION)
+            click.echo(f"No --region is given: using {region}.", err=True)
+        try:
+            with clear_errors():
+                deployment = Deployment(prefix, namespace)
+                function(Aws(region, profile, endpoint_url, keys), deployment, **options)
+        except (InputError, RunError) as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("\nStopped.", err=True)
+            raise SystemExit(INTERRUPTED) from None
+
+    return command
+
+
+def _keys(
+    access_key: str | None, secret_key: str | None, profile: str | None
+) -> tuple[str, str] | None:
+    """Both keys, or None; raises click.UsageError, which never repeats a key."""
+    if access_key is None and secret_key is None:
+        return None
+    if not access_key or not secret_key:
+        raise click.UsageError("--access_key and --secret_key go together: pass both or neither.")
+    if profile:
+        raise click.UsageError("Pass either --profile or --access_key and --secret_key, not both.")
+    # https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html
+    if not re.fullmatch(r"\w{16,128}", access_key, re.ASCII):
+        raise click.UsageError(
+            "--access_key is not one: it has 16 to 128 letters and digits, such as AKIA... "
+            "The AWS console shows it under IAM, Users, Security credentials."
+        )
+    return access_key, secret_key
+
+
+def check_output_files(*paths: Path | None) -> None:
+    """Raise InputError unless a file can be written at each of `paths`."""
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"Cannot write {path}: its folder must exist, and be writable.")
+
+
+def finite(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """An option's value; click's ranges let nan and inf pass."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter("use a finite number", param=option)
+    return value

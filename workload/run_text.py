@@ -1,0 +1,69 @@
+"""A run as text: a line a video, the figures, what is missing."""
+
+from __future__ import annotations
+
+from workload.latency import summarise, table
+from workload.run import VideoRun, WorkloadRun
+
+
+def video_rows(run: WorkloadRun, repeated: set[str]) -> list[tuple[str, str, str]]:
+    """A row of text for each video: key, latency, and what is to be said of it."""
+    rows = []
+    for video in run.videos:
+        seconds = "" if video.latency_s is None else f"{video.latency_s:.2f}"
+        if video.key in repeated:
+            rows.append((video.key, "", "answered before, same content"))
+        else:
+            rows.append((video.key, seconds, "MISSING" if video.answered is None else ""))
+    return rows
+
+
+def summary_lines(run: WorkloadRun, planned: int, repeated: set[str]) -> list[str]:
+    """The run in figures."""
+    answered = [video for video in run.videos if video.answered is not None]
+    measured = [video for video in answered if video.key not in repeated]
+    lines = [f"uploaded    {len(run.videos)} of {planned}{_upload_pace(run.videos)}"]
+    before = f", {len(repeated)} of them before this run (same content)" if repeated else ""
+    lines.append(f"answered    {len(answered)} of {len(run.videos)}{before}")
+    figures = summarise([video.latency_s for video in measured if video.latency_s is not None])
+    if figures is not None:
+        lines.append(
+            f"latency     minimum {figures.minimum:.2f} s, average {figures.average:.2f} s, "
+            f"p50 {figures.p50:.2f} s, p95 {figures.p95:.2f} s, p99 {figures.p99:.2f} s, "
+            f"maximum {figures.maximum:.2f} s"
+        )
+        last = max(video.answered for video in measured if video.answered is not None)
+        seconds = max(last - min(video.started for video in measured), 1e-3)
+        lines.append(f"throughput  {len(measured) / seconds:.2f} videos/s over {seconds:.1f} s")
+    lines.append(f"clock       S3's is {run.skew_s:+.2f} s from this machine's (corrected)")
+    return lines
+
+
+def _upload_pace(videos: tuple[VideoRun, ...]) -> str:
+    if not videos:
+        return ""
+    seconds = max(max(v.stored for v in videos) - min(v.started for v in videos), 1e-3)
+    megabytes = sum(video.size_bytes for video in videos) / 1e6
+    return f" ({megabytes:.1f} MB) in {seconds:.1f} s, {len(videos) / seconds:.2f} uploads/s"
+
+
+def missing_lines(run: WorkloadRun) -> list[str]:
+    """Each video without an answer, and what the failure queue says of it."""
+    return [
+        f"  {video.key}: {video.failure or 'no answer yet, and nothing in the failure queue'}"
+        for video in run.videos
+        if video.answered is None
+    ]
+
+
+def result_text(run: WorkloadRun, planned: int, repeated: set[str], is_waited: bool) -> str:
+    """All of it; of a run that waited for no answers only the uploads."""
+    figures = summary_lines(run, planned, repeated)
+    if not is_waited:
+        return "\n".join(line for line in figures if not line.startswith("answered"))
+    lines = []
+    if run.videos:
+        lines += [table(("video", "seconds", ""), video_rows(run, repeated)), ""]
+    missing = missing_lines(run)
+    lines += figures + ([f"missing     {len(missing)}"] if missing else []) + missing
+    return "\n".join(lines)
