@@ -74,7 +74,9 @@ class Invocation:
 
     def objects(self) -> list[str]:
         """`bucket/key` of the videos or frames that its lines name, each once."""
-        named = [str(step.notes.get("video") or step.notes.get("frame") or "") for step in self.steps]
+        named = [
+            str(step.notes.get("video") or step.notes.get("frame") or "") for step in self.steps
+        ]
         found = [name[5:] if name.startswith("s3://") else name for name in named]
         return [name for name in dict.fromkeys(found) if name]
 

@@ -147,7 +147,9 @@ def waiting_gb_seconds(splitter: Sequence[Invocation]) -> float:
 def frames_recognised(recognizer: Sequence[Invocation]) -> int:
     """Different frames that the recogniser's lines name."""
     steps = (step for invocation in recognizer for step in invocation.steps)
-    return len({str(s.notes["frame"]) for s in steps if s.name == "recognise" and "frame" in s.notes})
+    return len(
+        {str(s.notes["frame"]) for s in steps if s.name == "recognise" and "frame" in s.notes}
+    )
 
 
 def write_receipt(

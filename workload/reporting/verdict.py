@@ -29,7 +29,7 @@ class Verdict(Enum):
     @property
     def sign(self) -> str:
         """One character, so that colour is not the only difference."""
-        return {"sure": "✓", "unsure": "≈", "unknown": "?", "no-face": "–", "missing": "!"}[
+        return {"sure": "✓", "unsure": "≈", "unknown": "?", "no-face": "○", "missing": "!"}[
             self.value
         ]
 
@@ -37,8 +37,9 @@ class Verdict(Enum):
 def face_verdict(name: str, distance: float | None, threshold: float | None) -> Verdict:
     """The verdict on one face: its name, its distance and the threshold in the model's measure."""
     if distance is not None and threshold is not None:
-        # the metadata have four decimals: without rounding 0.9 * 0.637 would decide by noise
-        if round(abs(distance - threshold), 6) <= round(UNSURE_SHARE * threshold, 6):
+        # The metadata have four decimals: rounded, so that the limits themselves are within.
+        off = round(abs(distance - threshold), 6)
+        if off <= round(UNSURE_SHARE * threshold, 6):
             return Verdict.UNSURE
     return Verdict.UNKNOWN if name == UNKNOWN else Verdict.SURE
 
