@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""The report of a run: one HTML file with faces, a timeline, latencies and a receipt."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import click
+
+from pipeline.aws import Aws, AwsError
+from pipeline.cli import clear_errors
+from pipeline.settings import Deployment
+from workload.run import RunError, WorkloadRun, load
+
+try:
+    from workload.reporting.evidence import gather
+    from workload.reporting.page import Findings, render
+    from workload.reporting.receipt import load_prices, write_receipt
+    from workload.reporting.sightings import look_at
+    from workload.reporting.timeline import timeline
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    raise SystemExit(f"{error}. report.py needs: pip install jinja2 matplotlib pillow") from error
+
+
+def write_report(
+    aws: Aws,
+    deployment: Deployment,
+    run: WorkloadRun,
+    path: Path,
+    prices: Path | None = None,
+) -> None:
+    """Write the page about `run` to `path`, in one step. `prices`: JSON that overrides some.
+
+    A run that has just ended is waited for, up to 30 s, until its log lines have arrived. Raises
+    PricesError for `prices`, AwsError for logs or objects that cannot be read and for `path`.
+    """
+    rates = load_prices(prices)
+    evidence = gather(aws, deployment, run)
+    names = (deployment.splitter.name, deployment.recognizer.name)
+    findings = Findings(
+        run=run,
+        sightings=look_at(aws, deployment, run),
+        rows=timeline(run, evidence, deployment),
+        evidence=evidence,
+        receipt=write_receipt(
+            names, evidence.splitter, evidence.recognizer, len(run.videos), rates
+        ),
+        prices=rates,
+        is_local=not _is_aws(aws),
+    )
+    page = render(findings)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise AwsError(f"Cannot write the report to {path}: {error}") from error
+
+
+def _is_aws(aws: Aws) -> bool:
+    """Whether the requests go to AWS itself, which charges for them."""
+    host = urlsplit(aws.client("s3").meta.endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+
+@click.command()
+@click.option("--prefix", help="Starts every bucket's name; default: the run's.")
+@click.option("--namespace", help="That of the deployment; default: the run's.")
+@click.option("--region", help="AWS region; default: the run's.")
+@click.option("--profile", help="AWS CLI profile whose credentials to use.")
+@click.option("--endpoint-url", help="Another AWS, such as the local one.")
+@click.option(
+    "--run",
+    "run_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="The run, as generate.py --run wrote it.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where to write the page.",
+)
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='JSON with prices of your own, e.g. {"lambda_gb_second": 0.0000133334}.',
+)
+def main(
+    prefix: str | None,
+    namespace: str | None,
+    region: str | None,
+    profile: str | None,
+    endpoint_url: str | None,
+    run_file: Path,
+    output: Path,
+    prices: Path | None,
+) -> None:
+    """Report on a run: workload/report.py --prefix P --run run.json --output report.html
+
+    It reads the run's frames, answers and logs, and changes nothing in AWS.
+    """
+    with clear_errors():
+        try:
+            run = load(run_file)
+        except RunError as error:
+            raise click.ClickException(str(error)) from error
+        deployment = Deployment(
+            run.prefix if prefix is None else prefix,
+            run.namespace if namespace is None else namespace,
+        )
+        if (deployment.prefix, deployment.namespace) != (run.prefix, run.namespace):
+            raise click.ClickException(
+                f"The run in {run_file} is of prefix {run.prefix!r}, namespace {run.namespace!r}: "
+                "pass these, or the file of another run."
+            )
+        aws = Aws(region or run.region or None, profile, endpoint_url)
+        write_report(aws, deployment, run, output, prices)
+    click.echo(output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What CloudWatch Logs say of a run: its invocations of both functions, matched to its videos."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import botocore.exceptions
+
+from pipeline.aws import Aws, AwsError, error_code, explain
+from pipeline.keys import frame_key, stem
+from pipeline.settings import Deployment, Function
+from workload.reporting.invocations import Invocation, read_invocations
+from workload.run import WorkloadRun
+
+CLOCK_S = 1.0  # S3's clock, by which the run is timed, and Lambda's may differ by so much
+LAG_S = 30.0  # log lines come this much later at most; a younger run's are waited for
+POLL_S = 1.0
+
+
+@dataclass
+class Evidence:
+    """A run's invocations. Those that name only objects of others are left out, and counted."""
+
+    splitter: list[Invocation] = field(default_factory=list)
+    recognizer: list[Invocation] = field(default_factory=list)
+    of_video: dict[str, list[tuple[Function, Invocation]]] = field(default_factory=dict)
+    foreign: int = 0
+
+    @property
+    def invocations(self) -> list[Invocation]:
+        """Those of both functions."""
+        return self.splitter + self.recognizer
+
+    @property
+    def unreported(self) -> int:
+        """How many have no REPORT line: they still run, or their log is late."""
+        return sum(invocation.report is None for invocation in self.invocations)
+
+
+class Owners:
+    """Finds the run's video that an object, named as `bucket/key`, is or was made from."""
+
+    def __init__(self, deployment: Deployment, keys: list[str]) -> None:
+        """`keys` are the run's videos."""
+        self._frames = f"{deployment.stage_1_bucket}/"
+        self._named = {f"{deployment.input_bucket}/{key}": key for key in keys}
+        self._named.update({f"{self._frames}{frame_key(key)}": key for key in keys})
+        self._stems = {stem(key): key for key in keys}
+
+    def video(self, name: str) -> str | None:
+        """The video's key; None if it is not one of the run."""
+        if name in self._named:
+            return self._named[name]
+        several = re.fullmatch(r"(.*)/output-\d+\.jpg", name[len(self._frames) :], re.DOTALL)
+        if several and name.startswith(self._frames):
+            return self._stems.get(several.group(1))
+        return None
+
+
+def gather(
+    aws: Aws,
+    deployment: Deployment,
+    run: WorkloadRun,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Evidence:
+    """The run's evidence; a run that ended within LAG_S is waited for until all lines are there.
+
+    Raises AwsError when the logs may not be read.
+    """
+    while True:
+        evidence = _read(aws, deployment, run)
+        late = run.ended + LAG_S <= clock() + run.skew_s
+        if late or is_complete(evidence, run):
+            return evidence
+        sleep(POLL_S)
+
+
+def is_complete(evidence: Evidence, run: WorkloadRun) -> bool:
+    """Whether every invocation has its REPORT line and every answered video an invocation."""
+    answered = {video.key for video in run.videos if video.answered is not None}
+    return not evidence.unreported and answered <= set(evidence.of_video)
+
+
+def _read(aws: Aws, deployment: Deployment, run: WorkloadRun) -> Evidence:
+    evidence = Evidence()
+    owners = Owners(deployment, [video.key for video in run.videos])
+    for function in (deployment.splitter, deployment.recognizer):
+        events = _events(aws.client("logs"), function, run)
+        ours = evidence.splitter if function == deployment.splitter else evidence.recognizer
+        for invocation in read_invocations(events):
+            if not run.started - CLOCK_S <= invocation.started <= run.ended + CLOCK_S:
+                continue
+            named = invocation.objects()
+            videos = dict.fromkeys(filter(None, map(owners.video, named)))
+            if named and not videos:
+                evidence.foreign += 1
+                continue
+            ours.append(invocation)
+            for video in videos:
+                evidence.of_video.setdefault(video, []).append((function, invocation))
+    return evidence
+
+
+def _events(logs: Any, function: Function, run: WorkloadRun) -> list[dict[str, Any]]:
+    """The log group's events from the run's start until its last invocation can have ended."""
+    pages = logs.get_paginator("filter_log_events").paginate(
+        logGroupName=function.log_group,
+        startTime=int((run.started - CLOCK_S) * 1000),
+        endTime=int((run.ended + function.timeout_s + LAG_S) * 1000),
+    )
+    try:
+        return [event for page in pages for event in page["events"]]
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) == "ResourceNotFoundException":
+            return []  # the function has never run
+        raise AwsError(
+            f"Cannot read the log group '{function.log_group}': {explain(error)} "
+            "The report needs logs:FilterLogEvents on it."
+        ) from error

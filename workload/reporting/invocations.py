@@ -1,0 +1,155 @@
+"""Lambda's log lines as invocations: pure functions, no AWS in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Report:
+    """A REPORT line: what Lambda measured and bills. `init_ms` is there after a cold start.
+
+    `billed_ms` is Lambda's own figure: it holds what is billed of INIT and of a restore.
+    """
+
+    request_id: str
+    duration_ms: float
+    billed_ms: float
+    memory_mb: int
+    max_memory_mb: int
+    init_ms: float | None = None
+    restore_ms: float | None = None
+    status: str = ""
+
+    @property
+    def gb_seconds(self) -> float:
+        """What is billed, in gigabytes (1024 MB) times seconds."""
+        return self.billed_ms / 1000 * self.memory_mb / 1024
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that the environment took to start; 0 for a warm one."""
+        return ((self.init_ms or 0) + (self.restore_ms or 0)) / 1000
+
+
+@dataclass(frozen=True)
+class Step:
+    """A JSON line of a handler: the step that ended at `ended` (epoch seconds)."""
+
+    name: str
+    ended: float
+    seconds: float
+    notes: dict[str, Any]
+
+    @property
+    def started(self) -> float:
+        """When the step began, epoch seconds."""
+        return self.ended - self.seconds
+
+
+@dataclass
+class Invocation:
+    """One run of a function in one environment. `started` is epoch seconds; INIT lies before."""
+
+    request_id: str
+    started: float
+    steps: list[Step] = field(default_factory=list)
+    report: Report | None = None
+    has_failed: bool = False
+
+    @property
+    def ended(self) -> float:
+        """When it ended, as far as its lines tell; epoch seconds."""
+        if self.report is not None:
+            return self.started + self.report.duration_ms / 1000
+        return max([self.started, *(step.ended for step in self.steps)])
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether its environment had to be started for it."""
+        return self.report is not None and self.report.start_s > 0
+
+    def objects(self) -> list[str]:
+        """`bucket/key` of the videos or frames that its lines name, each once."""
+        named = [
+            str(step.notes.get("video") or step.notes.get("frame") or "") for step in self.steps
+        ]
+        found = [name[5:] if name.startswith("s3://") else name for name in named]
+        return [name for name in dict.fromkeys(found) if name]
+
+
+def parse_report(message: str) -> Report | None:
+    """The figures of a REPORT line; None for any other line, or one that lacks a figure."""
+    if not message.startswith("REPORT RequestId:"):
+        return None
+    cells = [cell.partition(":") for cell in message.strip().split("\t")]
+    figures = {name.strip(): value.strip() for name, _, value in cells}
+
+    def number(name: str) -> float | None:
+        try:
+            return float(figures[name].split()[0]) if name in figures else None
+        except (ValueError, IndexError):
+            return None
+
+    duration, billed = number("Duration"), number("Billed Duration")
+    memory = number("Memory Size")
+    if duration is None or billed is None or memory is None:
+        return None
+    return Report(
+        request_id=figures["REPORT RequestId"],
+        duration_ms=duration,
+        billed_ms=billed,
+        memory_mb=int(memory),
+        max_memory_mb=int(number("Max Memory Used") or 0),
+        init_ms=number("Init Duration"),
+        restore_ms=number("Restore Duration"),
+        status=figures.get("Status", ""),
+    )
+
+
+def parse_step(message: str, ended: float) -> Step | None:
+    """A handler's JSON line, which says `ms` or `seconds`; None for any other line."""
+    if not message.startswith("{"):
+        return None
+    try:
+        notes = json.loads(message)
+        name = notes.pop("step")
+        seconds = float(notes["ms"]) / 1000 if "ms" in notes else float(notes["seconds"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return Step(str(name), ended, seconds, notes)
+
+
+def read_invocations(events: Iterable[dict[str, Any]]) -> list[Invocation]:
+    """Invocations, by start, from events of one log group as CloudWatch Logs gives them.
+
+    An environment has a stream of its own and runs one invocation at a time, so that a line
+    belongs to the last START of its stream. A retry has its first try's request ID.
+    """
+    done: list[Invocation] = []
+    current: dict[str, Invocation] = {}
+    for event in events:
+        stream, when = str(event.get("logStreamName", "")), event["timestamp"] / 1000
+        message = str(event["message"]).strip()
+        if message.startswith("START RequestId: "):
+            current[stream] = Invocation(message.split()[2], when)
+            done.append(current[stream])
+        elif stream in current:
+            _add(current[stream], message, when)
+    return sorted(done, key=lambda invocation: invocation.started)
+
+
+def _add(invocation: Invocation, message: str, when: float) -> None:
+    report = parse_report(message)
+    step = parse_step(message, when)
+    if report is not None and report.request_id == invocation.request_id:
+        invocation.report = report
+        invocation.has_failed |= bool(report.status)
+    elif step is not None:
+        invocation.steps.append(step)
+        invocation.has_failed |= "error" in step.notes
+    elif message.startswith("[ERROR]") or "Task timed out after" in message:
+        invocation.has_failed = True

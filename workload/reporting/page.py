@@ -1,0 +1,103 @@
+"""The page: what the template is given, and how figures are written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from workload.reporting.evidence import Evidence
+from workload.reporting.plots import MARKED, latency_svgs, percentile, timeline_svgs
+from workload.reporting.receipt import SQS_REQUESTS_PER_FRAME, Prices, Receipt
+from workload.reporting.sightings import Sighting
+from workload.reporting.timeline import KINDS, Row
+from workload.reporting.verdict import UNSURE_SHARE, Verdict
+from workload.run import WorkloadRun
+
+FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a page is made of. `is_local`: not AWS itself, so that nothing was charged."""
+
+    run: WorkloadRun
+    sightings: Sequence[Sighting]
+    rows: Sequence[Row]
+    evidence: Evidence
+    receipt: Receipt
+    prices: Prices
+    is_local: bool
+
+
+def render(findings: Findings) -> str:
+    """The whole page; every text that comes from outside is escaped by the template."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(usd=usd, seconds=seconds, when=when, distance=distance)
+    template = environment.get_template("report.html.j2")
+    return template.render(**_content(findings))
+
+
+def _content(findings: Findings) -> dict[str, Any]:
+    run, rows = findings.run, {row.key: row for row in findings.rows}
+    latencies = [
+        (video.latency_s, rows[video.key].cold_starts > 0)
+        for video in run.videos
+        if video.latency_s is not None
+    ]
+    values = [value for value, _ in latencies]
+    counts = Counter(sighting.verdict for sighting in findings.sightings)
+    return {
+        "run": run,
+        "cards": [(sighting, rows[sighting.video.key]) for sighting in findings.sightings],
+        "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
+        "models": sorted({s.model for s in findings.sightings if s.model}),
+        "answered": len(values),
+        "percentiles": [(mark, percentile(values, mark)) for mark in MARKED] if values else [],
+        "extremes": (min(values), max(values)) if values else None,
+        "met_cold": sum(cold for _, cold in latencies),
+        # matplotlib has escaped the texts in them
+        "timeline": [Markup(text) for text in timeline_svgs(findings.rows)],  # noqa: S704
+        "latency": [Markup(text) for text in latency_svgs(latencies)],  # noqa: S704
+        "kinds": KINDS,
+        "evidence": findings.evidence,
+        "receipt": findings.receipt,
+        "prices": findings.prices,
+        "is_local": findings.is_local,
+        "unsure_percent": round(100 * UNSURE_SHARE),
+        "sqs_requests": SQS_REQUESTS_PER_FRAME,
+    }
+
+
+def usd(dollars: float) -> str:
+    """Dollars with all the digits a till of fractions of a cent needs."""
+    return f"${dollars:,.6f}" if dollars < 100 else f"${dollars:,.2f}"
+
+
+def seconds(value: float) -> str:
+    """A stretch of time."""
+    if value < 0.0995:
+        return f"{max(value, 0) * 1000:.0f} ms"
+    return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
+
+
+def when(epoch: float) -> str:
+    """A time in UTC, to the minute."""
+    return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def distance(value: float | None) -> str:
+    """A distance, in the model's own measure."""
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,146 @@
+"""The report's plots: what happened when, and how long answers took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+
+from workload.reporting.charts import PAINT, SETTINGS, bare, figure, printable, svg
+from workload.reporting.timeline import KINDS, Row
+
+HATCHES = {"cold": "////", "failed": "xxxx", "wait": "...."}  # colour is not the only difference
+MARKED = (50, 95, 99)  # percentiles
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of the two widths, in pixels, that every plot is drawn for."""
+
+    name: str
+    width: int
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it is the phone's."""
+        return self.name == "narrow"
+
+
+SIZES = (Size("wide", 1040), Size("narrow", 350))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest of `values` that at least `percent` % of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)]
+
+
+def timeline_svgs(rows: Sequence[Row]) -> list[str]:
+    """The run as bars, a row a video: wide, and narrow for phones. None without rows."""
+    if not rows:
+        return []
+    with mpl.rc_context(SETTINGS):
+        return [_timeline(rows, size) for size in SIZES]
+
+
+def latency_svgs(latencies: Sequence[tuple[float, bool]]) -> list[str]:
+    """Histogram and cumulated share of (seconds, met a cold start), for both widths."""
+    if not latencies:
+        return []
+    with mpl.rc_context(SETTINGS):
+        return [_latency(latencies, size) for size in SIZES]
+
+
+def _timeline(rows: Sequence[Row], size: Size) -> str:
+    pitch = 26 if len(rows) <= 40 else 13 if len(rows) <= 150 else 5
+    labels_above = size.is_narrow and pitch == 26
+    pitch += 14 if labels_above else 0
+    made = figure(size.width, pitch * len(rows) + 40)
+    axes: Any = made.add_subplot()
+    bare(axes, "x")
+    half = 0.26 if labels_above else 0.4
+    for kind in KINDS:
+        for lane in (0, 1):
+            spans = [
+                (row, s.start, s.end - s.start)
+                for row, line in enumerate(rows)
+                for s in line.segments
+                if s.kind == kind and s.lane == lane
+            ]
+            _bars(axes, kind, spans, half, lane, 0.2 if labels_above else 0)
+    for row, line in enumerate(rows):
+        middle = row + (0.2 if labels_above else 0)
+        if line.answered is not None:
+            axes.plot([line.answered] * 2, [middle - half, middle + half], color=PAINT["ink"], lw=2)
+        if labels_above:
+            at = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 11}
+            axes.annotate(printable(line.key, 44), (0, row - 0.27), **at)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(left=min(0, *(s.start for line in rows for s in line.segments)))
+    names = [printable(line.key, 30) for line in rows] if pitch > 5 and not size.is_narrow else []
+    axes.set_yticks(range(len(names)), names, fontsize=12 if pitch == 26 else 10)
+    axes.tick_params(axis="y", labelcolor=PAINT["ink"])
+    axes.set_xlabel("seconds since the run began")
+    return svg(made, f"timeline-{size.name}", "When each video was where", size.name)
+
+
+def _bars(
+    axes: Any, kind: str, spans: list[tuple[int, float, float]], half: float, lane: int, down: float
+) -> None:
+    """Bars (row, start, length) of one kind: lane 0 above the row's middle, lane 1 below."""
+    if not spans:
+        return
+    rows, starts, lengths = zip(*spans)
+    axes.bar(
+        starts,
+        half * 0.92,
+        width=lengths,
+        bottom=[row + down + (0.04 * half if lane else -half) for row in rows],
+        align="edge",
+        color=PAINT[kind],
+        edgecolor=PAINT["paper"] if kind in HATCHES else "none",
+        hatch=HATCHES.get(kind),
+        linewidth=0,
+    )
+
+
+def _latency(latencies: Sequence[tuple[float, bool]], size: Size) -> str:
+    seconds = sorted(value for value, _ in latencies)
+    made = figure(size.width, 420)
+    above, below = made.subplots(2, 1, sharex=True, height_ratios=(1, 1))
+    bare(above, "y")
+    groups = [[value for value, cold in latencies if cold is is_cold] for is_cold in (False, True)]
+    bins = max(5, min(24, math.ceil(2 * math.sqrt(len(seconds)))))
+    low, high = min(0.0, seconds[0]), max(seconds[-1] * 1.02, 0.1)
+    _, _, bars = above.hist(
+        groups,
+        bins=bins,
+        range=(low, high),
+        stacked=True,
+        color=[PAINT["recognise"], PAINT["cold"]],
+        edgecolor=PAINT["paper"],
+        linewidth=0.5,
+        label=["all environments warm", "met a cold start"],
+    )
+    for bar in bars[1]:
+        bar.set_hatch(HATCHES["cold"])
+    above.set_ylabel("videos")
+    above.yaxis.get_major_locator().set_params(integer=True)
+    above.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, handlelength=1.2
+    )
+    bare(below, "both")
+    shares = [(index + 1) / len(seconds) for index in range(len(seconds))]
+    below.step([low, *seconds, high], [0, *shares, 1], where="post", color=PAINT["ink"], lw=2)
+    for percent in MARKED:
+        value = percentile(seconds, percent)
+        below.plot([value], [percent / 100], "o", color=PAINT["split"], ms=7)
+    below.set_yticks([0, 0.5, 0.95], ["0 %", "50 %", "95 %"])
+    below.set_ylim(0, 1.04)
+    below.set_ylabel("answered")
+    below.set_xlabel("seconds from the upload's start to the answer")
+    below.set_xlim(low, high)
+    return svg(made, f"latency-{size.name}", "How long answers took", size.name)
