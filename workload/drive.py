@@ -9,11 +9,12 @@ from pipeline.aws import Aws
 from pipeline.settings import Deployment
 from workload.answers import Answers
 from workload.buckets import s3_skew
-from workload.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
+from workload.failure_queue import EVENT_TIME_MARGIN_S, peek_or_note
 from workload.run import VideoRun, WorkloadRun
 from workload.uploads import Uploader
 from workload.videos import Upload
 
+PEEK_EVERY_S = 3.0  # between two looks into the failure queue
 POLL_S = 0.2  # between two listings of the output bucket: the latencies' accuracy
 
 
@@ -110,7 +111,7 @@ class Drive:
             self._failures.pop(key, None)
         if self._can_peek and time.monotonic() >= self._next_peek and self._waiting():
             self._read_failures()
-            self._next_peek = time.monotonic() + PEEK_S + 1
+            self._next_peek = time.monotonic() + PEEK_EVERY_S
 
     def _read_failures(self, wait_s: int = 0) -> None:
         failures = peek_or_note(self._aws, self._deployment.failure_queue, self._note_once, wait_s)

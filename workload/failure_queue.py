@@ -14,7 +14,7 @@ import botocore.exceptions
 
 from pipeline.aws import Aws, error_code
 
-PEEK_S = 3  # messages read are hidden from other readers so long
+PEEK_S = 1  # messages read are hidden from other readers so long; longer where there are many
 SWEEP_LIMIT_S = 30.0
 EVENT_TIME_MARGIN_S = 2.0  # between an upload as measured and the time in its event
 
@@ -40,16 +40,19 @@ def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
     found: list[Failure] = []
     deadline = time.monotonic() + SWEEP_LIMIT_S
     seen: set[str] = set()
-    while time.monotonic() < deadline:
+    stale = 0
+    # Those read first are soon visible again: in a long queue some come twice before others once.
+    while time.monotonic() < deadline and stale <= 3 + len(seen) // 20:
         messages = sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=10,
-            VisibilityTimeout=PEEK_S,
+            VisibilityTimeout=PEEK_S + len(seen) // 50,
             WaitTimeSeconds=min(1, wait_s) if seen else wait_s,
         ).get("Messages", [])
         fresh = [message for message in messages if message["MessageId"] not in seen]
-        if not fresh:
+        if not messages:
             break
+        stale = 0 if fresh else stale + 1
         seen.update(message["MessageId"] for message in fresh)
         for message in fresh:
             found += failures_in(message["Body"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -123,3 +124,16 @@ def folder(tmp_path: Path) -> Path:
     for name in ("a.mp4", "b.mov"):
         (made / name).write_bytes(f"This is {name}".encode())
     return made
+
+
+def failure(key: str, bucket: str = "p-input", **more: object) -> str:
+    """The body of a message about `key`, as Lambda sends it."""
+    s3 = {"bucket": {"name": bucket}, "object": {"key": key}}
+    record = {"eventTime": "2026-11-24T02:30:25.500Z", "s3": s3}
+    return json.dumps(
+        {
+            "requestContext": {"condition": "RetriesExhausted"},
+            "requestPayload": {"Records": [record]},
+            **more,
+        }
+    )

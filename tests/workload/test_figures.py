@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
+from tests.workload.conftest import failure
 from workload.answers import common_prefix
 from workload.buckets import measure_skew
 from workload.expected import read_expected
@@ -148,18 +148,6 @@ def test_late_metrics_are_waited_for_but_not_for_ever() -> None:
     assert now[0] == 10
     assert settled_usage(read, 6, 60, print, sleep, lambda: now[0])["f"].invocations == 5
     assert now[0] == 70
-
-
-def failure(key: str, **more: object) -> str:
-    s3 = {"bucket": {"name": "p-input"}, "object": {"key": key}}
-    record = {"eventTime": "2026-11-24T02:30:25.500Z", "s3": s3}
-    return json.dumps(
-        {
-            "requestContext": {"condition": "RetriesExhausted"},
-            "requestPayload": {"Records": [record]},
-            **more,
-        }
-    )
 
 
 def test_a_failures_key_time_and_reason_are_read() -> None:
