@@ -15,7 +15,9 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BINARY = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 OPTIONS = [
     "--headless",
     "--no-sandbox",

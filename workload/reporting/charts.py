@@ -20,6 +20,7 @@ PAINT = {
     "paper": "#010206",
     "upload": "#010211",
     "cold": "#010212",
+    "queue": "#010217",
     "split": "#010213",
     "wait": "#010214",
     "recognise": "#010215",
@@ -81,6 +82,8 @@ def svg(made: Figure, name: str, title: str, classes: str) -> str:
     text = text.replace("url(#", f"url(#{name}-").replace("xlink:href", "href")
     for variable, colour in PAINT.items():
         text = text.replace(f": {colour}", f": var(--{variable})")
+        # an attribute takes no variable
+        text = text.replace(f'fill="{colour}"', f'style="fill: var(--{variable})"')
     text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
     head = re.match(r"<svg[^>]*>", text)
     box = re.search(r'viewBox="[^"]*"', head.group() if head else "")

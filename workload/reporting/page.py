@@ -45,7 +45,7 @@ def render(findings: Findings) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(usd=usd, seconds=seconds, when=when, distance=distance)
+    environment.filters.update(usd=usd, price=price, seconds=seconds, when=when, distance=distance)
     template = environment.get_template("report.html.j2")
     return template.render(**_content(findings))
 
@@ -84,6 +84,12 @@ def _content(findings: Findings) -> dict[str, Any]:
 def usd(dollars: float) -> str:
     """Dollars with all the digits a till of fractions of a cent needs."""
     return f"${dollars:,.6f}" if dollars < 100 else f"${dollars:,.2f}"
+
+
+def price(dollars: float) -> str:
+    """A list price: all its digits, two at the least."""
+    whole, _, part = f"{dollars:.12f}".partition(".")
+    return f"{whole}.{part.rstrip('0'):0<2}"
 
 
 def seconds(value: float) -> str:

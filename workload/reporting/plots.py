@@ -73,6 +73,8 @@ def _timeline(rows: Sequence[Row], size: Size) -> str:
             _bars(axes, kind, spans, half, lane, 0.2 if labels_above else 0)
     for row, line in enumerate(rows):
         middle = row + (0.2 if labels_above else 0)
+        failed = [s.end for s in line.segments if s.kind == "failed"]
+        axes.plot(failed, [middle - half / 2] * len(failed), "x", color=PAINT["failed"], ms=7, mew=2)
         if line.answered is not None:
             axes.plot([line.answered] * 2, [middle - half, middle + half], color=PAINT["ink"], lw=2)
         if labels_above:
@@ -94,11 +96,13 @@ def _bars(
     if not spans:
         return
     rows, starts, lengths = zip(*spans)
+    height = 0.16 * half if kind == "queue" else 0.92 * half
+    middle = 0.5 * half if lane else -0.5 * half
     axes.bar(
         starts,
-        half * 0.92,
+        height,
         width=lengths,
-        bottom=[row + down + (0.04 * half if lane else -half) for row in rows],
+        bottom=[row + down + middle - height / 2 for row in rows],
         align="edge",
         color=PAINT[kind],
         edgecolor=PAINT["paper"] if kind in HATCHES else "none",
@@ -113,7 +117,7 @@ def _latency(latencies: Sequence[tuple[float, bool]], size: Size) -> str:
     above, below = made.subplots(2, 1, sharex=True, height_ratios=(1, 1))
     bare(above, "y")
     groups = [[value for value, cold in latencies if cold is is_cold] for is_cold in (False, True)]
-    bins = max(5, min(24, math.ceil(2 * math.sqrt(len(seconds)))))
+    bins = max(16, min(40, math.ceil(2 * math.sqrt(len(seconds)))))
     low, high = min(0.0, seconds[0]), max(seconds[-1] * 1.02, 0.1)
     _, _, bars = above.hist(
         groups,

@@ -86,7 +86,8 @@ class Receipt:
     frames: int
     puts: int
     gets: int
-    s3_usd: float
+    puts_usd: float
+    gets_usd: float
     waiting_gb_seconds: float
     waiting_usd: float
     queue_usd: float
@@ -100,7 +101,7 @@ class Receipt:
     @property
     def usd(self) -> float:
         """All of the run."""
-        return self.lambda_usd + self.s3_usd
+        return self.lambda_usd + self.puts_usd + self.gets_usd
 
     @property
     def asynchronous_usd(self) -> float:
@@ -175,7 +176,8 @@ def write_receipt(
         frames=frames,
         puts=puts,
         gets=gets,
-        s3_usd=(puts * prices.s3_thousand_puts + gets * prices.s3_thousand_gets) / 1000,
+        puts_usd=puts * prices.s3_thousand_puts / 1000,
+        gets_usd=gets * prices.s3_thousand_gets / 1000,
         waiting_gb_seconds=waiting,
         waiting_usd=waiting * prices.lambda_gb_second,
         queue_usd=frames * SQS_REQUESTS_PER_FRAME * prices.sqs_million_requests / 1_000_000,

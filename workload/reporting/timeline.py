@@ -13,6 +13,7 @@ from workload.run import WorkloadRun
 # The kinds of time, in the order they come; the second is what the page calls them.
 KINDS = {
     "upload": "upload",
+    "queue": "event under way",
     "cold": "cold start",
     "split": "split",
     "wait": "wait (paid)",
@@ -51,9 +52,12 @@ def timeline(run: WorkloadRun, evidence: Evidence, deployment: Deployment) -> li
     for video in sorted(run.videos, key=lambda video: (video.started, video.key)):
         invocations = evidence.of_video.get(video.key, [])
         segments = [Segment("upload", video.started, video.stored)]
+        idle_since = video.stored
         for function, invocation in invocations:
             if function == deployment.splitter:
-                segments += _splitting(invocation, f"s3://{deployment.input_bucket}/{video.key}")
+                tries = _splitting(invocation, f"s3://{deployment.input_bucket}/{video.key}")
+                segments += [Segment("queue", idle_since, tries[0].start), *tries]
+                idle_since = invocation.ended
             else:
                 segments += _recognising(invocation)
         rows.append(
