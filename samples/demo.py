@@ -9,17 +9,22 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import boto3
 import botocore.exceptions
 import click
 
+from pipeline.aws import Aws, AwsError
 from pipeline.keys import output_key
 from pipeline.settings import VIDEO_SUFFIXES, Deployment, SettingsError
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, running, say
 from samples.videos import ffmpeg_from, make_people, make_videos
+from workload.drive import Drive
+from workload.report import write_report
+from workload.run import WorkloadRun
+from workload.videos import plan
+
+UPLOADS_AT_ONCE = 4
 
 
 @dataclass
@@ -65,59 +70,35 @@ def find_videos(folder: Path) -> list[Path]:
 
 def run_videos(
     stack: Stack, videos: list[Path], expected: dict[str, str], limit: float
-) -> list[Row]:
-    """Upload all videos, wait up to `limit` seconds for their answers, and return a row each."""
-    session = boto3.Session(
-        aws_access_key_id=stack.aws.environ["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=stack.aws.environ["AWS_SECRET_ACCESS_KEY"],
-        region_name=stack.aws.region,
-    )
-    s3 = session.client("s3", endpoint_url=stack.aws.endpoint)
-    sqs = session.client("sqs", endpoint_url=stack.aws.endpoint)
+) -> tuple[WorkloadRun, list[Row]]:
+    """Upload all videos, wait up to `limit` seconds for their answers; the run and a row each."""
+    aws = client_side(stack)
+    drive = Drive(aws, stack.deployment, plan(videos, None), UPLOADS_AT_ONCE, 0, say)
+    with click.progressbar(length=len(videos), label="Recognising", file=sys.stderr) as bar:
+        drive.upload_and_wait(limit, lambda: bar.update(drive.settled - bar.pos))
+    run = drive.result()
     rows = {video.name: Row(video.name, expected.get(video.name)) for video in videos}
-    uploaded = {}
-    for video in videos:
-        uploaded[video.name] = time.monotonic()
-        s3.upload_file(str(video), stack.deployment.input_bucket, video.name)
-    waiting = set(rows)
-    deadline = time.monotonic() + limit
-    with click.progressbar(length=len(rows), label="Recognising", file=sys.stderr) as bar:
-        while waiting and time.monotonic() < deadline:
-            before = len(waiting)
-            for name in sorted(waiting):
-                if _read_answer(s3, stack.deployment.output_bucket, rows[name]):
-                    rows[name].seconds = time.monotonic() - uploaded[name]
-                    waiting.discard(name)
-            _read_failures(sqs, stack.deployment.failure_queue, rows, waiting)
-            bar.update(before - len(waiting))
-            if waiting:
-                time.sleep(0.2)
-    return list(rows.values())
+    for video in run.videos:
+        row = rows[video.key]
+        row.seconds, row.failure = video.latency_s, video.failure
+        if video.answered is not None:
+            _read_answer(aws.client("s3"), stack.deployment.output_bucket, row)
+    return run, list(rows.values())
 
 
-def _read_answer(s3: Any, bucket: str, row: Row) -> bool:
-    try:
-        answer = s3.get_object(Bucket=bucket, Key=output_key(row.video))
-    except s3.exceptions.NoSuchKey:
-        return False
+def client_side(stack: Stack) -> Aws:
+    """The stack's AWS, with its user's keys."""
+    environ = stack.aws.environ
+    keys = (environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"])
+    return Aws(region=stack.aws.region, endpoint_url=stack.aws.endpoint, keys=keys)
+
+
+def _read_answer(s3: Any, bucket: str, row: Row) -> None:
+    answer = s3.get_object(Bucket=bucket, Key=output_key(row.video))
     row.answer = answer["Body"].read().decode()
     metadata = answer["Metadata"]
     row.distance = metadata.get("distance", "")
     row.faces = str(len(json.loads(metadata["faces"]))) if "faces" in metadata else ""
-    return True
-
-
-def _read_failures(sqs: Any, queue: str, rows: dict[str, Row], waiting: set[str]) -> None:
-    """Take what the failure queue says of videos that are still waited for."""
-    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
-        body = json.loads(message["Body"])
-        for record in body["requestPayload"].get("Records", []):
-            name = unquote(record["s3"]["object"]["key"].replace("+", " "))
-            if name in waiting:
-                payload = body.get("responsePayload") or {}
-                rows[name].failure = str(payload.get("errorMessage", body["requestContext"]))
-                waiting.discard(name)
 
 
 def table(rows: list[Row]) -> str:
@@ -149,9 +130,20 @@ def table(rows: list[Row]) -> str:
 )
 @click.option("--people", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--videos", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=BUILD / "report.html",
+    help="Where to write the report; default: build/report.html.",
+)
 @click.option("--limit", default=180.0, show_default=True, help="Seconds to wait for all answers.")
 def main(
-    prefix: str, model: str | None, people: Path | None, videos: Path | None, limit: float
+    prefix: str,
+    model: str | None,
+    people: Path | None,
+    videos: Path | None,
+    report: Path,
+    limit: float,
 ) -> None:
     """Run videos through the pipeline on this machine: python -m samples.demo
 
@@ -167,13 +159,15 @@ def main(
             videos = videos or make_videos(photos, folder / "videos", ffmpeg_from(BUILD))
         with running(Deployment(prefix), people, model) as stack:
             say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
-            rows = run_videos(stack, find_videos(videos), read_expected(videos), limit)
-    except (SampleError, SettingsError, botocore.exceptions.ClientError) as error:
+            run, rows = run_videos(stack, find_videos(videos), read_expected(videos), limit)
+            write_report(client_side(stack), stack.deployment, run, report)
+    except (SampleError, SettingsError, AwsError, botocore.exceptions.ClientError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(table(rows))
     wrong = sum(not row.is_right for row in rows)
     seconds = time.monotonic() - started
     click.echo(f"{len(rows) - wrong} of {len(rows)} right, model {stack.model}, {seconds:.0f} s")
+    click.echo(f"Report: {report}")
     if wrong:
         raise SystemExit(1)
 

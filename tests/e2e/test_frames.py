@@ -26,7 +26,7 @@ def test_people_enrolled_from_a_late_frame_are_known_in_the_first(
         subprocess.run([*argv, "-frames:v", "1", people / name / "late.jpg"], check=True)
 
     with running(Deployment("clips"), people) as stack:
-        rows = run_videos(stack, find_videos(shared_media), PEOPLE, limit=120)
+        _, rows = run_videos(stack, find_videos(shared_media), PEOPLE, limit=120)
 
     assert {row.video: row.answer for row in rows} == PEOPLE
 
@@ -42,7 +42,7 @@ def test_several_frames_agree_on_a_name(
         (chosen / name).symlink_to(videos / name)
 
     with running(Deployment("many", "dev"), people, settings=settings) as stack:
-        rows = run_videos(stack, find_videos(chosen), {}, limit=120)
+        _, rows = run_videos(stack, find_videos(chosen), {}, limit=120)
         s3 = boto3.client(
             "s3",
             endpoint_url=stack.aws.endpoint,

@@ -100,7 +100,8 @@ def test_the_demo_ends_with_1_when_an_answer_is_wrong(
     (tmp_path / "expected.csv").write_text("video,name\nwho.mp4,Barack Obama\n")
 
     demo = subprocess.run(
-        [sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path],
+        [sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path]
+        + ["--report", tmp_path / "report.html"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -114,3 +115,5 @@ def test_the_demo_ends_with_1_when_an_answer_is_wrong(
         "WRONG",
     ]
     assert "0 of 1 right" in demo.stdout
+    assert f"Report: {tmp_path / 'report.html'}" in demo.stdout
+    assert "who.mp4" in (tmp_path / "report.html").read_text()

@@ -74,7 +74,9 @@ def _timeline(rows: Sequence[Row], size: Size) -> str:
     for row, line in enumerate(rows):
         middle = row + (0.2 if labels_above else 0)
         failed = [s.end for s in line.segments if s.kind == "failed"]
-        axes.plot(failed, [middle - half / 2] * len(failed), "x", color=PAINT["failed"], ms=7, mew=2)
+        axes.plot(
+            failed, [middle - half / 2] * len(failed), "x", color=PAINT["failed"], ms=7, mew=2
+        )
         if line.answered is not None:
             axes.plot([line.answered] * 2, [middle - half, middle + half], color=PAINT["ink"], lw=2)
         if labels_above:

@@ -1,0 +1,140 @@
+"""The report of a real run, opened in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.aws import Aws
+from tests.workload.chromium import BINARY, browsing
+from tests.workload.conftest import Place
+from workload.report import write_report
+from workload.run import VideoRun, WorkloadRun, load, save
+
+SHOWN = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent !== null).length"
+WIDTHS = {"desktop": 1280, "phone": 390}
+# A name that would be markup, script and attribute if it were not escaped.
+NASTY = "a folder/<b>&'\"<script>alert(1)</script>.mov"
+
+
+def aws_of(place: Place) -> Aws:
+    environ = place.aws.environ
+    keys = (environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"])
+    return Aws(region=place.aws.region, endpoint_url=place.aws.endpoint, keys=keys)
+
+
+@pytest.fixture(scope="module")
+def page(pipeline: Place, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report that generate.py writes: all sample videos and one that is none."""
+    folder = tmp_path_factory.mktemp("reported")
+    sent = folder / "videos"
+    shutil.copytree(videos, sent)
+    (sent / "unreadable.mp4").write_bytes(b"no video")
+    done = pipeline.generate(
+        *("--testcase-folder", sent, "--report", folder / "report.html"),
+        *("--run", folder / "run.json", "--deadline", 60),
+    )
+    assert done.returncode == 1, done.stderr  # one is missing
+    assert f"Report: {folder / 'report.html'}" in done.stderr
+    return folder / "report.html"
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Chromium here")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", list(WIDTHS))
+def test_it_is_whole_on_every_screen(page: Path, tmp_path: Path, device: str, scheme: str) -> None:
+    with browsing(tmp_path) as browser:
+        browser.open(page, WIDTHS[device], scheme)
+
+        assert browser.run("document.querySelectorAll('.card').length") == 12
+        assert browser.run("document.querySelectorAll('.card.missing').length") == 1
+        assert browser.run("document.querySelectorAll('.card.no-face').length") == 1
+        sizes = browser.run("[...document.images].map(i => i.naturalWidth)")
+        assert len(sizes) == 11
+        assert min(sizes) > 0
+        over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert browser.run(over) <= 0
+        dark = browser.run(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] < 100"
+        )
+        assert dark is (scheme == "dark")
+        # boxes lie on faces, plots are there, the total is that of its parts
+        assert browser.run("document.querySelectorAll('rect.box').length") == 10
+        assert browser.run("document.querySelectorAll('figure svg, .plot svg').length") >= 2
+        assert browser.run("document.querySelector('.receipt .total td').innerText")[0] == "$"
+        # nothing is wrong, and nothing is fetched
+        problems = [e["entry"]["text"] for e in browser.named("Log.entryAdded")]
+        assert problems == []
+        assert browser.named("Runtime.exceptionThrown") == []
+        urls = {
+            e["request"]["url"].split(":")[0] for e in browser.named("Network.requestWillBeSent")
+        }
+        assert urls <= {"file", "data"}
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Chromium here")
+def test_cards_can_be_chosen_and_the_page_printed(page: Path, tmp_path: Path) -> None:
+    with browsing(tmp_path) as browser:
+        browser.open(page, 1280, "light")
+        assert browser.run(SHOWN) == 12
+
+        browser.run("document.getElementById('show-missing').click()")
+
+        assert browser.run(SHOWN) == 1
+        assert "unreadable.mp4" in browser.run("document.querySelector('.card.missing').innerText")
+        assert browser.printed().startswith(b"%PDF-")
+
+
+def test_it_names_what_failed_and_is_one_file(page: Path) -> None:
+    text = page.read_text()
+
+    assert "unreadable.mp4" in text
+    for outside in ('src="http', 'href="http', "url(http", "@import"):
+        assert outside not in text
+    assert len(text) < 3_000_000
+
+
+def test_the_command_writes_the_same_page_again(
+    pipeline: Place, page: Path, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text(json.dumps({"lambda_gb_second": 1.0}))
+    options = ("--run", page.with_name("run.json"), "--output", tmp_path / "again.html")
+
+    done = pipeline.run("workload/report.py", *options, "--prices", prices)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "again.html")
+    assert "those of prices.json" in (tmp_path / "again.html").read_text()
+
+    refused = pipeline.run("workload/report.py", *options, prefix="other")
+    assert refused.returncode == 1
+    assert "pass these, or the file of another run" in refused.stderr
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Chromium here")
+def test_names_are_text_whatever_they_look_like(pipeline: Place, tmp_path: Path) -> None:
+    # GIVEN a run of nothing but videos that never were answered
+    video = VideoRun(NASTY, 10, 1.0, 2.0, None, "<img src=x onerror=alert(2)>")
+    run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, (video,))
+    write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "nasty.html")
+
+    (tmp_path / "profile").mkdir()
+    with browsing(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "nasty.html", 390, "light")
+        assert NASTY in browser.run("document.querySelector('.card').textContent")
+        assert browser.run("document.querySelectorAll('img, .card script, .card b').length") == 0
+        assert browser.named("Page.javascriptDialogOpening") == []
+
+
+def test_an_empty_run_is_a_page_too(pipeline: Place, tmp_path: Path) -> None:
+    run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, ())
+    save(run, tmp_path / "run.json")
+    assert load(tmp_path / "run.json") == run
+
+    write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "empty.html")
+
+    assert "0 of 0" in (tmp_path / "empty.html").read_text()
