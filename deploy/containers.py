@@ -177,8 +177,8 @@ def push_argv(tool: Tool, tag: str, plain_http: bool = False) -> list[str]:
 def docker_config(folder: Path) -> dict[str, str]:
     """The environment that keeps credentials in `folder` and out of the user's credential store.
 
-    ECR's passwords last 12 hours, and Windows' credential store refuses them for their length
-    (`The stub received bad data`); a configuration file of this run alone does neither.
+    ECR's passwords last 12 hours and are too long for Windows' credential store, which refuses
+    them; a configuration file of this run alone has neither trouble.
     """
     (folder / "config.json").write_text(json.dumps({"auths": {}}))
     return {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "auth.json")}

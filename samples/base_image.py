@@ -13,7 +13,6 @@ from pipeline.settings import ROOT
 from samples.packages import SampleError
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 TAG = "localhost/lambda-python-base:debian"
 
 # The runtime interface client, and where Lambda's base images keep it.
@@ -59,7 +58,7 @@ def make_root(folder: Path) -> Path:
     print(f"Making a base image of Debian {SUITE} with debootstrap ...", file=sys.stderr)
     argv = ["debootstrap", "--variant=minbase", "--include=python3,python3-pip,ca-certificates"]
     done = subprocess.run(
-        [*argv, SUITE, str(partial), MIRROR], capture_output=True, text=True, env=_environ()
+        [*argv, SUITE, str(partial)], capture_output=True, text=True, env=_environ()
     )
     if done.returncode != 0:
         raise SampleError(f"debootstrap failed: {(done.stdout + done.stderr).strip()[-800:]}")
