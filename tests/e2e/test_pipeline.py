@@ -23,7 +23,7 @@ Answer = Callable[..., tuple[str, dict[str, str]]]
 def test_every_sample_video_comes_out_right(stack: Stack, videos: Path, s3: Any) -> None:
     expected = read_expected(videos)
 
-    rows = run_videos(stack, find_videos(videos), expected, limit=120)
+    _, rows = run_videos(stack, find_videos(videos), expected, limit=120)
 
     assert {row.video: row.answer for row in rows} == expected
     # THEN the buckets hold one frame and one text each, and nothing else

@@ -18,6 +18,7 @@ from local_aws.process import LocalAWS
 from pipeline.settings import ROOT, Deployment
 from samples.stack import running
 from samples.videos import make_people, make_videos
+from workload.buckets import empty
 
 BUILD = ROOT / "build"
 # Of the environment, what a script needs to run; no credentials and no region.
@@ -95,6 +96,17 @@ def pipeline(sample_photos: Path, ffmpeg_zip: Path) -> Iterator[Place]:
     settings = {"async_retry_delays": "0.2,0.2", "max_concurrency": 4}
     with running(Deployment("load"), people, aws_settings=settings) as stack:
         yield Place(stack.aws, stack.deployment)
+
+
+@pytest.fixture
+def emptied(pipeline: Place) -> Place:
+    """The whole pipeline with empty buckets and an empty failure queue, as on its first day."""
+    for bucket in pipeline.deployment.buckets:
+        empty(pipeline.client("s3"), bucket)
+    sqs = pipeline.client("sqs")
+    url = sqs.get_queue_url(QueueName=pipeline.deployment.failure_queue)["QueueUrl"]
+    sqs.purge_queue(QueueUrl=url)
+    return pipeline
 
 
 @pytest.fixture(scope="session")

@@ -33,12 +33,12 @@ def failed(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def test_the_show_generate_and_grade_then_three_faults(
-    pipeline: Place, videos: Path, tmp_path: Path
+    emptied: Place, videos: Path, tmp_path: Path
 ) -> None:
-    assert pipeline.grade("--initial").returncode == 0
+    assert emptied.grade("--initial").returncode == 0
     options = ("--testcase-folder", videos, "--repeat", 20, "--interval", 0.1)
 
-    done = pipeline.generate(*options, "--run", "run.json", cwd=tmp_path)
+    done = emptied.generate(*options, "--run", "run.json", cwd=tmp_path)
 
     # THEN every video is answered, at the pace asked for, in times that can be
     assert done.returncode == 0, done.stdout + done.stderr
@@ -54,18 +54,18 @@ def test_the_show_generate_and_grade_then_three_faults(
     assert "Deleted" not in done.stderr
     # AND the CSV of the copies is here, and the grader content with it
     assert (tmp_path / "expected.csv").read_text().splitlines()[12] == "test_11.mp4,Barack Obama"
-    good = pipeline.grade("--expected", "expected.csv", cwd=tmp_path)
+    good = emptied.grade("--expected", "expected.csv", cwd=tmp_path)
     assert good.returncode == 0, good.stdout + good.stderr
     assert "100/100 points" in good.stdout
-    assert pipeline.grade("--initial").returncode == 1
+    assert emptied.grade("--initial").returncode == 1
 
     # WHEN a name is wrong, an output is missing and an object is too many
-    s3, names = pipeline.client("s3"), pipeline.deployment
+    s3, names = emptied.client("s3"), emptied.deployment
     s3.put_object(Bucket=names.output_bucket, Key="test_03.txt", Body=b"Nobody")
     s3.delete_object(Bucket=names.output_bucket, Key="test_05.txt")
     s3.put_object(Bucket=names.stage_1_bucket, Key="stray.jpg", Body=b"")
     for more in ((), ("--run", "run.json")):
-        bad = pipeline.grade("--expected", "expected.csv", "--json", *more, cwd=tmp_path)
+        bad = emptied.grade("--expected", "expected.csv", "--json", *more, cwd=tmp_path)
         assert bad.returncode == 1
         assert sorted(failed(bad)) == [
             f"s3://{names.output_bucket}/test_03.txt",
@@ -77,10 +77,10 @@ def test_the_show_generate_and_grade_then_three_faults(
         assert [c["points"] for c in result["checks"] if c["status"] == "FAIL"] == [5, 20, 20]
 
     # AND a limit that is not kept is said
-    slow = pipeline.grade("--max-recognition", 0, "--min-concurrency", 50, cwd=tmp_path)
+    slow = emptied.grade("--max-recognition", 0, "--min-concurrency", 50, cwd=tmp_path)
     assert slow.stdout.count("FAIL") == 5
     # AND the menu does the same
-    told = pipeline.grade("--expected", "expected.csv", "--menu", answers="2\n3\nq\n", cwd=tmp_path)
+    told = emptied.grade("--expected", "expected.csv", "--menu", answers="2\n3\nq\n", cwd=tmp_path)
     assert "55/100 points" in told.stdout
     assert f"s3://{names.stage_1_bucket}: 21 objects" in told.stdout
     assert told.returncode == 0
