@@ -42,6 +42,7 @@ check: $(INSTALLED) ## lint and type-check everything
 	$(BIN)/mypy local_aws samples
 	cd video-splitting && ../$(BIN)/mypy --config-file ../pyproject.toml .
 	cd face-recognition && ../$(BIN)/mypy --config-file ../pyproject.toml .
+	MYPYPATH=face-recognition:video-splitting $(BIN)/mypy --explicit-package-bases tests bench
 	$(BIN)/shellcheck install_ffmpeg.sh .ci/run
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy workload

@@ -49,12 +49,22 @@ def frames(folder: Path) -> list[bytes]:
     return made
 
 
-def timed(step: Callable[[], Any], into: list[float]) -> Any:
-    """What `step` returns; its milliseconds go into the list."""
+def timed(into: list[float], step: Callable[..., Any], *arguments: Any) -> Any:
+    """What `step` returns for the arguments; its milliseconds go into the list."""
     started = time.perf_counter()
-    result = step()
+    result = step(*arguments)
     into.append((time.perf_counter() - started) * 1000)
     return result
+
+
+def plain_decode(frame: bytes) -> Image.Image:
+    """The JPEG as Pillow's image, turned into RGB whatever it was."""
+    return Image.open(io.BytesIO(frame)).convert("RGB")
+
+
+def plain_distances(vector: torch.Tensor, rows: torch.Tensor) -> list[float]:
+    """The distance of a (1, 512) embedding to each of (people, 512), one after the other."""
+    return [torch.dist(vector, row[None]).item() for row in rows]
 
 
 def main() -> None:
@@ -83,16 +93,14 @@ def main() -> None:
     data = frames(fetch_photos(ROOT / "build" / "samples" / "photos")) * options.repeat
     for frame in data:
         with torch.no_grad():
-            image = timed(lambda f=frame: Image.open(io.BytesIO(f)).convert("RGB"), plain["decode"])
-            crop = timed(lambda i=image: mtcnn(i), plain["detect and crop"])
-            theirs = timed(lambda c=crop: plain_net(c[None]), plain["embed"])
-            far = timed(
-                lambda v=theirs: [torch.dist(v, r[None]).item() for r in rows], plain["match"]
-            )
-        pixels = timed(lambda f=frame: read_rgb(f), ours["decode"])
-        faces = timed(lambda p=pixels: detector.largest(p), ours["detect and crop"])
-        vector = timed(lambda p=pixels, f=faces: embedder.embed(p, f), ours["embed"])
-        match = timed(lambda v=vector: known.nearest(v[0]), ours["match"])
+            image = timed(plain["decode"], plain_decode, frame)
+            crop = timed(plain["detect and crop"], mtcnn, image)
+            theirs = timed(plain["embed"], plain_net, crop[None])
+            far = timed(plain["match"], plain_distances, theirs, rows)
+        pixels = timed(ours["decode"], read_rgb, frame)
+        faces = timed(ours["detect and crop"], detector.largest, pixels)
+        vector = timed(ours["embed"], embedder.embed, pixels, faces)
+        match = timed(ours["match"], known.nearest, vector[0])
         for side in (plain, ours):
             side["whole frame"].append(sum(side[step][-1] for step in steps[:-1]))
         cosines.append(float(vector[0] @ theirs[0].numpy()))

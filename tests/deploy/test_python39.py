@@ -36,7 +36,7 @@ def cloudshell() -> str:
     if not (folder / "installed").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "boto3", "click"]
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "boto3", "click"]
         subprocess.run(pip, check=True)
         (folder / "installed").touch()
     return str(folder / "bin" / "python")

@@ -10,9 +10,11 @@ import pytest
 from pipeline.settings import VIDEO_SUFFIXES, Deployment
 from tests.deploy.conftest import Account, image_uri
 
-STEPS = ("createS3.py", "deploy/failures.py", "deploy/roles.py", "deploy/layer.py")
+STEPS = (
+    *("createS3.py", "deploy/failures.py", "deploy/roles.py", "deploy/layer.py"),
+    *("deploy/functions.py", "deploy/trigger.py"),
+)
 ELSEWHERE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/face-recognition:1"
-STEPS += ("deploy/functions.py", "deploy/trigger.py")
 
 
 def options_of(script: str, account: Account, deployment: Deployment) -> list[str]:

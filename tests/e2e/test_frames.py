@@ -22,8 +22,8 @@ def test_people_enrolled_from_a_late_frame_are_known_in_the_first(
     people = tmp_path / "people"
     for video, name in PEOPLE.items():
         (people / name).mkdir(parents=True)
-        argv = [ffmpeg, "-loglevel", "error", "-ss", "1.6", "-i", shared_media / video]
-        subprocess.run([*argv, "-frames:v", "1", people / name / "late.jpg"], check=True)
+        argv = [ffmpeg, "-loglevel", "error", "-ss", "1.6", "-i", str(shared_media / video)]
+        subprocess.run([*argv, "-frames:v", "1", str(people / name / "late.jpg")], check=True)
 
     with running(Deployment("clips"), people) as stack:
         _, rows = run_videos(stack, find_videos(shared_media), PEOPLE, limit=120)

@@ -100,8 +100,10 @@ def test_the_demo_ends_with_1_when_an_answer_is_wrong(
     (tmp_path / "expected.csv").write_text("video,name\nwho.mp4,Barack Obama\n")
 
     demo = subprocess.run(
-        [sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path]
-        + ["--report", tmp_path / "report.html"],
+        [
+            *(sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path),
+            *("--report", tmp_path / "report.html"),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,

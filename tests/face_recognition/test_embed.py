@@ -23,8 +23,11 @@ def network() -> Any:
     net = InceptionResnetV1(pretrained=None, classify=True, num_classes=10).eval()
     for module in net.modules():
         if isinstance(module, (torch.nn.BatchNorm2d, torch.nn.BatchNorm1d)):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
+            mean, variance = module.running_mean, module.running_var
+            assert mean is not None
+            assert variance is not None
+            mean.normal_(0, 0.1)
+            variance.uniform_(0.5, 1.5)
     return net
 
 

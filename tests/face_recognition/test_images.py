@@ -40,7 +40,8 @@ def test_any_mode_becomes_rgb(
 ) -> None:
     pixels = read_rgb(encoded(image, kind))
 
-    assert (pixels.shape, pixels.dtype) == ((2, 4, 3), np.uint8)
+    assert pixels.shape == (2, 4, 3)
+    assert pixels.dtype == np.uint8
     if pixel is not None:
         assert tuple(pixels[0, 0]) == pixel
 

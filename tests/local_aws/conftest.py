@@ -127,7 +127,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """One server for all tests of this folder."""
     folder = tmp_path_factory.mktemp("image")
     (folder / "handler.py").write_text(IMAGE_HANDLER)
-    settings = {"async_retry_delays": "0.1,0.2", "max_concurrency": 2}
+    settings: dict[str, Any] = {"async_retry_delays": "0.1,0.2", "max_concurrency": 2}
     with LocalAWS(images={"an-image": folder}, **settings) as aws:
         yield Cloud(aws)
 

@@ -120,7 +120,7 @@ def test_reading_while_writing_never_mixes_two_bodies(cloud: Cloud) -> None:
 
     def read(_: int) -> bool:
         answer = s3.get_object(Bucket=bucket, Key="k")
-        return answer["Body"].read() == etags[answer["ETag"]]
+        return bool(answer["Body"].read() == etags[answer["ETag"]])
 
     with ThreadPoolExecutor(4) as pool:
         writes = [pool.submit(s3.put_object, Bucket=bucket, Key="k", Body=b) for b in bodies * 3]

@@ -87,7 +87,9 @@ def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None
     (one,) = take(files, "redblue.mp4", tmp_path)
     four = take(files, "redblue.mp4", tmp_path, 4)
     # THEN they are where the policy says
-    colours = [Image.open(frame.path).convert("RGB").getpixel((32, 32)) for frame in [one, *four]]
+    colours: list[Any] = [
+        Image.open(frame.path).convert("RGB").getpixel((32, 32)) for frame in [one, *four]
+    ]
     assert ["red" if c[0] > c[2] else "blue" for c in colours] == [
         "red",
         "red",
@@ -113,7 +115,9 @@ def test_one_frame_of_a_large_file_is_cheap(files: Any, make: Any, tmp_path: Pat
     assert files.served < size / 5, f"{files.served:,} of {size:,} bytes"
 
 
-def test_rotation_and_pixel_shape(files: Any, make: Any, clip: Path, tmp_path: Path, ffmpeg: str):
+def test_rotation_and_pixel_shape(
+    files: Any, make: Any, clip: Path, tmp_path: Path, ffmpeg: str
+) -> None:
     # GIVEN the clip turned by 90 degrees in its header, as phones do, and an anamorphic one
     turned = clip.parent / "turned.mp4"
     subprocess.run(
@@ -170,8 +174,8 @@ def test_unknown_length(files: Any, ffmpeg: str, videos: Path, tmp_path: Path) -
 
 def test_cut_short_but_readable(files: Any, clip: Path, ffmpeg: str, tmp_path: Path) -> None:
     fast = clip.parent / "fast.mp4"
-    command = [ffmpeg, "-v", "error", "-y", "-i", clip, "-c", "copy", "-movflags", "+faststart"]
-    subprocess.run([*command, fast], check=True)
+    options = ("-c", "copy", "-movflags", "+faststart")
+    subprocess.run([ffmpeg, "-v", "error", "-y", "-i", clip, *options, fast], check=True)
     (clip.parent / "cut.mp4").write_bytes(fast.read_bytes()[: fast.stat().st_size * 6 // 10])
     assert 1 < len(take(files, "cut.mp4", tmp_path, 8)) < 8
 
@@ -236,7 +240,9 @@ def test_a_playlist_reads_nothing_else(files: Any, clip: Path, tmp_path: Path) -
         (302, door.VideoUnreachable),
     ],
 )
-def test_refusals_of_the_store(files: Any, clip: Path, tmp_path: Path, status: int, error: Any):
+def test_refusals_of_the_store(
+    files: Any, clip: Path, tmp_path: Path, status: int, error: Any
+) -> None:
     files.status = status
     with pytest.raises(error) as raised:
         take(files, clip.name, tmp_path)

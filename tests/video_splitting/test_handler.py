@@ -130,7 +130,9 @@ def test_one_failure_is_raised_as_itself(world: Any, capsys: Any, scratch: Path)
     assert not list(scratch.iterdir())
 
 
-def test_out_of_time(world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, scratch: Path):
+def test_out_of_time(
+    world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, scratch: Path
+) -> None:
     # GIVEN an ffmpeg that never ends and has a child, and writes half a file
     slow, nap = tmp_path / "slow", f"77.{uuid.uuid4().int}"
     slow.write_text(f'#!/bin/sh\nfor last; do :; done\necho half > "$last"\nsleep {nap} & wait\n')
