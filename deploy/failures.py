@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_plus
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -18,6 +17,7 @@ import click
 
 from pipeline.aws import AwsError, covers, read_or_none
 from pipeline.cli import Run, deployment_options
+from pipeline.failure_record import failed_videos, failure_reason, parse
 from pipeline.policies import queue_arn
 
 ATTRIBUTES = {
@@ -67,18 +67,12 @@ class Failure:
     @property
     def videos(self) -> list[str]:
         """The videos of the event, as s3://BUCKET/KEY."""
-        return [
-            f"s3://{r['s3']['bucket']['name']}/{unquote_plus(r['s3']['object']['key'])}"
-            for r in (self.body.get("requestPayload") or {}).get("Records", [])
-        ]
+        return [video.uri for video in failed_videos(self.body)]
 
     @property
     def reason(self) -> str:
         """The error's type and message, or the condition under which Lambda gave the event up."""
-        answer = self.body.get("responsePayload") or {}
-        if isinstance(answer, dict) and "errorMessage" in answer:
-            return f"{answer.get('errorType', 'Error')}: {answer['errorMessage']}"
-        return str((self.body.get("requestContext") or {}).get("condition", "no reason given"))
+        return failure_reason(self.body)
 
     @property
     def when(self) -> str:
@@ -103,7 +97,7 @@ def received(run: Run) -> Iterator[list[Failure]]:
             messages = answer.get("Messages", [])
             for message in messages:
                 failure = Failure(
-                    message["MessageId"], message["ReceiptHandle"], _body(message["Body"])
+                    message["MessageId"], message["ReceiptHandle"], parse(message["Body"])
                 )
                 found[failure.message_id] = failure
             if not messages:
@@ -121,15 +115,6 @@ def received(run: Run) -> Iterator[list[Failure]]:
                 "InvalidParameterValue",
                 "ReceiptHandleIsInvalid",
             )
-
-
-def _body(text: str) -> dict[str, Any]:
-    """A message as Lambda writes it; anything else, put there by hand, as it is."""
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = None
-    return body if isinstance(body, dict) else {"message": text}
 
 
 def queue_url(run: Run) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-from urllib.parse import unquote_plus
 
 import botocore.exceptions
 
 from pipeline.aws import Aws, error_code
+from pipeline.failure_record import failed_videos, failure_reason, parse
 
 PEEK_S = 1  # messages read are hidden from other readers so long; longer where there are many
 SWEEP_LIMIT_S = 30.0
@@ -79,33 +76,8 @@ def peek_or_note(
         return []
 
 
-def failures_in(body: str) -> Iterator[Failure]:
-    """The videos in one message; nothing where it is not Lambda's record of an S3 event.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
-    """
-    try:
-        message = json.loads(body)
-        for record in message["requestPayload"]["Records"]:
-            yield Failure(
-                record["s3"]["bucket"]["name"],
-                unquote_plus(record["s3"]["object"]["key"]),
-                _seconds(record.get("eventTime", "")),
-                _reason(message),
-            )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return  # somebody else's message
-
-
-def _seconds(time_text: str) -> float:
-    """Seconds since the epoch of an event's time such as 2026-11-24T02:30:25.123Z; 0 for none."""
-    if not time_text:
-        return 0.0
-    return datetime.fromisoformat(time_text.replace("Z", "+00:00")).timestamp()
-
-
-def _reason(message: dict[str, Any]) -> str:
-    payload = message.get("responsePayload") or {}
-    if payload.get("errorMessage"):
-        return str(payload["errorMessage"])
-    return str(message.get("requestContext", {}).get("condition", "no reason given"))
+def failures_in(body: str) -> list[Failure]:
+    """The videos in one message; none where it is not Lambda's record of an S3 event."""
+    record = parse(body)
+    reason = failure_reason(record)
+    return [Failure(v.bucket, v.key, v.uploaded, reason) for v in failed_videos(record)]

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.workload.conftest import failure
 from workload.answers import common_prefix
 from workload.buckets import measure_skew
 from workload.expected import read_expected
-from workload.failure_queue import failures_in
 from workload.latency import percentile, summarise
 from workload.limits import split_seconds
 from workload.metrics import DAY_S, Usage, period, settled_usage
@@ -148,21 +146,6 @@ def test_late_metrics_are_waited_for_but_not_for_ever() -> None:
     assert now[0] == 10
     assert settled_usage(read, 6, 60, print, sleep, lambda: now[0])["f"].invocations == 5
     assert now[0] == 70
-
-
-def test_a_failures_key_time_and_reason_are_read() -> None:
-    body = failure("a+folder/%C3%BC%2B.mp4", responsePayload={"errorMessage": "It is empty."})
-
-    (found,) = failures_in(body)
-
-    assert (found.bucket, found.key, found.reason) == ("p-input", "a folder/ü+.mp4", "It is empty.")
-    assert found.uploaded == datetime(2026, 11, 24, 2, 30, 25, 500000, timezone.utc).timestamp()
-    assert [f.reason for f in failures_in(failure("a.mp4"))] == ["RetriesExhausted"]
-
-
-@pytest.mark.parametrize("body", ["", "no JSON", "[]", "{}", '{"requestPayload": {}}', "null"])
-def test_somebody_elses_message_is_none(body: str) -> None:
-    assert list(failures_in(body)) == []
 
 
 def test_expected_names_are_read(tmp_path: Path) -> None:
