@@ -129,7 +129,7 @@ def _latency(latencies: Sequence[tuple[float, bool]], size: Size) -> str:
         color=[PAINT["recognise"], PAINT["cold"]],
         edgecolor=PAINT["paper"],
         linewidth=0.5,
-        label=["all environments warm", "met a cold start"],
+        label=["all warm", "met a cold start"],
     )
     for bar in bars[1]:
         bar.set_hatch(HATCHES["cold"])
