@@ -160,10 +160,10 @@ def main(
         with running(Deployment(prefix), people, model) as stack:
             say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
             run, rows = run_videos(stack, find_videos(videos), read_expected(videos), limit)
+            click.echo(table(rows))
             write_report(client_side(stack), stack.deployment, run, report)
     except (SampleError, SettingsError, AwsError, botocore.exceptions.ClientError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(table(rows))
     wrong = sum(not row.is_right for row in rows)
     seconds = time.monotonic() - started
     click.echo(f"{len(rows) - wrong} of {len(rows)} right, model {stack.model}, {seconds:.0f} s")
