@@ -1,0 +1,76 @@
+"""What many uploads cost: peak memory of the generator and of the local AWS, and throughput.
+
+Each run goes through the real pipeline on a local AWS. A generator whose memory grows with the
+uploads beyond its list of names and times would show here, and so would a server that keeps videos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline.settings import Deployment
+from samples.packages import fetch_photos
+from samples.stack import BUILD, Stack, running
+from samples.videos import ffmpeg_from, make_people, make_videos
+from workload.run import load
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a running process has held resident so far, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"process {pid} is over")
+
+
+def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[float, float]:
+    """Run the generator for `count` uploads; return its peak memory in MB and its seconds."""
+    options = ("--repeat", str(count), "--clear", "--yes", "--deadline", "1200")
+    files = ("--run", str(run_file), "--expected-out", str(run_file.with_suffix(".csv")))
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "workload" / "generate.py"), "--testcase-folder", str(videos)]
+        + ["--prefix", stack.deployment.prefix, *options, *files],
+        env={**os.environ, **stack.aws.environ},
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"generate.py failed after {count} uploads: see above")
+    return usage.ru_maxrss / 1024, time.monotonic() - started
+
+
+def main() -> None:
+    """Run the generator for each count and print a row for each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
+    options = parser.parse_args()
+    photos = fetch_photos(BUILD / "samples" / "photos")
+    people = make_people(photos, BUILD / "samples" / "people")
+    with running(Deployment("bench"), people) as stack, tempfile.TemporaryDirectory() as folder:
+        videos = make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD))
+        rows = []
+        for count in options.counts:
+            run_file = Path(folder) / f"{count}.json"
+            memory, seconds = generate(stack, videos, count, run_file)
+            answered = sum(video.answered is not None for video in load(run_file).videos)
+            rows.append((count, answered, seconds, memory, peak_mb(stack.aws.pid)))
+    print("uploads  answered  seconds  videos/s  generator's peak  server's peak")
+    for count, answered, seconds, memory, server in rows:
+        print(
+            f"{count:7}  {answered:8}  {seconds:7.0f}  {answered / seconds:8.1f}"
+            f"  {memory:13.0f} MB  {server:10.0f} MB"
+        )
+
+
+if __name__ == "__main__":
+    main()
