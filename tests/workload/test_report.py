@@ -12,6 +12,7 @@ from pipeline.aws import Aws
 from tests.workload.chromium import BINARY, browsing
 from tests.workload.conftest import Place
 from workload.report import write_report
+from workload.reporting.page import FIRST_CARDS
 from workload.run import VideoRun, WorkloadRun, load, save
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent !== null).length"
@@ -128,6 +129,22 @@ def test_names_are_text_whatever_they_look_like(pipeline: Place, tmp_path: Path)
         assert NASTY in browser.run("document.querySelector('.card').textContent")
         assert browser.run("document.querySelectorAll('img, .card script, .card b').length") == 0
         assert browser.named("Page.javascriptDialogOpening") == []
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Chromium here")
+def test_a_long_contact_sheet_shows_its_beginning(pipeline: Place, tmp_path: Path) -> None:
+    videos = tuple(VideoRun(f"{i:03}.mp4", 10, 1.0, 2.0, None) for i in range(FIRST_CARDS + 5))
+    run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, videos)
+    write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "long.html")
+
+    (tmp_path / "profile").mkdir()
+    with browsing(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "long.html", 1280, "light")
+        assert browser.run(SHOWN) == FIRST_CARDS
+
+        for chip in ("show-all", "show-missing"):
+            browser.run(f"document.getElementById('{chip}').click()")
+            assert browser.run(SHOWN) == FIRST_CARDS + 5
 
 
 def test_an_empty_run_is_a_page_too(pipeline: Place, tmp_path: Path) -> None:

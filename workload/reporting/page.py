@@ -20,6 +20,7 @@ from workload.reporting.timeline import KINDS, Row
 from workload.reporting.verdict import UNSURE_SHARE, Verdict
 from workload.run import WorkloadRun
 
+FIRST_CARDS = 60  # what is shown of a longer contact sheet before the reader asks for all
 FOLDER = Path(__file__).resolve().parent
 
 
@@ -61,6 +62,7 @@ def _content(findings: Findings) -> dict[str, Any]:
     counts = Counter(sighting.verdict for sighting in findings.sightings)
     return {
         "run": run,
+        "first_cards": FIRST_CARDS,
         "cards": [(sighting, rows[sighting.video.key]) for sighting in findings.sightings],
         "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
         "models": sorted({s.model for s in findings.sightings if s.model}),
