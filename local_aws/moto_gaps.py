@@ -35,6 +35,7 @@ def install() -> None:
     _refuse_duplicate_permissions()
     _replace_event_invoke_configs()
     _check_functions()
+    _keep_published_code()
     _check_notifications()
     _announce_uploads_once()
     _read_tls_only_policies()
@@ -117,6 +118,19 @@ def _check_functions() -> None:
     LambdaBackend.create_function = create_function
     LambdaFunction.get_configuration = get_configuration
     LambdaFunction.update_configuration = update_configuration
+
+
+def _keep_published_code() -> None:
+    """A version shares the dict that describes its code with $LATEST, whose updates change it."""
+    publish = LambdaBackend.publish_version
+
+    def publish_version(backend: Any, function_name: str, *args: Any, **settings: Any) -> Any:
+        version = publish(backend, function_name, *args, **settings)
+        if version is not None:
+            version.code = dict(version.code)
+        return version
+
+    LambdaBackend.publish_version = publish_version
 
 
 def _check_notifications() -> None:

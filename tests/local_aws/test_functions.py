@@ -158,6 +158,22 @@ def test_an_image_is_run_from_its_folder_and_the_log_says_so(cloud: Cloud) -> No
     assert "is not run as an image but from the folder" in cloud.aws.log_path.read_text()
 
 
+def test_a_published_version_keeps_its_image(cloud: Cloud) -> None:
+    registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    first, second = (f"{registry}/an-image@sha256:" + digit * 64 for digit in "12")
+    name, client = cloud.name("function"), cloud.client("lambda")
+    client.create_function(
+        FunctionName=name, PackageType="Image", Code={"ImageUri": first}, Role=cloud.role(ANYTHING)
+    )
+    version = client.publish_version(FunctionName=name)["Version"]
+
+    client.update_function_code(FunctionName=name, ImageUri=second)
+
+    for qualifier, uri in ((version, first), ("$LATEST", second)):
+        code = client.get_function(FunctionName=name, Qualifier=qualifier)["Code"]
+        assert code["ImageUri"] == uri
+
+
 def test_an_image_without_a_folder_is_a_clear_error(cloud: Cloud) -> None:
     name = cloud.name("function")
     cloud.client("lambda").create_function(
