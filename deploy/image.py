@@ -59,9 +59,14 @@ LIFECYCLE = {
 TAG_MUTABILITY = "IMMUTABLE"
 
 
-def image_tag(context: Path, gallery: Path, model: str, architecture: str) -> str:
-    """A tag made of everything the image is built from: the same inputs give the same tag."""
-    digest = hashlib.sha256(f"{model} {architecture}".encode())
+def image_tag(
+    context: Path, gallery: Path, model: str, architecture: str, base_image: str | None = None
+) -> str:
+    """A tag made of everything the image is built from: the same inputs give the same tag.
+
+    `base_image`: another than the Dockerfile's.
+    """
+    digest = hashlib.sha256(" ".join(filter(None, (model, architecture, base_image))).encode())
     files = [context / "Dockerfile", gallery]
     files += sorted((context / "face-recognition").glob("*.py"))
     files += [context / "face-recognition" / "requirements.txt"]
@@ -173,7 +178,7 @@ def ensure_image(
     if not gallery_uri:
         check_gallery(context / "data.pt", model)
     repository = ensure_repository(run)
-    tag = image_tag(context, context / "data.pt", model, architecture)
+    tag = image_tag(context, context / "data.pt", model, architecture, base_image)
     digest = find_image(run, tag)
     if digest is not None:
         run.kept(f"image '{run.deployment.repository}:{tag}'")
