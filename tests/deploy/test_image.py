@@ -126,11 +126,15 @@ def context(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "changed", ["Dockerfile", "data.pt", "face-recognition/handler.py", "model", "architecture"]
+    "changed",
+    [
+        *("Dockerfile", "data.pt", "face-recognition/handler.py"),
+        *("model", "architecture", "base_image"),
+    ],
 )
 def test_the_tag_changes_with_whatever_the_image_is_made_of(tmp_path: Path, changed: str) -> None:
     folder = context(tmp_path / "context")
-    settings = {"model": "sface", "architecture": "x86_64"}
+    settings: dict[str, Any] = {"model": "sface", "architecture": "x86_64", "base_image": None}
     before = image_tag(folder, folder / "data.pt", **settings)
     assert image_tag(folder, folder / "data.pt", **settings) == before
 
@@ -177,11 +181,11 @@ def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def put_image(account: Account, repository: str, tag: str, media_type: str) -> str:
-    manifest = {"schemaVersion": 2, "mediaType": media_type, "config": {}, "layers": []}
-    text = json.dumps({**manifest, "tag": tag})
+    layer = {"digest": f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}", "size": 1_000_000}
+    manifest = {"schemaVersion": 2, "mediaType": media_type, "config": {}, "layers": [layer]}
     image = account.client("ecr").put_image(
         repositoryName=repository,
-        imageManifest=text,
+        imageManifest=json.dumps(manifest),
         imageManifestMediaType=media_type,
         imageTag=tag,
     )["image"]

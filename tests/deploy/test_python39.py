@@ -51,6 +51,7 @@ def test_everything_is_deployed_checked_and_removed(account: Account, cloudshell
         ["deploy/doctor.py", *layer, "--after"],
         ["deploy/status.py", "--json"],
         ["deploy/failures.py", "list"],
+        ["deploy/prune.py", "--yes"],
         ["deploy/destroy.py", "--yes"],
     ]
     version = subprocess.run([cloudshell, "--version"], capture_output=True, text=True).stdout

@@ -215,7 +215,7 @@ def test_wrong_keys_are_explained(account: Account) -> None:
 HELPED = (*STEPS, "deploy/deploy.py", "deploy/image.py", "deploy/doctor.py", "deploy/status.py")
 
 
-@pytest.mark.parametrize("script", [*HELPED, "deploy/destroy.py"])
+@pytest.mark.parametrize("script", [*HELPED, "deploy/destroy.py", "deploy/prune.py"])
 def test_help_is_a_sentence_and_a_command(account: Account, script: str) -> None:
     done = account.run(script, account.deployment(), "--help")
 

@@ -1,0 +1,93 @@
+"""Removing old builds: what is in use stays, however old it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pipeline.settings import Deployment
+from tests.deploy.conftest import REGISTRY, Account
+from tests.deploy.test_image import DOCKER, put_image
+from tests.deploy.test_layer_zip import X86_64, elf, layer_zip
+
+
+def images(account: Account, deployment: Deployment) -> list[str]:
+    """The tags in the repository."""
+    found = account.client("ecr").describe_images(repositoryName=deployment.repository)
+    return sorted(tag for image in found["imageDetails"] for tag in image["imageTags"])
+
+
+def layers(account: Account, deployment: Deployment) -> list[int]:
+    """The layer's versions."""
+    found = account.client("lambda").list_layer_versions(LayerName=deployment.layer)
+    return sorted(version["Version"] for version in found["LayerVersions"])
+
+
+def published(account: Account, deployment: Deployment, count: int, tmp_path: Path) -> list[str]:
+    """Push `count` images, a moment apart, and publish as many layer versions; the digests."""
+    account.client("ecr").create_repository(repositoryName=deployment.repository)
+    digests = []
+    for number in range(count):
+        digests.append(put_image(account, deployment.repository, f"build-{number}", DOCKER))
+        path = tmp_path / f"{number}.zip"
+        layer_zip(path, {"bin/ffmpeg": elf(X86_64) + bytes([number])})
+        account.client("lambda").publish_layer_version(
+            LayerName=deployment.layer, Content={"ZipFile": path.read_bytes()}
+        )
+        time.sleep(1.1)  # the local ECR knows the second of a push
+    return digests
+
+
+def test_old_builds_go_and_those_in_use_stay(account: Account, tmp_path: Path) -> None:
+    # GIVEN a function on the second of four builds, and a published version on the first
+    deployment = account.deployment()
+    digests = published(account, deployment, 4, tmp_path)
+    repository = f"{REGISTRY}/{deployment.repository}"
+    options = ("--zip", str(account.zip_path), "--image-uri", f"{repository}@{digests[0]}")
+    deployed = account.run("deploy/deploy.py", deployment, *options)
+    assert deployed.returncode == 0, deployed.stderr
+    client, recognizer = account.client("lambda"), deployment.recognizer.name
+    client.publish_version(FunctionName=recognizer)
+    client.update_function_code(FunctionName=recognizer, ImageUri=f"{repository}@{digests[1]}")
+    (attached,) = client.get_function(FunctionName=deployment.splitter.name)["Configuration"][
+        "Layers"
+    ]
+    in_use = int(attached["Arn"].rpartition(":")[2])
+    every = layers(account, deployment)
+    assert in_use == every[-1]  # deploying published its own
+
+    # WHEN it is only asked what would go, or the question is not answered
+    dry = account.run("deploy/prune.py", deployment, "--keep", "1", "--dry-run")
+    unasked = account.run("deploy/prune.py", deployment, "--keep", "1")
+
+    # THEN nothing goes
+    assert dry.returncode == 0, dry.stderr
+    assert "Would delete image" in dry.stderr
+    assert unasked.returncode == 1
+    assert len(images(account, deployment)) == 4
+    assert layers(account, deployment) == every
+
+    # WHEN it is done, THEN only what is neither new nor used is gone
+    done = account.run("deploy/prune.py", deployment, "--keep", "1", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert images(account, deployment) == ["build-0", "build-1", "build-3"]
+    assert layers(account, deployment) == [in_use]
+    again = account.run("deploy/prune.py", deployment, "--keep", "1", "--yes")
+    assert "Nothing to remove" in again.stdout
+
+    # AND a layer that is in use stays when it is no longer the newest
+    client.publish_layer_version(
+        LayerName=deployment.layer, Content={"ZipFile": (tmp_path / "0.zip").read_bytes()}
+    )
+    client.delete_function(FunctionName=recognizer)
+    done = account.run("deploy/prune.py", deployment, "--keep", "1", "--yes")
+    assert layers(account, deployment) == [in_use, in_use + 1]
+    # AND images that no function uses any more do go
+    assert images(account, deployment) == ["build-3"]
+
+
+def test_there_is_nothing_to_remove_where_nothing_is(account: Account) -> None:
+    done = account.run("deploy/prune.py", account.deployment())
+
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to remove" in done.stdout
