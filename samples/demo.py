@@ -20,6 +20,7 @@ from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, running, say
 from samples.videos import ffmpeg_from, make_people, make_videos
 from workload.drive import Drive
+from workload.latency import text_table
 from workload.report import write_report
 from workload.run import WorkloadRun
 from workload.videos import plan
@@ -104,7 +105,7 @@ def _read_answer(s3: Any, bucket: str, row: Row) -> None:
 def table(rows: list[Row]) -> str:
     """The answers as a table of text columns."""
     head = ("video", "expected", "answer", "distance", "faces", "seconds", "")
-    cells = [head]
+    cells = []
     for row in rows:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         verdict = (
@@ -114,13 +115,8 @@ def table(rows: list[Row]) -> str:
         cells.append(
             (row.video, row.expected or "", answer, row.distance, row.faces, seconds, verdict)
         )
-    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    lines = [
-        "  ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    ]
-    lines.insert(1, "  ".join("-" * w for w in widths).rstrip())
-    lines += [f"{row.video}: {row.failure}" for row in rows if row.failure]
-    return "\n".join(lines)
+    failures = [f"{row.video}: {row.failure}" for row in rows if row.failure]
+    return "\n".join([text_table(head, cells), *failures])
 
 
 @click.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+# What README.md tells CloudShell's user to install, for the scripts and for the report.
+CLOUDSHELL_PACKAGES = ("boto3", "click", "jinja2", "matplotlib", "pillow")
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +57,32 @@ def shared_media() -> Path:
     if not path.is_dir():
         pytest.skip("no real clips on this machine")
     return path
+
+
+def find_python39() -> str | None:
+    """A Python 3.9: on the PATH, or one of pyenv's."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [shutil.which("python3.9"), *map(str, sorted(pyenv.glob("3.9.*/bin/python3.9")))]
+    return next((path for path in found if path and _runs(path)), None)
+
+
+def _runs(python: str) -> bool:
+    """Whether it is more than pyenv's stand-in for a Python that is not selected."""
+    return subprocess.run([python, "--version"], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def cloudshell() -> str:
+    """A virtual environment of Python 3.9 with what CloudShell's user installs, kept in build/."""
+    python = find_python39()
+    if python is None:
+        pytest.skip("no Python 3.9 here")
+    folder, packages = BUILD / "python39", " ".join(CLOUDSHELL_PACKAGES)
+    installed = folder / "installed"
+    if not installed.exists() or installed.read_text() != packages:
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, *CLOUDSHELL_PACKAGES], check=True)
+        installed.write_text(packages)
+    return str(folder / "bin" / "python")

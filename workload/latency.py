@@ -42,12 +42,12 @@ def summarise(values: Sequence[float]) -> Summary | None:
     return Summary(len(values), min(values), average, p50, p95, p99, max(values))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """`rows` below `head` in columns of text."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     rule = ["-" * width for width in widths]
     return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths)).rstrip()
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
         for line in [head, rule, *rows]
     )

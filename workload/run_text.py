@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workload.latency import summarise, table
+from workload.latency import summarise, text_table
 from workload.run import VideoRun, WorkloadRun
 
 
@@ -63,7 +63,7 @@ def result_text(run: WorkloadRun, planned: int, repeated: set[str], is_waited: b
         return "\n".join(line for line in figures if not line.startswith("answered"))
     lines = []
     if run.videos:
-        lines += [table(("video", "seconds", ""), video_rows(run, repeated)), ""]
+        lines += [text_table(("video", "seconds", ""), video_rows(run, repeated)), ""]
     missing = missing_lines(run)
     lines += figures + ([f"missing     {len(missing)}"] if missing else []) + missing
     return "\n".join(lines)

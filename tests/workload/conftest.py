@@ -33,6 +33,7 @@ class Place:
 
     aws: LocalAWS
     deployment: Deployment
+    python: str = sys.executable
 
     def client(self, service: str) -> Any:
         """A boto3 client with the administrator's keys."""
@@ -45,7 +46,7 @@ class Place:
     def argv(self, script: str, *options: object, prefix: str = "") -> list[str]:
         """The command of a script of the checkout."""
         words = ["--prefix", prefix or self.deployment.prefix, *map(str, options)]
-        return [sys.executable, str(ROOT / script), *words]
+        return [self.python, str(ROOT / script), *words]
 
     def run(
         self,

@@ -1,0 +1,24 @@
+"""Generator, grader and report on CloudShell's Python, with the packages that still support it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from tests.workload.conftest import Place
+
+
+def test_a_run_is_made_graded_and_reported(
+    emptied: Place, cloudshell: str, videos: Path, tmp_path: Path
+) -> None:
+    shell = dataclasses.replace(emptied, python=cloudshell)
+    options = ("--testcase-folder", videos, "--run", "run.json", "--report", "report.html")
+
+    made = shell.generate(*options, cwd=tmp_path)
+    graded = shell.grade("--testcase-folder", videos, "--run", "run.json", cwd=tmp_path)
+
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "answered    11 of 11" in made.stdout
+    assert "11 of 11 videos answered" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert graded.returncode == 0, graded.stdout + graded.stderr
+    assert "100/100 points" in graded.stdout
