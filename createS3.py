@@ -199,8 +199,8 @@ def main(run: Run, stage_1_days: int) -> None:
     for bucket in run.deployment.buckets:
         click.echo(bucket)
     click.echo(
-        "Next: ./install_ffmpeg.sh, then python deploy/deploy.py "
-        f"--prefix {run.deployment.prefix} --image-uri URI",
+        f"Next: ./install_ffmpeg.sh, then {run.command('deploy/failures.py')}\n"
+        f"(all that is left in one command: {run.command('deploy/deploy.py')})",
         err=True,
     )
 

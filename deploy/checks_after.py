@@ -19,13 +19,10 @@ from pipeline.cli import Run
 from pipeline.policies import function_arn, queue_arn
 from pipeline.settings import Function
 
-DEPLOY = "python deploy/deploy.py --prefix {}"
-
 
 def checks_after(run: Run, zip_path: Path) -> list[Check]:
     """Everything that must hold for a video to become a name."""
-    again = DEPLOY.format(run.deployment.prefix)
-    step = "python deploy/{}.py --prefix " + run.deployment.prefix
+    again, trigger = run.command("deploy/deploy.py"), run.command("deploy/trigger.py")
     recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
     return [
         *(
@@ -34,9 +31,11 @@ def checks_after(run: Run, zip_path: Path) -> list[Check]:
         ),
         check("layer", lambda: _layer(run, zip_path), again),
         _image(run),
-        check("S3 may invoke", lambda: _s3_may_invoke(run), step.format("trigger")),
-        check("trigger", lambda: _trigger(run), step.format("trigger")),
-        check("splitter may invoke recogniser", lambda: _may_call(run), step.format("roles")),
+        check("S3 may invoke", lambda: _s3_may_invoke(run), trigger),
+        check("trigger", lambda: _trigger(run), trigger),
+        check(
+            "splitter may invoke recogniser", lambda: _may_call(run), run.command("deploy/roles.py")
+        ),
         check("failure queue", lambda: _failure_queue(run), again),
     ]
 

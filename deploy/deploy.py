@@ -65,10 +65,8 @@ def main(
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)
-    click.echo(
-        f"Done, {run.changes} changes. Next: aws s3 cp VIDEO.mp4 s3://{deployment.input_bucket}/",
-        err=True,
-    )
+    upload = run.aws_command("s3", "cp", "VIDEO.mp4", f"s3://{deployment.input_bucket}/")
+    click.echo(f"Done, {run.changes} changes. Next: {upload}", err=True)
 
 
 if __name__ == "__main__":

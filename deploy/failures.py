@@ -124,8 +124,8 @@ def queue_url(run: Run) -> str:
         return str(sqs.get_queue_url(QueueName=name)["QueueUrl"])
     except sqs.exceptions.QueueDoesNotExist as error:
         raise AwsError(
-            f"There is no queue '{name}' in {run.aws.region}: run python deploy/failures.py "
-            f"--prefix {run.deployment.prefix}, or pass the --region it is in."
+            f"There is no queue '{name}' in {run.aws.region}: run "
+            f"{run.command('deploy/failures.py')}, or pass the --region it is in."
         ) from error
 
 
@@ -175,10 +175,12 @@ def main(run: Run, action: str, message_id: str | None) -> None:
     """
     if action == "create":
         click.echo(ensure_queue(run))
-        click.echo(f"Next: python deploy/roles.py --prefix {run.deployment.prefix}", err=True)
+        click.echo(f"Next: {run.command('deploy/roles.py')}", err=True)
         return
     with received(run) as failures:
         wanted = chosen(failures, message_id)
+        if not wanted and action != "list":
+            run.note(f"Queue '{run.deployment.failure_queue}' is empty: nothing to {action}.")
         if action == "list":
             for failure in wanted:
                 videos = ", ".join(failure.videos) or "no video"

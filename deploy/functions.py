@@ -258,7 +258,7 @@ def main(
     layer = ensure_layer(run, zip_path)
     for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
         click.echo(arn)
-    click.echo(f"Next: python deploy/trigger.py --prefix {run.deployment.prefix}", err=True)
+    click.echo(f"Next: {run.command('deploy/trigger.py')}", err=True)
 
 
 if __name__ == "__main__":

@@ -247,7 +247,7 @@ def main(
     uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image)
     click.echo(uri)
     click.echo(
-        f"Next: python deploy/functions.py --prefix {run.deployment.prefix} --image-uri {uri}",
+        f"Next: {run.command('deploy/functions.py', '--image-uri', uri)}",
         err=True,
     )
 

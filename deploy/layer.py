@@ -139,8 +139,7 @@ def main(run: Run, zip_path: Path) -> None:
     """Publish the ffmpeg layer: python deploy/layer.py --prefix 1225111111"""
     click.echo(ensure_layer(run, zip_path).arn)
     click.echo(
-        f"Next: python deploy/functions.py --prefix {run.deployment.prefix} --image-uri URI",
-        err=True,
+        f"Next: a gallery (README.md, step 3), then {run.command('deploy/image.py')}", err=True
     )
 
 

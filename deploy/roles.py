@@ -108,7 +108,7 @@ def main(run: Run, settings: tuple[str, ...]) -> None:
     """Create or update the functions' roles: python deploy/roles.py --prefix 1225111111"""
     for arn in ensure_roles(run, read_overrides(settings)).values():
         click.echo(arn)
-    click.echo(f"Next: python deploy/layer.py --prefix {run.deployment.prefix}", err=True)
+    click.echo(f"Next: {run.command('deploy/layer.py')}", err=True)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,7 @@ def ensure_trigger(run: Run) -> None:
             current = {}
         else:
             raise AwsError(
-                f"There is no bucket '{bucket}': run python createS3.py --prefix "
-                f"{run.deployment.prefix}"
+                f"There is no bucket '{bucket}': run {run.command('createS3.py')}"
             ) from error
     wanted = notification(current, function, run.deployment.splitter.name)
     if _same(current, wanted):
@@ -143,8 +142,7 @@ def _ensure_permission(run: Run) -> None:
         )
     except client.exceptions.ResourceNotFoundException as error:
         raise AwsError(
-            f"There is no function '{name}': run python deploy/functions.py --prefix "
-            f"{run.deployment.prefix}"
+            f"There is no function '{name}': run {run.command('deploy/functions.py')}"
         ) from error
 
 
@@ -168,11 +166,9 @@ def _allows(statement: dict[str, Any], bucket: str, account: str) -> bool:
 def main(run: Run) -> None:
     """Let uploads start the splitter: python deploy/trigger.py --prefix 1225111111"""
     ensure_trigger(run)
-    click.echo(
-        f"Next: aws s3 cp VIDEO.mp4 s3://{run.deployment.input_bucket}/ and, some seconds later, "
-        f"aws s3 ls s3://{run.deployment.output_bucket}/",
-        err=True,
-    )
+    upload = run.aws_command("s3", "cp", "VIDEO.mp4", f"s3://{run.deployment.input_bucket}/")
+    listing = run.aws_command("s3", "ls", f"s3://{run.deployment.output_bucket}/")
+    click.echo(f"Next: {upload} and, some seconds later, {listing}", err=True)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,11 @@ class Aws:
         if not self._session.region_name:
             raise AwsError("No AWS region is set: pass --region, or set AWS_DEFAULT_REGION.")
         self.region: str = self._session.region_name
+        asked = {"--region": region, "--profile": profile, "--endpoint-url": endpoint_url}
+        # What leads another script, or the AWS CLI, to the same place.
+        self.options = tuple(
+            word for name, value in asked.items() if value for word in (name, value)
+        )
         self._endpoint_url = endpoint_url
         self._clients: dict[str, Any] = {}
         self._account_id: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +15,11 @@ from pipeline.aws import Aws, AwsError, explain
 from pipeline.settings import Deployment, SettingsError
 
 T = TypeVar("T")
+
+
+def script_command(aws: Aws, deployment: Deployment, script: str, *more: str) -> str:
+    """The command line of `script` for the same deployment in the same place, to copy and paste."""
+    return shlex.join(["python", script, *deployment.options, *aws.options, *more])
 
 
 @dataclass
@@ -32,6 +38,14 @@ class Run:
     def kept(self, thing: str) -> None:
         """Say that `thing` is already as it should be."""
         self.note(f"kept    {thing}")
+
+    def command(self, script: str, *more: str) -> str:
+        """The command line of another script for the same deployment, to copy and paste."""
+        return script_command(self.aws, self.deployment, script, *more)
+
+    def aws_command(self, *words: str) -> str:
+        """A command line of the AWS CLI for the same place, to copy and paste."""
+        return shlex.join(["aws", *words, *self.aws.options])
 
     def change(self, verb: str, thing: str, call: Callable[[], T]) -> T | None:
         """Do `call` and say what was done to `thing`; under --dry-run only say what would be.

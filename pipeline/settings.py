@@ -85,6 +85,15 @@ class Deployment:
         return f"{self.namespace}-{name}" if self.namespace else name
 
     @property
+    def options(self) -> tuple[str, ...]:
+        """The options that name this deployment to any script."""
+        return (
+            "--prefix",
+            self.prefix,
+            *(("--namespace", self.namespace) if self.namespace else ()),
+        )
+
+    @property
     def input_bucket(self) -> str:
         """Where videos are uploaded."""
         return f"{self.prefix}-input"

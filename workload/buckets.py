@@ -10,6 +10,7 @@ from typing import Any
 import botocore.exceptions
 
 from pipeline.aws import Aws, AwsError, error_code
+from pipeline.cli import script_command
 from pipeline.settings import Deployment
 
 SKEW_REQUESTS = 60  # at 50 ms each, three turns of a second
@@ -44,7 +45,7 @@ def require_buckets(aws: Aws, deployment: Deployment) -> None:
     if missing:
         raise AwsError(
             f"There is no bucket {', '.join(map(repr, missing))}: check --prefix, or make it with "
-            f"python createS3.py --prefix {deployment.prefix}"
+            f"{script_command(aws, deployment, 'createS3.py')}"
         )
 
 

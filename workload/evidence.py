@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import botocore.exceptions
 
 from pipeline.aws import Aws, error_code, read_or_none
+from pipeline.cli import script_command
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
 from workload.buckets import bucket_exists, objects
@@ -34,7 +35,7 @@ def function_check(aws: Aws, deployment: Deployment) -> Check:
         elif config.get("LastUpdateStatus") == "Failed":
             faults.append(f"{function.name}: {config.get('LastUpdateStatusReason', 'not updated')}")
     names = " and ".join(function.name for function in deployment.functions)
-    hint = f"python deploy/deploy.py --prefix {deployment.prefix} deploys them"
+    hint = f"{script_command(aws, deployment, 'deploy/deploy.py')} deploys them"
     return verdict("both functions are active", 10, faults, "not active", names, hint)
 
 
@@ -48,7 +49,7 @@ def bucket_check(aws: Aws, deployment: Deployment, missing: list[str], is_initia
                     f"s3://{bucket}/{item['Key']}" for item in objects(aws.client("s3"), bucket)
                 ]
     name = "the three buckets exist" + (", and are empty" if is_initial else "")
-    hint = f"python createS3.py --prefix {deployment.prefix} makes buckets"
+    hint = f"{script_command(aws, deployment, 'createS3.py')} makes buckets"
     if is_initial and not missing:
         hint = "workload/generate.py --clear empties them"
     fault = "buckets are missing or objects are there" if is_initial else "missing"

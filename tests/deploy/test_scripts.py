@@ -46,6 +46,38 @@ def test_each_step_runs_alone_and_changes_nothing_the_second_time(account: Accou
     assert "Done, 0 changes." in everything.stderr
 
 
+def test_what_comes_next_leads_to_the_same_place(account: Account) -> None:
+    deployment = account.deployment()
+    place = ("--region", "eu-central-1", "--endpoint-url", account.aws.endpoint)
+
+    made = account.run("createS3.py", deployment, *place)
+    missing = account.run("deploy/failures.py", deployment, "list", *place)
+
+    # THEN the command can be pasted as it is: a namespace left out would make other functions
+    options = f"--prefix {deployment.prefix} --namespace {deployment.namespace} {' '.join(place)}"
+    assert f"then python deploy/failures.py {options}\n" in made.stderr
+    assert f"run python deploy/failures.py {options}, or" in missing.stderr
+    # AND done so, it ends with a command of the AWS CLI for the same place
+    account.run("deploy/failures.py", deployment, *place)
+    script = options_of("deploy/deploy.py", account, deployment)
+    uri = image_uri(deployment).replace("us-east-1", "eu-central-1")
+    done = account.run("deploy/deploy.py", deployment, *place, *script[:2], "--image-uri", uri)
+    assert f"Next: aws s3 cp VIDEO.mp4 s3://{deployment.input_bucket}/ {' '.join(place)}" in (
+        done.stderr
+    )
+
+
+@pytest.mark.parametrize("action", ["show", "redrive"])
+def test_an_empty_failure_queue_is_said_to_be_empty(account: Account, action: str) -> None:
+    deployment = account.deployment()
+    account.run("deploy/failures.py", deployment)
+
+    done = account.run("deploy/failures.py", deployment, action)
+
+    assert done.returncode == 0
+    assert f"Queue '{deployment.failure_queue}' is empty: nothing to {action}." in done.stderr
+
+
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(account: Account) -> None:
     before, deployment = account.inventory(), account.deployment()
 
