@@ -66,7 +66,7 @@ def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> 
     checks += object_checks(held, frames, reasons)
     answers = evidence.read_answers(aws, held, wanted.expected or {})
     checks.append(name_check(held, wanted.expected, answers))
-    return checks + _speed_checks(aws, deployment, held, wanted, note)
+    return checks + _speed_checks(aws, deployment, held, wanted, frames, note)
 
 
 def require_uploaded(held: Holdings, wanted: Wanted) -> None:
@@ -86,7 +86,7 @@ def require_uploaded(held: Holdings, wanted: Wanted) -> None:
 
 
 def _speed_checks(
-    aws: Aws, deployment: Deployment, held: Holdings, wanted: Wanted, note: Note
+    aws: Aws, deployment: Deployment, held: Holdings, wanted: Wanted, frames: int, note: Note
 ) -> list[Check]:
     run = wanted.run
     answered = [v for v in held.videos if output_key(v) in held.outputs]
@@ -110,7 +110,7 @@ def _speed_checks(
         wanted.metrics_wait_s,
         note,
     )
-    checks = usage_checks(deployment.splitter, deployment.recognizer, used, wanted.limits)
+    checks = usage_checks(deployment.splitter, deployment.recognizer, used, wanted.limits, frames)
     return [*checks, time_check(times, wanted.limits.end_to_end_s, source, bool(answered))]
 
 

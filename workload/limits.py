@@ -11,7 +11,9 @@ from workload.metrics import Usage
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds a video for each function, how many must have run at once, seconds end to end."""
+    """Seconds a frame for the splitter, seconds an invocation for the recogniser, how many of each
+    must have run at once, and seconds from a video to its answer.
+    """
 
     split_s: float
     recognition_s: float
@@ -27,20 +29,24 @@ def split_seconds(splitter: Usage, recognizer: Usage) -> float:
 
 
 def usage_checks(
-    splitter: Function, recognizer: Function, used: dict[str, Usage], limits: Limits
+    splitter: Function, recognizer: Function, used: dict[str, Usage], limits: Limits, frames: int
 ) -> list[Check]:
-    """Average durations and peak concurrency of both functions; `used` by function name."""
+    """Average durations and peak concurrency of both functions.
+
+    `used` is by function name; `frames` are asked for of each video.
+    """
     split, recognition = used[splitter.name], used[recognizer.name]
     own = split_seconds(split, recognition)
+    by_frames = f", by {frames} frames" if frames > 1 else ""
     return [
         _within(
-            f"{splitter.name} takes at most {limits.split_s:g} s on average",
+            f"{splitter.name} takes at most {limits.split_s:g} s a frame on average",
             splitter,
             split,
-            own,
+            own / frames,
             limits.split_s,
-            f"{own:.2f} s: {split.average_s:.2f} s less the {split.average_s - own:.2f} s that "
-            f"{recognizer.name} took meanwhile",
+            f"{own / frames:.2f} s: {split.average_s:.2f} s less the {split.average_s - own:.2f} s "
+            f"that {recognizer.name} took meanwhile{by_frames}",
         ),
         _within(
             f"{recognizer.name} takes at most {limits.recognition_s:g} s on average",

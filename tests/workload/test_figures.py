@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.settings import Deployment
 from workload.answers import common_prefix
 from workload.buckets import measure_skew
 from workload.expected import read_expected
 from workload.latency import percentile, summarise
-from workload.limits import split_seconds
+from workload.limits import Limits, split_seconds, usage_checks
 from workload.metrics import DAY_S, Usage, period, settled_usage
 from workload.options import InputError
 from workload.videos import expected_of, plan
@@ -131,6 +132,21 @@ def test_the_splitters_time_is_less_the_recognisers() -> None:
     assert split_seconds(Usage(10, 12.0, 3), Usage(5, 9.0, 3)) == pytest.approx(0.3)
     assert split_seconds(Usage(2, 1.0, 1), Usage(8, 2.0, 4)) == 0
     assert split_seconds(Usage(0, 0.0, 0), Usage(0, 0.0, 0)) == 0
+
+
+@pytest.mark.parametrize(("frames", "status"), [(1, "FAIL"), (2, "FAIL"), (5, "PASS")])
+def test_the_splitters_limit_is_of_a_frame(frames: int, status: str) -> None:
+    # GIVEN splits of 6 s beside recognitions of 1 s
+    names = Deployment("p")
+    used = {names.splitter.name: Usage(10, 60.0, 3), names.recognizer.name: Usage(10, 10.0, 3)}
+
+    split, recognition, *at_once = usage_checks(
+        names.splitter, names.recognizer, used, Limits(2.0, 1.5, 3, 300.0), frames
+    )
+
+    assert split.status == status
+    assert f"{5 / frames:.2f} s: 6.00 s less the 1.00 s" in split.reason
+    assert [check.status for check in (recognition, *at_once)] == ["PASS"] * 3
 
 
 def test_late_metrics_are_waited_for_but_not_for_ever() -> None:
