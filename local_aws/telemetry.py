@@ -76,9 +76,11 @@ class TelemetrySink:
 
     def _work(self) -> None:
         while (telemetry := self._queue.get()) is not None:
-            self._put_metrics(telemetry.spec.name, telemetry.metrics)
+            # In this order: who sees an invocation's metrics can read its log, as on AWS, where
+            # metrics come later.
             if telemetry.lines:
                 self._put_logs(telemetry)
+            self._put_metrics(telemetry.spec.name, telemetry.metrics)
 
     def _put_logs(self, telemetry: Telemetry) -> None:
         spec, stream = telemetry.spec, telemetry.stream

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.aws import Aws
+from pipeline.aws import Aws, AwsError
 from pipeline.keys import output_key
-from pipeline.settings import Deployment
+from pipeline.settings import Deployment, Function
 from workload import evidence
 from workload.buckets import count
 from workload.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
 from workload.expected import some
 from workload.failure_queue import peek_or_note
 from workload.limits import Limits, usage_checks
-from workload.metrics import settled_usage, usage
+from workload.metrics import settled_usage, usage, waited
 from workload.options import InputError
 from workload.run import WorkloadRun
 
@@ -102,6 +102,7 @@ def _speed_checks(
         times = evidence.answer_times(held)
         source = "by the objects' LastModified"
         expected_calls = len(answered)
+    splitter = deployment.splitter
     used = settled_usage(
         lambda: {
             f.name: usage(aws, f, start, end + METRICS_MARGIN_S) for f in deployment.functions
@@ -110,8 +111,19 @@ def _speed_checks(
         wanted.metrics_wait_s,
         note,
     )
-    checks = usage_checks(deployment.splitter, deployment.recognizer, used, wanted.limits, frames)
+    waited_s = _waited(aws, splitter, start, end + METRICS_MARGIN_S, note)
+    used[splitter.name] = replace(used[splitter.name], waited_s=waited_s)
+    checks = usage_checks(splitter, deployment.recognizer, used, wanted.limits, frames)
     return [*checks, time_check(times, wanted.limits.end_to_end_s, source, bool(answered))]
+
+
+def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) -> float | None:
+    """As `waited`; None, and a note that says so, if the log may not be read."""
+    try:
+        return waited(aws, splitter, start, end)
+    except AwsError as error:
+        note(f"{error} The recogniser's own durations are taken for the time it was waited for.")
+        return None
 
 
 def show(aws: Aws, deployment: Deployment, note: Note) -> str:

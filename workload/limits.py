@@ -22,10 +22,15 @@ class Limits:
 
 
 def split_seconds(splitter: Usage, recognizer: Usage) -> float:
-    """Seconds an invocation of the splitter took by itself, without waiting for the recogniser."""
+    """Seconds an invocation of the splitter took by itself, without waiting for the recogniser.
+
+    Where the time it waited is not known, the time the recogniser ran is taken: it is less by the
+    start of environments.
+    """
     if not splitter.invocations:
         return 0.0
-    return max(0.0, splitter.seconds - recognizer.seconds) / splitter.invocations
+    waited = recognizer.seconds if splitter.waited_s is None else splitter.waited_s
+    return max(0.0, splitter.seconds - waited) / splitter.invocations
 
 
 def usage_checks(
@@ -37,6 +42,9 @@ def usage_checks(
     """
     split, recognition = used[splitter.name], used[recognizer.name]
     own = split_seconds(split, recognition)
+    waiting = f"it waited for {recognizer.name}"
+    if split.waited_s is None:
+        waiting = f"{recognizer.name} ran (the log does not tell how long it was waited for)"
     by_frames = f", by {frames} frames" if frames > 1 else ""
     return [
         _within(
@@ -45,8 +53,8 @@ def usage_checks(
             split,
             own / frames,
             limits.split_s,
-            f"{own / frames:.2f} s: {split.average_s:.2f} s less the {split.average_s - own:.2f} s "
-            f"that {recognizer.name} took meanwhile{by_frames}",
+            f"{own / frames:.2f} s: {split.average_s:.2f} s less {split.average_s - own:.2f} s "
+            f"that {waiting}{by_frames}",
         ),
         _within(
             f"{recognizer.name} takes at most {limits.recognition_s:g} s on average",

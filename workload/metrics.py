@@ -11,6 +11,8 @@ from typing import Any
 
 from pipeline.aws import Aws
 from pipeline.settings import Function
+from workload.logs import read_events
+from workload.reporting.invocations import WAITING_STEP, parse_step
 
 MAX_DATAPOINTS = 1440  # of one answer of CloudWatch
 DAY_S = 86400
@@ -18,11 +20,15 @@ DAY_S = 86400
 
 @dataclass(frozen=True)
 class Usage:
-    """Invocations of one function, their seconds in sum, and the most that ran at once."""
+    """Invocations of one function, their seconds in sum, and the most that ran at once.
+
+    `waited_s`: how many of the seconds were spent waiting for the other; None if nothing tells.
+    """
 
     invocations: int
     seconds: float
     peak: int
+    waited_s: float | None = None
 
     @property
     def average_s(self) -> float:
@@ -41,18 +47,36 @@ def period(start: float, end: float, now: float) -> int:
     return step * math.ceil(max(1.0, (end - start) / step / (MAX_DATAPOINTS - 2)))
 
 
+def whole_periods(start: float, end: float, now: float) -> tuple[float, float, int]:
+    """Start and end of the datapoints that hold `start` to `end`, and their seconds."""
+    step = period(start, end, now)
+    return start // step * step, (end // step + 1) * step, step
+
+
+def waited(aws: Aws, splitter: Function, start: float, end: float) -> float | None:
+    """Seconds the splitter waited for the recogniser, by its log; None if that tells of none.
+
+    The recogniser's own durations are less: they leave out the start of its environments.
+    """
+    first, last, _ = whole_periods(start, end, time.time())
+    events = read_events(aws, splitter, first, last, f'"{WAITING_STEP}"')
+    steps = [parse_step(event["message"].strip(), event["timestamp"] / 1000) for event in events]
+    waits = [step.seconds for step in steps if step is not None and step.name == WAITING_STEP]
+    return math.fsum(waits) if waits else None
+
+
 def usage(aws: Aws, function: Function, start: float, end: float) -> Usage:
     """What `function` did between `start` and `end`, in seconds since the epoch."""
     cloudwatch = aws.client("cloudwatch")
-    step = period(start, end, time.time())
+    first, last, step = whole_periods(start, end, time.time())
 
     def points(metric: str, *statistics: str) -> list[dict[str, Any]]:
         answer = cloudwatch.get_metric_statistics(
             Namespace="AWS/Lambda",
             MetricName=metric,
             Dimensions=[{"Name": "FunctionName", "Value": function.name}],
-            StartTime=datetime.fromtimestamp(start // step * step, timezone.utc),
-            EndTime=datetime.fromtimestamp((end // step + 1) * step, timezone.utc),
+            StartTime=datetime.fromtimestamp(first, timezone.utc),
+            EndTime=datetime.fromtimestamp(last, timezone.utc),
             Period=step,
             Statistics=list(statistics),
         )

@@ -106,7 +106,10 @@ def emptied(pipeline: Place) -> Place:
         empty(pipeline.client("s3"), bucket)
     sqs = pipeline.client("sqs")
     url = sqs.get_queue_url(QueueName=pipeline.deployment.failure_queue)["QueueUrl"]
-    sqs.purge_queue(QueueUrl=url)
+    # Not purge_queue: SQS allows one a minute.
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     return pipeline
 
 

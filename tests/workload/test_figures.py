@@ -132,6 +132,9 @@ def test_the_splitters_time_is_less_the_recognisers() -> None:
     assert split_seconds(Usage(10, 12.0, 3), Usage(5, 9.0, 3)) == pytest.approx(0.3)
     assert split_seconds(Usage(2, 1.0, 1), Usage(8, 2.0, 4)) == 0
     assert split_seconds(Usage(0, 0.0, 0), Usage(0, 0.0, 0)) == 0
+    # WHEN the log tells how long it waited, the start of environments included
+    assert split_seconds(Usage(10, 12.0, 3, 11.0), Usage(10, 9.0, 3)) == pytest.approx(0.1)
+    assert split_seconds(Usage(10, 12.0, 3, 0.0), Usage(10, 9.0, 3)) == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize(("frames", "status"), [(1, "FAIL"), (2, "FAIL"), (5, "PASS")])
@@ -145,7 +148,7 @@ def test_the_splitters_limit_is_of_a_frame(frames: int, status: str) -> None:
     )
 
     assert split.status == status
-    assert f"{5 / frames:.2f} s: 6.00 s less the 1.00 s" in split.reason
+    assert f"{5 / frames:.2f} s: 6.00 s less 1.00 s that face-recognition ran" in split.reason
     assert [check.status for check in (recognition, *at_once)] == ["PASS"] * 3
 
 

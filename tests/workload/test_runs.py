@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,53 @@ def test_an_older_output_counts_only_for_the_same_content(
         Bucket=pipeline.deployment.output_bucket, Key="again.txt"
     )
     assert answer["Body"].read() == b"Joe Biden"
+
+
+def test_a_cold_recogniser_is_not_held_against_the_splitter(
+    emptied: Place, videos: Path, tmp_path: Path
+) -> None:
+    # GIVEN a recogniser that must start anew
+    names = emptied.deployment
+    emptied.client("lambda").update_function_configuration(
+        FunctionName=names.recognizer.name, Description="changed: its environments are replaced"
+    )
+    (tmp_path / "one").mkdir()
+    shutil.copy(videos / "test_00.mp4", tmp_path / "one")
+    assert emptied.generate("--testcase-folder", tmp_path / "one").returncode == 0
+
+    def figures(check: str, wording: str, **more: Any) -> tuple[float, float, str]:
+        """The number before `wording` in the reason of a check, times its invocations; stderr."""
+        done = emptied.grade("--json", "--max-split", 60, **more)
+        checks = json.loads(done.stdout)["checks"]
+        (reason,) = (c["reason"] for c in checks if c["name"].startswith(check))
+        number = re.search(rf"([\d.]+) s{wording}.* (\d+) invocations", reason)
+        assert number, reason
+        return float(number[1]), int(number[2]), done.stderr
+
+    # THEN the wait, by the splitter's log, is longer than the recogniser ran by what a start takes
+    wait, waits, _ = figures(f"{names.splitter.name} takes", " that it waited for")
+    took, runs, _ = figures(f"{names.recognizer.name} takes", "")
+    assert wait * waits - took * runs > 0.5
+
+    # AND where the log may not be read, the grader says what it takes instead
+    iam = emptied.client("iam")
+    iam.create_user(UserName="no-logs")
+    policy = [
+        {"Effect": effect, "Action": action, "Resource": "*"}
+        for effect, action in (("Allow", "*"), ("Deny", "logs:*"))
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": policy})
+    iam.put_user_policy(UserName="no-logs", PolicyName="p", PolicyDocument=document)
+    key = iam.create_access_key(UserName="no-logs")["AccessKey"]
+    environ = {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+    }
+    *_, said = figures(
+        f"{names.splitter.name} takes", " that face-recognition ran", environ=environ
+    )
+    assert "It takes logs:FilterLogEvents" in said
+    assert "recogniser's own durations are taken" in said
 
 
 @pytest.mark.parametrize("is_deaf", [False, True], ids=["terminal", "background"])

@@ -6,13 +6,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import botocore.exceptions
-
-from pipeline.aws import Aws, AwsError, error_code, explain
+from pipeline.aws import Aws
 from pipeline.keys import frame_key, stem
 from pipeline.settings import Deployment, Function
+from workload.logs import read_events
 from workload.reporting.invocations import Invocation, read_invocations
 from workload.run import WorkloadRun
 
@@ -90,7 +88,9 @@ def _read(aws: Aws, deployment: Deployment, run: WorkloadRun) -> Evidence:
     evidence = Evidence()
     owners = Owners(deployment, [video.key for video in run.videos])
     for function in (deployment.splitter, deployment.recognizer):
-        events = _events(aws.client("logs"), function, run)
+        # until the run's last invocation can have ended
+        end = run.ended + function.timeout_s + LAG_S
+        events = read_events(aws, function, run.started - CLOCK_S, end)
         ours = evidence.splitter if function == deployment.splitter else evidence.recognizer
         for invocation in read_invocations(events):
             if not run.started - CLOCK_S <= invocation.started <= run.ended + CLOCK_S:
@@ -104,21 +104,3 @@ def _read(aws: Aws, deployment: Deployment, run: WorkloadRun) -> Evidence:
             for video in videos:
                 evidence.of_video.setdefault(video, []).append((function, invocation))
     return evidence
-
-
-def _events(logs: Any, function: Function, run: WorkloadRun) -> list[dict[str, Any]]:
-    """The log group's events from the run's start until its last invocation can have ended."""
-    pages = logs.get_paginator("filter_log_events").paginate(
-        logGroupName=function.log_group,
-        startTime=int((run.started - CLOCK_S) * 1000),
-        endTime=int((run.ended + function.timeout_s + LAG_S) * 1000),
-    )
-    try:
-        return [event for page in pages for event in page["events"]]
-    except botocore.exceptions.ClientError as error:
-        if error_code(error) == "ResourceNotFoundException":
-            return []  # the function has never run
-        raise AwsError(
-            f"Cannot read the log group '{function.log_group}': {explain(error)} "
-            "The report needs logs:FilterLogEvents on it."
-        ) from error

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+WAITING_STEP = "recognize"  # the splitter's step that waits for the recogniser
+
 
 @dataclass(frozen=True)
 class Report:

@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from pipeline.settings import SettingsError
-from workload.reporting.invocations import Invocation
+from workload.reporting.invocations import WAITING_STEP, Invocation
 
 SQS_REQUESTS_PER_FRAME = 3  # send, receive, delete
-WAITING_STEP = "recognize"  # the splitter's step that is one synchronous call
 
 
 class PricesError(SettingsError):
