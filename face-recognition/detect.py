@@ -75,8 +75,8 @@ class Detector:
     @torch.inference_mode()
     def largest(self, image: Array) -> list[Face]:
         """The largest face of an H x W x 3 uint8 RGB image: a list of one face, or none."""
-        area = AreaAverages(image)
-        found: list[Face] = []
+        area, found = AreaAverages(image), list[Face]()
+        r_net, o_net = Memo(self._r_net, area, 24), Memo(self._o_net, area, 48)
         candidates = np.empty((0, 9), np.float32)
         scales = pyramid(*image.shape[:2])
         for level in reversed(range(len(scales))):  # the last one has the largest faces
@@ -86,7 +86,7 @@ class Detector:
             if level and not _has_side(candidates, SURE_SIDE * finer):
                 continue
             if len(new) or not level:
-                found = self._confirm(area, candidates)
+                found = _confirm(r_net, o_net, candidates)
             if level and any(_is_sure(face, SURE_SIDE * finer) for face in found):
                 break
         return sorted(_reported(found), key=lambda face: -face.area)[:1]
@@ -97,7 +97,8 @@ class Detector:
         area = AreaAverages(image)
         levels = [self._propose(area, scale) for scale in pyramid(*image.shape[:2])]
         candidates = np.concatenate([np.empty((0, 9), np.float32), *levels])
-        return sorted(_reported(self._confirm(area, candidates)), key=lambda face: -face.area)
+        found = _confirm(Memo(self._r_net, area, 24), Memo(self._o_net, area, 48), candidates)
+        return sorted(_reported(found), key=lambda face: -face.area)
 
     def _propose(self, area: AreaAverages, scale: float) -> Array:
         """P-Net's boxes at one pyramid level: rows x1, y1, x2, y2, score, 4 regressions."""
@@ -120,38 +121,62 @@ class Detector:
         boxes = boxes.astype(np.float32)
         return boxes[nms(boxes, 0.5)]
 
-    def _confirm(self, area: AreaAverages, candidates: Array) -> list[Face]:
-        """R-Net and O-Net over P-Net's boxes."""
-        if not len(candidates):
-            return []
-        c = candidates[nms(candidates, 0.7)]
-        size = np.stack([c[:, 2] - c[:, 0], c[:, 3] - c[:, 1]] * 2, axis=1)
-        boxes = squared(np.concatenate([c[:, :4] + c[:, 5:9] * size, c[:, 4:5]], axis=1))
 
-        crops, boxes = area.crops(boxes, 24)
-        if not len(boxes):
-            return []
-        regression, probability = (t.numpy() for t in self._r_net(_normalised(crops)))
-        keep = probability[:, 1] > THRESHOLDS[1]
-        boxes = np.concatenate([boxes[keep, :4], probability[keep, 1:]], axis=1)
-        picked = nms(boxes, 0.7)
-        boxes = squared(_refined(boxes[picked], regression[keep][picked]))
+class Memo:
+    """A network's answers about boxes of one image: each box is cut out and looked at once.
 
-        crops, boxes = area.crops(boxes, 48)
-        if not len(boxes):
-            return []
-        regression, points, probability = (t.numpy() for t in self._o_net(_normalised(crops)))
-        keep = probability[:, 1] > THRESHOLDS[2]
-        boxes = np.concatenate([boxes[keep, :4], probability[keep, 1:]], axis=1)
-        points = points[keep].reshape(-1, 2, 5)
-        sides = (boxes[:, 2:4] - boxes[:, 0:2] + 1)[:, :, None]
-        points = points * sides + boxes[:, 0:2, None] - 1
-        boxes = _refined(boxes, regression[keep])
-        picked = nms(boxes, 0.7, by_smaller=True)
-        return [
-            Face((float(b[0]), float(b[1]), float(b[2]), float(b[3])), float(b[4]), p.T)
-            for b, p in zip(boxes[picked], points[picked], strict=True)
-        ]
+    The search for the largest face asks again with every finer level, and most boxes come again.
+    """
+
+    def __init__(self, net: torch.nn.Module, area: AreaAverages, side: int) -> None:
+        """`net` takes crops of `side` x `side` px."""
+        self.area = area
+        self._net, self._side = net, side
+        self._answers: dict[bytes, Array] = {}
+
+    def __call__(self, boxes: Array) -> Array:
+        """The network's outputs for each box (rows x1, y1, x2, y2, ...), side by side: n x all."""
+        keys = [row.tobytes() for row in np.ascontiguousarray(boxes[:, :4])]
+        new = [i for i, key in enumerate(keys) if key not in self._answers]
+        if new:
+            outputs = self._net(_normalised(self.area.crops(boxes[new], self._side)))
+            rows = np.concatenate([output.flatten(1).numpy() for output in outputs], axis=1)
+            self._answers.update(zip([keys[i] for i in new], rows, strict=True))
+        return np.stack([self._answers[key] for key in keys])
+
+
+def _confirm(r_net: Memo, o_net: Memo, candidates: Array) -> list[Face]:
+    """R-Net and O-Net over P-Net's boxes."""
+    if not len(candidates):
+        return []
+    c = candidates[nms(candidates, 0.7)]
+    size = np.stack([c[:, 2] - c[:, 0], c[:, 3] - c[:, 1]] * 2, axis=1)
+    boxes = squared(np.concatenate([c[:, :4] + c[:, 5:9] * size, c[:, 4:5]], axis=1))
+
+    boxes = r_net.area.within(boxes)
+    if not len(boxes):
+        return []
+    answers = r_net(boxes)  # 4 of regression, 2 of probability
+    keep = answers[:, 5] > THRESHOLDS[1]
+    boxes = np.concatenate([boxes[keep, :4], answers[keep, 5:]], axis=1)
+    picked = nms(boxes, 0.7)
+    boxes = squared(_refined(boxes[picked], answers[keep][picked, :4]))
+
+    boxes = o_net.area.within(boxes)
+    if not len(boxes):
+        return []
+    answers = o_net(boxes)  # 4 of regression, 10 of landmarks, 2 of probability
+    keep = answers[:, 15] > THRESHOLDS[2]
+    boxes = np.concatenate([boxes[keep, :4], answers[keep, 15:]], axis=1)
+    points = answers[keep, 4:14].reshape(-1, 2, 5)
+    sides = (boxes[:, 2:4] - boxes[:, 0:2] + 1)[:, :, None]
+    points = points * sides + boxes[:, 0:2, None] - 1
+    boxes = _refined(boxes, answers[keep, :4])
+    picked = nms(boxes, 0.7, by_smaller=True)
+    return [
+        Face((float(b[0]), float(b[1]), float(b[2]), float(b[3])), float(b[4]), p.T)
+        for b, p in zip(boxes[picked], points[picked], strict=True)
+    ]
 
 
 class AreaAverages:
@@ -169,34 +194,42 @@ class AreaAverages:
 
     def whole(self, size: tuple[int, int]) -> Array:
         """The whole image at `size` (height, width): float32, h x w x 3."""
-        return self._resampled(0, 0, self.height, self.width, *size)
-
-    def crops(self, boxes: Array, side: int) -> tuple[Array, Array]:
-        """The boxes' parts of the image at side x side: n x side x side x 3, with their boxes.
-
-        Boxes are cut at the image's edges; those of which nothing is left are dropped.
-        """
-        whole = np.trunc(boxes[:, :4]).astype(np.int64)
-        x1, y1 = np.maximum(whole[:, 0], 1), np.maximum(whole[:, 1], 1)
-        x2, y2 = np.minimum(whole[:, 2], self.width), np.minimum(whole[:, 3], self.height)
-        keep = (y2 > y1 - 1) & (x2 > x1 - 1)
-        crops = [
-            self._resampled(y1[i] - 1, x1[i] - 1, y2[i], x2[i], side, side)
-            for i in np.nonzero(keep)[0]
-        ]
-        return np.stack(crops) if crops else np.empty((0, side, side, 3)), boxes[keep]
-
-    def _resampled(self, top: int, left: int, bottom: int, right: int, h: int, w: int) -> Array:
-        y0, y1 = _cells(top, bottom - top, h)
-        x0, x1 = _cells(left, right - left, w)
-        low, high = self._sums[y0], self._sums[y1]
-        strips = high - low
+        y0, y1 = _cells(0, self.height, size[0])
+        x0, x1 = _cells(0, self.width, size[1])
+        strips = self._sums[y1] - self._sums[y0]  # rows first: each is read once, in order
         total = strips[:, x1] - strips[:, x0]
         count = (y1 - y0)[:, None] * (x1 - x0)[None, :]
         return np.asarray(total / count[:, :, None], np.float32)
 
+    def within(self, boxes: Array) -> Array:
+        """The boxes (rows x1, y1, x2, y2, ...) of which something lies within the image."""
+        x1, y1, x2, y2 = self._cut(boxes)
+        return boxes[(y2 > y1) & (x2 > x1)]
 
-def _cells(start: int, size: int, n: int) -> tuple[Array, Array]:
+    def crops(self, boxes: Array, side: int) -> Array:
+        """What lies within the image of each box, at side x side: float32, n x side x side x 3."""
+        x1, y1, x2, y2 = (edge[:, None] for edge in self._cut(boxes))
+        top, bottom = _cells(y1, y2 - y1, side)
+        left, right = _cells(x1, x2 - x1, side)
+        total = self._at(bottom, right) - self._at(top, right)
+        total -= self._at(bottom, left) - self._at(top, left)
+        count = (bottom - top)[:, :, None] * (right - left)[:, None, :]
+        return np.asarray(total / count[..., None], np.float32)
+
+    def _cut(self, boxes: Array) -> tuple[Array, Array, Array, Array]:
+        """The boxes' x1, y1, x2, y2 in whole pixels, counted from 0, cut at the image's edges."""
+        x1, y1, x2, y2 = np.trunc(boxes[:, :4]).astype(np.int64).T
+        x1, y1 = np.maximum(x1, 1) - 1, np.maximum(y1, 1) - 1
+        return x1, y1, np.minimum(x2, self.width), np.minimum(y2, self.height)
+
+    def _at(self, ys: Array, xs: Array) -> Array:
+        """The sums where each box's ys and xs (both n x side) cross: n x side x side x 3."""
+        flat = (ys * (self.width + 1))[:, :, None] + xs[:, None, :]
+        return np.asarray(np.take(self._sums.reshape(-1, 3), flat, axis=0))
+
+
+def _cells(start: Any, size: Any, n: int) -> tuple[Array, Array]:
+    """Where the n cells of `size` pixels from `start` on begin, and where they end."""
     index = np.arange(n)
     return start + index * size // n, start - (-(index + 1) * size // n)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detect import MAX_INT32_PIXELS, MIN_PROBABILITY, AreaAverages, Detector, nms, pyramid
+from detect import MAX_INT32_PIXELS, MIN_PROBABILITY, AreaAverages, Detector, Memo, nms, pyramid
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from torch.nn.functional import interpolate
@@ -92,6 +92,48 @@ def test_area_averages_are_torchs(size: tuple[int, int]) -> None:
     expected = interpolate(tensor, size=size, mode="area")[0].permute(1, 2, 0).numpy()
 
     assert np.allclose(AreaAverages(image).whole(size), expected, atol=1e-4)
+
+
+def test_crops_are_the_area_averages_of_what_lies_within() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (53, 64, 3), np.uint8)
+    area = AreaAverages(image)
+    # GIVEN boxes inside, over two edges, all around the image, and two that lie outside
+    boxes = np.array(
+        [[5, 7, 30, 40], [-9, -4, 20, 25], [50, 40, 90, 80], [-5, -5, 99, 99]]
+        + [[70, 5, 90, 25], [-30, 5, -2, 25]],
+        np.float32,
+    )
+
+    inside = area.within(boxes)
+    crops = area.crops(inside, 24)
+
+    assert np.array_equal(inside, boxes[:4])
+    # facenet-pytorch counts a box's first pixel from 1 (its `pad`)
+    for crop, (x1, y1, x2, y2) in zip(crops, inside.astype(int), strict=True):
+        part = image[max(y1, 1) - 1 : min(y2, 53), max(x1, 1) - 1 : min(x2, 64)]
+        tensor = torch.from_numpy(part.copy()).permute(2, 0, 1)[None].float()
+        expected = interpolate(tensor, size=(24, 24), mode="area")[0].permute(1, 2, 0).numpy()
+        assert np.allclose(crop, expected, atol=1e-4)
+
+
+def test_a_network_looks_at_each_box_once() -> None:
+    looked: list[int] = []
+
+    class Network(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            looked.append(len(x))
+            return x.mean((1, 2, 3))[:, None], x[:, :, 0, 0]
+
+    image = np.random.default_rng(2).integers(0, 256, (50, 60, 3), np.uint8)
+    boxes = np.array([[1, 1, 20, 20], [5, 5, 40, 40], [10, 3, 30, 23]], np.float32)
+    memo = Memo(Network(), AreaAverages(image), 24)
+
+    first, both = memo(boxes[:2]), memo(boxes[[2, 1, 0]])
+
+    assert looked == [2, 1]
+    assert first.shape == (2, 4)
+    assert np.array_equal(both[[2, 1]], first)
+    assert np.allclose(both, Memo(Network(), AreaAverages(image), 24)(boxes[[2, 1, 0]]))
 
 
 def test_sums_of_an_image_too_large_for_32_bits_do_not_overflow() -> None:
