@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 torchvision_substitute.install()
 from facenet_pytorch import InceptionResnetV1  # noqa: E402 - needs the line above
 from facenet_pytorch.models.inception_resnet_v1 import BasicConv2d  # noqa: E402
+from packing import pack  # noqa: E402
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +56,8 @@ class FaceNet:
             if isinstance(module, BasicConv2d):
                 module.conv = fuse_conv_bn_eval(module.conv, module.bn)
                 module.bn = torch.nn.Identity()
-        self._net = net.to(memory_format=torch.channels_last)
+        example = torch.zeros(1, 3, image_size, image_size)
+        self._net = pack(net.to(memory_format=torch.channels_last), example)
 
     @torch.inference_mode()
     def embed(self, image: Array, faces: Sequence[Face]) -> Array:
