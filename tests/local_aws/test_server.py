@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from local_aws.disk_bodies import Body
 from local_aws.process import LocalAWS, StartError
 from tests.local_aws.conftest import Cloud
 
@@ -129,6 +130,16 @@ def test_reading_while_writing_never_mixes_two_bodies(cloud: Cloud) -> None:
             write.result()
 
 
+def test_a_body_lasts_as_long_as_somebody_reads_it(tmp_path: Path) -> None:
+    kept = body = Body(tmp_path, b"content")
+
+    del body  # the object is overwritten; a reader is left
+    assert kept.read() == b"content"
+    del kept
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_deleted_object_leaves_no_file(started: Start, tmp_path: Path) -> None:
     aws = started(data=tmp_path)
     s3 = Cloud(aws).client("s3")
@@ -172,13 +183,15 @@ MOTO_SYMBOLS = (
     ("moto.iam.models", "IAMBackend.get_user_from_access_key_id"),
     ("moto.iam.models", "IAMBackend.list_access_keys"),
     ("moto.iam.models", "IAMBackend.get_roles"),
-    ("moto.moto_server.werkzeug_app", "DomainDispatcherApplication"),
+    ("moto.moto_server.werkzeug_app", "DomainDispatcherApplication.get_backend_for_host"),
     ("moto.moto_server.werkzeug_app", "MotoRequestHandler"),
     ("moto.moto_server.werkzeug_app", "create_backend_app"),
     ("moto.s3.exceptions", "S3ClientError"),
     ("moto.s3.models", "FakeKey.value"),
     ("moto.s3.models", "FakeKey.etag"),
     ("moto.s3.models", "FakeKey.dispose"),
+    ("moto.s3.models", "FakeKey.instances_tracked"),
+    ("moto.s3.models", "FakeMultipart.instances_tracked"),
     ("moto.s3.models", "FakeBucket.get_permission"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.sts.models", "STSBackend.assume_role"),
