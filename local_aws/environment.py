@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-import psutil
-
 from local_aws.function import CannotStart, FunctionSpec, Result, error_payload
+from local_aws.process_tree import members, resident_bytes
 from local_aws.runtime_api import Invocation, Message, RuntimeApi
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -91,7 +90,9 @@ class Environment:
             target=self._read_output, args=(self._process.stdout,), daemon=True
         )
         self._reader.start()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._has_ended = threading.Event()
+        for work in (self._wait_for_end, self._watch_memory):
+            threading.Thread(target=work, daemon=True).start()
 
     def _variables(self, tmp: Path, credentials: dict[str, Any], endpoint: str) -> dict[str, str]:
         """The variables AWS sets; nothing of the server's own environment.
@@ -216,50 +217,40 @@ class Environment:
     @property
     def peak_mb(self) -> int:
         """Largest resident memory of the process tree in this invocation, in MB."""
-        return max(1, max(self._peak_rss, self._tree_rss()) // 1_048_576)
+        return max(1, max(self._peak_rss, resident_bytes(self._process.pid)) // 1_048_576)
 
     def _read_output(self, pipe: IO[bytes]) -> None:
         for line in pipe:
             self.say(line.decode(errors="replace").rstrip("\n"))
         pipe.close()
 
-    def _watch(self) -> None:
-        """Poll the tree's memory, and tell when the process has ended."""
-        limit = self.spec.memory_mb * 1_048_576
-        while True:
-            try:
-                self._process.wait(MEMORY_POLL_S)
-                break
-            except subprocess.TimeoutExpired:
-                rss = self._tree_rss()
-                self._peak_rss = max(self._peak_rss, rss)
-                if rss > limit:
-                    self._killed_for = (
-                        f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
-                    )
-                    self._kill()
+    def _wait_for_end(self) -> None:
+        """Tell when the process has ended, and all it wrote has been read."""
+        self._process.wait()
+        self._has_ended.set()
         self._reader.join(1)
         self._api.messages.put(Message("exit"))
 
-    def _tree_rss(self) -> int:
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self._process.pid)
-            for member in [process, *process.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    total += member.memory_info().rss
-        return total
+    def _watch_memory(self) -> None:
+        """Look at the tree's memory now and then, and end it when it takes more than it may."""
+        limit = self.spec.memory_mb * 1_048_576
+        while not self._has_ended.wait(MEMORY_POLL_S):
+            rss = resident_bytes(self._process.pid)
+            self._peak_rss = max(self._peak_rss, rss)
+            if rss > limit:
+                self._killed_for = (
+                    f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
+                )
+                self._kill()
 
     def _kill(self) -> None:
         """Kill the group, and children that made a group of their own, as ffmpeg's may."""
-        children: list[psutil.Process] = []
-        with contextlib.suppress(psutil.Error):
-            children = psutil.Process(self._process.pid).children(recursive=True)
+        tree = members(self._process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        for child in children:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+        for pid in tree[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the process group and remove what it left in its temporary folder."""

@@ -7,6 +7,7 @@ import json
 import threading
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from moto.awslambda.exceptions import UnknownFunctionException
@@ -96,7 +97,7 @@ class ControlPlane:
         config = self._event_config(function, region)
         on_failure = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
         uri = function.code.get("ImageUri")
-        root = self._store.image_folder(uri) if uri else self._store.unpack(function.code_bytes)
+        root = self._store.image_folder(uri) if uri else self._unpacked(function)
         return FunctionSpec(
             name=function.function_name,
             arn=str(function.function_arn).removesuffix(f":{function.version}"),
@@ -104,7 +105,7 @@ class ControlPlane:
             revision=self._revision(function),
             handler=function.handler or "handler.handler",
             task_root=root,
-            layers=tuple(self._store.unpack(data) for data in self._layers(function, region)),
+            layers=tuple(map(self._unpacked, self._layers(function, region))),
             environment=dict(function.environment_vars or {}),
             memory_mb=int(function.memory_size),
             timeout_s=float(function.timeout),
@@ -137,10 +138,14 @@ class ControlPlane:
             return {}
         return config
 
-    def _layers(self, function: Any, region: str) -> list[bytes]:
+    def _layers(self, function: Any, region: str) -> list[Any]:
         backend = get_backend(self._account_id, region)
         versions = (backend.layers_versions_by_arn(layer["Arn"]) for layer in function.layers)
-        return [version.code_bytes for version in versions if version is not None]
+        return [version for version in versions if version is not None]
+
+    def _unpacked(self, code: Any) -> Path:
+        """The folder with the zip of a function or layer version."""
+        return self._store.unpack(code.code_bytes, code.code_sha_256)
 
     @staticmethod
     def _revision(function: Any) -> str:

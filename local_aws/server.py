@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import secrets
@@ -104,6 +105,8 @@ class Server:
             self._executor, QueueDestination(clients), settings.cap, settings.async_retry_delays
         )
         moto = DomainDispatcherApplication(create_backend_app)
+        # It lists moto's folders and tries 180 patterns, in a lock, at every request.
+        moto.get_backend_for_host = functools.cache(moto.get_backend_for_host)
         door = FrontDoor(moto, plane, self._executor, self._events, settings.region)
         principals = moto_principals(ACCOUNT_ID, self.access_key, self.secret_key)
         guard = Guard(door, principals, ACCOUNT_ID)
