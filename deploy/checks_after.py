@@ -77,7 +77,13 @@ def _layer(run: Run, zip_path: Path) -> str:
     else:
         with tempfile.TemporaryDirectory(prefix="layer-") as folder:
             copy = Path(folder) / "layer.zip"
-            urllib.request.urlretrieve(content["Location"], copy)  # noqa: S310 - AWS's own URL
+            try:
+                urllib.request.urlretrieve(content["Location"], copy)  # noqa: S310 - AWS's own URL
+            except OSError as error:  # urllib's errors are of this kind
+                raise AwsError(
+                    f"The layer {ours[0]} cannot be downloaded to look into it: {error}. With the "
+                    "zip it was made from in place (--zip) it need not be."
+                ) from error
             machine = check_zip(copy)
     if [machine] != config.get("Architectures", ["x86_64"]):
         raise AwsError(f"The layer is for {machine}, the function for {config['Architectures']}.")

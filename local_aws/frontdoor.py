@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 
+from local_aws import code_links
 from local_aws.async_queue import AsyncQueue
+from local_aws.code_links import CodeLinks
 from local_aws.executor import Executor
 from local_aws.function import CannotStart, FunctionSpec, Result, Throttled
 from local_aws.plugin import ControlPlane, UnknownFunction
@@ -43,13 +45,20 @@ class FrontDoor:
     """Routes Invoke to the executor or the queue and everything else to moto."""
 
     def __init__(
-        self, app: Wsgi, plane: ControlPlane, executor: Executor, events: AsyncQueue, region: str
+        self,
+        app: Wsgi,
+        plane: ControlPlane,
+        executor: Executor,
+        events: AsyncQueue,
+        links: CodeLinks,
+        region: str,
     ) -> None:
-        """`region` is meant where a request names none."""
+        """`links` lead to deployed code; `region` is meant where a request names none."""
         self._app = app
         self._plane = plane
         self._executor = executor
         self._events = events
+        self._links = links
         self._region = region
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -57,6 +66,9 @@ class FrontDoor:
         path = environ.get("PATH_INFO", "")
         if path == HEALTH:
             return _answer(start, 200, b"ok", {})
+        if path.startswith(code_links.PATH):
+            data = self._links.find(path)
+            return _answer(start, 200 if data is not None else 404, data or b"", {})
         if path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
             return _answer(start, 200, json.dumps(LIMITS).encode(), {})
         match = INVOKE.match(path)

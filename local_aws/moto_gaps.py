@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
-from moto.awslambda.models import ImageConfig, LambdaBackend, LambdaFunction
+from moto.awslambda.models import ImageConfig, LambdaBackend, LambdaFunction, LayerVersion
 from moto.awslambda.policy import Policy
 from moto.awslambda.utils import get_backend
 from moto.core.exceptions import JsonRESTError
@@ -14,6 +14,7 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, S3Backend
 
+from local_aws.code_links import CodeLinks
 from local_aws.moto_iam import CannotAssume, check_lambda_trust
 
 MEMORY_MB = (128, 10_240)
@@ -30,12 +31,13 @@ class PermissionExists(LambdaClientError):  # type: ignore[misc]
         super().__init__("ResourceConflictException", text)
 
 
-def install() -> None:
-    """Close the gaps, once in a process."""
+def install(links: CodeLinks) -> None:
+    """Close the gaps, once in a process. `links` are what downloads of code are answered with."""
     _refuse_duplicate_permissions()
     _replace_event_invoke_configs()
     _check_functions()
     _keep_published_code()
+    _link_code(links)
     _check_notifications()
     _announce_uploads_once()
     _read_tls_only_policies()
@@ -131,6 +133,25 @@ def _keep_published_code() -> None:
         return version
 
     LambdaBackend.publish_version = publish_version
+
+
+def _link_code(links: CodeLinks) -> None:
+    """moto says "s3://" of a layer's code, and of a function's where AWS itself would have it."""
+    of_layer, of_function = LayerVersion.get_layer_version, LambdaFunction.get_code
+
+    def get_layer_version(version: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = of_layer(version)
+        answer["Content"]["Location"] = links.link(version.code_bytes)
+        return answer
+
+    def get_code(function: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = of_function(function)
+        if "Location" in answer.get("Code", {}):
+            answer["Code"]["Location"] = links.link(function.code_bytes)
+        return answer
+
+    LayerVersion.get_layer_version = get_layer_version
+    LambdaFunction.get_code = get_code
 
 
 def _check_notifications() -> None:

@@ -78,6 +78,7 @@ class Server:
 
         from local_aws import disk_bodies, moto_gaps
         from local_aws.async_queue import AsyncQueue
+        from local_aws.code_links import CodeLinks
         from local_aws.code_store import CodeStore
         from local_aws.executor import Executor
         from local_aws.frontdoor import FrontDoor
@@ -88,7 +89,8 @@ class Server:
 
         settings, data = self.settings, self.settings.data
         disk_bodies.install(data / "objects")
-        moto_gaps.install()
+        links = CodeLinks(self.endpoint)
+        moto_gaps.install(links)
         plane = ControlPlane(ACCOUNT_ID, CodeStore(data / "code", settings.images))
         plane.metrics_region = settings.region
         plane.install()
@@ -107,7 +109,7 @@ class Server:
         moto = DomainDispatcherApplication(create_backend_app)
         # It lists moto's folders and tries 180 patterns, in a lock, at every request.
         moto.get_backend_for_host = functools.cache(moto.get_backend_for_host)
-        door = FrontDoor(moto, plane, self._executor, self._events, settings.region)
+        door = FrontDoor(moto, plane, self._executor, self._events, links, settings.region)
         principals = moto_principals(ACCOUNT_ID, self.access_key, self.secret_key)
         guard = Guard(door, principals, ACCOUNT_ID)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import botocore.client
 import pytest
 
 from createS3 import create_buckets
+from deploy.checks_after import checks_after
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.layer import ensure_layer
@@ -237,6 +239,37 @@ def test_the_doctor_finds_a_whole_deployment_well(account: Account, deployed: De
 
     assert done.returncode == 0, done.stdout
     assert {result_of(done.stdout, name) for name in AFTER} == {"ok"}
+
+
+def test_the_doctor_downloads_the_layer_where_its_zip_is_not_here(
+    account: Account, deployed: Deployment
+) -> None:
+    done = account.run("deploy/doctor.py", deployed, "--after", "--zip", "nowhere.zip")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result_of(done.stdout, "layer") == "ok"
+    assert "executable on x86_64" in done.stdout
+
+
+def test_a_layer_that_cannot_be_downloaded_is_a_failed_check(
+    account: Account, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a link to the layer that leads nowhere, as one does that has expired
+    run = Run(deployed, aws_of(account, monkeypatch))
+    client = run.aws.client("lambda")
+    get = client.get_layer_version
+
+    def expired(**names: Any) -> Any:
+        answer = get(**names)
+        answer["Content"]["Location"] += "-and-more"
+        return answer
+
+    monkeypatch.setattr(client, "get_layer_version", expired)
+
+    (layer,) = [c for c in checks_after(run, Path("nowhere.zip")) if c.name == "layer"]
+
+    assert layer.result == "failed"
+    assert "cannot be downloaded to look into it: HTTP Error 404" in layer.detail
 
 
 @pytest.mark.parametrize("broken", AFTER)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import time
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.code_links import CodeLinks
 from tests.local_aws.conftest import ANYTHING, Cloud, zipped
 
 ECHO = "def handler(event, context):\n    print('hello')\n    return {'got': event}\n"
@@ -143,6 +148,37 @@ def test_layers_bring_programs_and_packages(cloud: Cloud) -> None:
     payload, _, _ = cloud.invoke(cloud.function(code, Layers=[layer]))
 
     assert payload == [42, "from the layer\n"]
+
+
+def test_deployed_code_can_be_downloaded_by_its_link_alone(cloud: Cloud) -> None:
+    client, layer_zip = cloud.client("lambda"), zipped({"bin/tool": "#!/bin/sh\n"})
+    layer = cloud.name("layer")
+    client.publish_layer_version(LayerName=layer, Content={"ZipFile": layer_zip})
+    version = client.get_layer_version(LayerName=layer, VersionNumber=1)["Content"]
+    function = client.get_function(FunctionName=cloud.function(ECHO))
+
+    # WHEN somebody without credentials reads what the links lead to
+    found, code = (
+        urllib.request.urlopen(link).read()
+        for link in (version["Location"], function["Code"]["Location"])
+    )
+
+    assert found == layer_zip
+    digest = base64.b64encode(hashlib.sha256(code).digest()).decode()
+    assert digest == function["Configuration"]["CodeSha256"]
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(version["Location"][:-1])
+
+
+def test_a_link_to_code_lasts_ten_minutes() -> None:
+    now = [1000.0]
+    links = CodeLinks("http://here", clock=lambda: now[0])
+    path = links.link(b"zip").removeprefix("http://here")
+    assert links.find(path) == b"zip"
+
+    now[0] += 601
+
+    assert links.find(path) is None
 
 
 def test_an_image_is_run_from_its_folder_and_the_log_says_so(cloud: Cloud) -> None:
