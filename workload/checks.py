@@ -38,7 +38,8 @@ def verdict(
 ) -> Check:
     """A check that passes with the reason `right` when there are no `faults`.
 
-    `faults` are objects, or an object and what is wrong with it after a colon and a space.
+    `faults` are objects, or an object and what is wrong with it after a colon and a space; `fault`
+    is what any number of them is.
     """
     found = tuple(faults)
     if not found:
@@ -122,14 +123,14 @@ def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) 
             f"{held.deployment_buckets[0]} holds videos, and nothing else",
             5,
             [input_bucket] if not count else [f"{input_bucket}{key}" for key in sorted(no_videos)],
-            "objects are no videos" if count else "bucket without a video",
+            "of another kind" if count else "without a video",
             f"{count} videos",
         ),
         verdict(
             "every video has its frame",
             10,
             missing_frames,
-            "frames are missing",
+            "missing",
             frames_right,
             "the bucket deletes frames after some days",
         ),
@@ -137,21 +138,21 @@ def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) 
             "there is no extra frame",
             5,
             [f"{stage_1}{key}" for key in sorted(set(held.frames) - right_frames)],
-            "objects belong to no video",
+            "of no video",
             "none",
         ),
         verdict(
             "every video has its output",
             20,
             missing_outputs,
-            "outputs are missing",
+            "missing",
             f"{len(set(held.outputs) & right_outputs)} outputs of {count} videos",
         ),
         verdict(
             "there is no extra output",
             5,
             [f"{output}{key}" for key in sorted(set(held.outputs) - right_outputs)],
-            "objects belong to no video",
+            "of no video",
             "none",
         ),
     ]
@@ -174,7 +175,7 @@ def name_check(
     right = f"{len(answers)} compared" + (f", {unknown} not in the CSV" if unknown else "")
     if not answers:
         return Check(name, FAIL, points, "there is no output to compare")
-    return verdict(name, points, wrong, "names are wrong", right)
+    return verdict(name, points, wrong, "wrong", right)
 
 
 def time_check(seconds: Mapping[str, float], limit: float, source: str, is_answered: bool) -> Check:
@@ -190,4 +191,4 @@ def time_check(seconds: Mapping[str, float], limit: float, source: str, is_answe
     average, longest = sum(seconds.values()) / len(seconds), max(seconds.values())
     figures = f"average {average:.1f} s, longest {longest:.1f} s, {source}"
     late = [f"{key}: {value:.1f} s" for key, value in sorted(seconds.items()) if value > limit]
-    return verdict(name, points, late, "answers took longer", figures, figures)
+    return verdict(name, points, late, "later", figures, figures)

@@ -52,7 +52,7 @@ def bucket_check(aws: Aws, deployment: Deployment, missing: list[str], is_initia
     hint = f"{script_command(aws, deployment, 'createS3.py')} makes buckets"
     if is_initial and not missing:
         hint = "workload/generate.py --clear empties them"
-    fault = "buckets are missing or objects are there" if is_initial else "missing"
+    fault = "missing or not empty" if is_initial else "missing"
     return verdict(name, 5, faults, fault, ", ".join(deployment.buckets), hint)
 
 
