@@ -10,11 +10,8 @@ FROM ${BASE_IMAGE} AS build
 ARG MODEL=facenet-vggface2
 # pip's own settings, for those who have a mirror. CPU builds of torch have an index of their own;
 # PyPI's pull gigabytes of CUDA.
-ARG PIP_INDEX_URL
-ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
-ARG PIP_FIND_LINKS
-ARG PIP_CERT
-ARG PIP_RETRIES=1
+ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
+    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY face-recognition/requirements.txt /build/
 # The list is complete; facenet-pytorch's own pins would forbid current torch (--no-deps). What is
@@ -29,9 +26,8 @@ COPY face-recognition/models.py /build/
 RUN PYTHONPATH=/packages python /build/models.py fetch "${MODEL}" --dir /models
 # A gallery that was made for another model must stop the build, not the first invocation.
 COPY face-recognition/*.py data.p[t] /check/
-WORKDIR /check
-RUN if [ -e data.pt ]; then \
-      PYTHONPATH=/packages MODEL="${MODEL}" MODELS_DIR=/models python -c \
+RUN if [ -e /check/data.pt ]; then \
+      PYTHONPATH=/packages:/check MODEL="${MODEL}" MODELS_DIR=/models python -c \
         "from pathlib import Path; from recognition import Recognizer; Recognizer.from_environment(Path('/check'))"; \
     fi
 

@@ -29,7 +29,7 @@ demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir V
 local: $(INSTALLED) build/ffmpeg.zip ## leave the pipeline running here for any client (Ctrl-C ends it)
 	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
 
-image: $(INSTALLED) ## build the Dockerfile, push it to a registry on loopback, pull it and run it
+image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS's ECR, pull it and run it
 	$(BIN)/python -m samples.image $(if $(MODEL),--model '$(MODEL)')
 
 test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end

@@ -32,14 +32,13 @@ Which = Callable[[str], Optional[str]]
 
 @dataclass(frozen=True)
 class Tool:
-    """A container tool: its program and the words that come before every subcommand."""
+    """A container tool, by the name of its program."""
 
     name: str
-    prefix: tuple[str, ...] = ()
 
     def command(self, *words: str) -> list[str]:
         """The argv of one of its subcommands."""
-        return [self.name, *self.prefix, *words]
+        return [self.name, *words]
 
 
 def find_tool(wanted: str | None = None, which: Which = shutil.which) -> Tool:
@@ -85,8 +84,6 @@ def check_disk(tool: Tool, needed: int = BUILD_BYTES) -> None:
 
 def storage_of(tool: Tool) -> str:
     """The folder in which the tool keeps images."""
-    if "--root" in tool.prefix:
-        return tool.prefix[tool.prefix.index("--root") + 1]
     asked = {
         "docker": ["info", "--format", "{{.DockerRootDir}}"],
         "podman": ["info", "--format", "{{.Store.GraphRoot}}"],
@@ -157,21 +154,25 @@ def run_tool(
         )
 
 
-def login(tool: Tool, registry: str, password: str, environ: Mapping[str, str]) -> None:
-    """Sign in to a registry; the password goes through standard input, never the command line."""
-    run_tool(
-        tool.command("login", "--username", "AWS", "--password-stdin", registry),
-        text=password,
-        environ=environ,
-    )
+def login_argv(tool: Tool, registry: str, plain_http: bool = False) -> list[str]:
+    """The command that signs in to `registry`, and reads the password from standard input."""
+    plain = _plain_http(tool) if plain_http else []
+    return tool.command("login", *plain, "--username", "AWS", "--password-stdin", registry)
 
 
 def push_argv(tool: Tool, tag: str, plain_http: bool = False) -> list[str]:
-    """The command that pushes `tag`; buildah also needs to be told of the target and of HTTP."""
+    """The command that pushes `tag`; buildah also needs to be told of the target."""
+    plain = _plain_http(tool) if plain_http else []
     if tool.name == "buildah":
-        plain = ["--tls-verify=false"] if plain_http else []
         return tool.command("push", "--format", "v2s2", *plain, tag, f"docker://{tag}")
-    return tool.command("push", tag)
+    return tool.command("push", *plain, tag)
+
+
+def _plain_http(tool: Tool) -> list[str]:
+    """What tells a tool that a registry has no TLS; docker sees it by itself where that is here."""
+    if tool.name == "docker":
+        return []
+    return ["--insecure-registry"] if tool.name == "finch" else ["--tls-verify=false"]
 
 
 def docker_config(folder: Path) -> dict[str, str]:

@@ -58,7 +58,7 @@ def ensure_functions(
     """
     recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
     image = image_uri or _current_image(run, recognizer)
-    check_image_uri(image, run.aws.region)
+    check_image_uri(run, image)
     for function in (recognizer, splitter):
         _ensure_log_group(run, function)
     target = recognizer_target(

@@ -21,7 +21,7 @@ from deploy.containers import (
     check_disk,
     docker_config,
     find_tool,
-    login,
+    login_argv,
     pip_arguments,
     pip_volumes,
     push_argv,
@@ -89,7 +89,7 @@ def ensure_repository(run: Run) -> str:
         "RepositoryNotFoundException",
     )
     if found is None:
-        run.change(
+        made = run.change(
             "create",
             f"repository '{name}'",
             lambda: ecr.create_repository(
@@ -100,6 +100,7 @@ def ensure_repository(run: Run) -> str:
                 tags=[{"Key": "project", "Value": "video-face-recognition"}],
             ),
         )
+        uri = made["repository"]["repositoryUri"] if made else uri
     else:
         uri = found["repositoryUri"]
         _ensure_repository_settings(run, name, found)
@@ -205,10 +206,11 @@ def ensure_image(
 def _push(run: Run, tool: Any, name: str) -> None:
     token = run.aws.client("ecr").get_authorization_token()["authorizationData"][0]
     password = base64.b64decode(token["authorizationToken"]).decode().partition(":")[2]
+    plain_http = token["proxyEndpoint"].startswith("http://")  # the local AWS's
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
         environ = docker_config(Path(folder))
-        login(tool, name.partition("/")[0], password, environ)
-        run_tool(push_argv(tool, name), environ=environ)
+        run_tool(login_argv(tool, name.partition("/")[0], plain_http), password, environ)
+        run_tool(push_argv(tool, name, plain_http), environ=environ)
 
 
 def image_options(function: Any) -> Any:

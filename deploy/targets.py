@@ -10,6 +10,7 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from deploy.layer import Layer
 from deploy.overrides import Overrides
@@ -109,21 +110,28 @@ def common(function: Function, role: str, environment: dict[str, str]) -> dict[s
     }
 
 
-def check_image_uri(uri: str, region: str) -> None:
+def check_image_uri(run: Run, uri: str) -> None:
     """Raise AwsError unless Lambda can take the image: private ECR, in the function's region."""
+    region = run.aws.region
     match = re.fullmatch(
         r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+", uri
     )
-    if match is None:
+    if match is None and not _is_of_own_registry(run, uri):
         raise AwsError(
             f"Lambda takes images from private ECR only, not {uri}: push it with deploy/image.py, "
             "whose last line is the --image-uri to pass."
         )
-    if match[1] != region:
+    if match is not None and match[1] != region:
         raise AwsError(
             f"Image {uri} is in region {match[1]}, but the function is in {region}, and Lambda "
             f"takes images of its own region only: run deploy/image.py --region {region}."
         )
+
+
+def _is_of_own_registry(run: Run, uri: str) -> bool:
+    """Whether the image is where ECR says that this account's registry is (the local AWS's)."""
+    token = run.aws.client("ecr").get_authorization_token()["authorizationData"][0]
+    return uri.startswith(f"{urlsplit(token['proxyEndpoint']).netloc}/")
 
 
 def comparable(key: str, value: Any) -> Any:

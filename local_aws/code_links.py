@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-PATH = "/_local_aws/code/"
+from werkzeug.wrappers import Response
+
+PATH = "/_local_aws/code"
 LIFETIME_S = 600
 
 
 class CodeLinks:
-    """Makes links, and finds what they lead to."""
+    """Makes links, and serves what they lead to when it is mounted at PATH."""
 
     def __init__(self, endpoint: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Links start with `endpoint`."""
@@ -28,9 +31,12 @@ class CodeLinks:
         self._links = {t: (ends, zip_) for t, (ends, zip_) in self._links.items() if ends > now}
         token = secrets.token_urlsafe(24)
         self._links[token] = now + LIFETIME_S, data
-        return f"{self._endpoint}{PATH}{token}"
+        return f"{self._endpoint}{PATH}/{token}"
 
-    def find(self, path: str) -> bytes | None:
-        """The zip that a link with this path leads to; None if there is none, or no longer."""
-        ends, data = self._links.get(path.removeprefix(PATH), (0.0, b""))
-        return data if ends > self._clock() else None
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve one request: the zip, or 404 for a link that there is not, or no longer."""
+        ends, data = self._links.get(environ["PATH_INFO"].removeprefix("/"), (0.0, b""))
+        is_there = ends > self._clock()
+        response = Response(data if is_there else b"", 200 if is_there else 404)
+        response.content_type = "application/zip"
+        return response(environ, start)

@@ -11,9 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from local_aws import code_links
 from local_aws.async_queue import AsyncQueue
-from local_aws.code_links import CodeLinks
 from local_aws.executor import Executor
 from local_aws.function import CannotStart, FunctionSpec, Result, Throttled
 from local_aws.plugin import ControlPlane, UnknownFunction
@@ -22,7 +20,6 @@ log = logging.getLogger(__name__)
 
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
 REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/")
-HEALTH = "/_local_aws/health"
 ACCOUNT_SETTINGS = "/2016-08-19/account-settings"
 LIMITS = {
     "AccountLimit": {
@@ -50,25 +47,18 @@ class FrontDoor:
         plane: ControlPlane,
         executor: Executor,
         events: AsyncQueue,
-        links: CodeLinks,
         region: str,
     ) -> None:
-        """`links` lead to deployed code; `region` is meant where a request names none."""
+        """`region` is meant where a request names none."""
         self._app = app
         self._plane = plane
         self._executor = executor
         self._events = events
-        self._links = links
         self._region = region
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""
         path = environ.get("PATH_INFO", "")
-        if path == HEALTH:
-            return _answer(start, 200, b"ok", {})
-        if path.startswith(code_links.PATH):
-            data = self._links.find(path)
-            return _answer(start, 200 if data is not None else 404, data or b"", {})
         if path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
             return _answer(start, 200, json.dumps(LIMITS).encode(), {})
         match = INVOKE.match(path)

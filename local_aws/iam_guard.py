@@ -13,9 +13,6 @@ from local_aws.iam_policy import Request, is_allowed
 from local_aws.iam_requests import TLS, needed
 from local_aws.sigv4 import Signature, SignatureError, raw_target, read, verify
 
-# What needs no signature: the question whether it is up, and links to code, secrets themselves.
-OPEN_PATHS = ("/_local_aws/health", "/_local_aws/code/")
-
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -42,8 +39,6 @@ class Guard:
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Pass the request on, or answer it with a refusal."""
-        if environ.get("PATH_INFO", "").startswith(OPEN_PATHS):
-            return self._app(environ, start)
         signature = None
         try:
             signature = read(environ)

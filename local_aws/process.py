@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from local_aws.server import HEALTH
+
 START_LIMIT_S = 60
 STOP_LIMIT_S = 30
 
@@ -78,7 +80,7 @@ class LocalAWS:
         deadline = time.monotonic() + START_LIMIT_S
         while True:
             try:
-                urllib.request.urlopen(f"{self.endpoint}/_local_aws/health", timeout=5).close()  # noqa: S310
+                urllib.request.urlopen(f"{self.endpoint}{HEALTH}", timeout=5).close()  # noqa: S310
                 return
             except (urllib.error.URLError, OSError) as error:
                 if time.monotonic() > deadline:

@@ -11,9 +11,11 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 ACCOUNT_ID = "123456789012"  # moto's
 PREFERRED_PORT = 4566
+HEALTH = "/_local_aws/health"
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +76,12 @@ class Server:
             MotoRequestHandler,
             create_backend_app,
         )
+        from werkzeug.middleware.dispatcher import DispatcherMiddleware
         from werkzeug.serving import make_server
+        from werkzeug.wrappers import Response
 
-        from local_aws import disk_bodies, moto_gaps
+        from local_aws import code_links, disk_bodies, moto_ecr, moto_gaps, registry
         from local_aws.async_queue import AsyncQueue
-        from local_aws.code_links import CodeLinks
         from local_aws.code_store import CodeStore
         from local_aws.executor import Executor
         from local_aws.frontdoor import FrontDoor
@@ -89,9 +92,14 @@ class Server:
 
         settings, data = self.settings, self.settings.data
         disk_bodies.install(data / "objects")
-        links = CodeLinks(self.endpoint)
+        links = code_links.CodeLinks(self.endpoint)
         moto_gaps.install(links)
-        plane = ControlPlane(ACCOUNT_ID, CodeStore(data / "code", settings.images))
+        password = secrets.token_urlsafe(30)
+        moto_ecr.install(self.endpoint, settings.region, password)
+        images = moto_ecr.Images(ACCOUNT_ID, settings.region)
+        images_registry = registry.Registry(data / "registry", images, password)
+        store = CodeStore(data / "code", settings.images, images_registry.find)
+        plane = ControlPlane(ACCOUNT_ID, store)
         plane.metrics_region = settings.region
         plane.install()
 
@@ -109,9 +117,15 @@ class Server:
         moto = DomainDispatcherApplication(create_backend_app)
         # It lists moto's folders and tries 180 patterns, in a lock, at every request.
         moto.get_backend_for_host = functools.cache(moto.get_backend_for_host)
-        door = FrontDoor(moto, plane, self._executor, self._events, links, settings.region)
+        door = FrontDoor(moto, plane, self._executor, self._events, settings.region)
         principals = moto_principals(ACCOUNT_ID, self.access_key, self.secret_key)
-        guard = Guard(door, principals, ACCOUNT_ID)
+        # What is not signed as AWS's requests are, and stands beside the guard therefore.
+        unsigned: dict[str, Any] = {
+            code_links.PATH: links,
+            registry.PATH: images_registry,
+            HEALTH: Response("ok"),
+        }
+        app = DispatcherMiddleware(Guard(door, principals, ACCOUNT_ID), unsigned)
 
         class Handler(MotoRequestHandler):  # type: ignore[misc]
             disable_nagle_algorithm = True  # else small answers wait 40 ms for an ACK
@@ -121,7 +135,7 @@ class Server:
 
         host, port = self._socket.getsockname()
         self._http = make_server(
-            host, port, guard, threaded=True, request_handler=Handler, fd=self._socket.fileno()
+            host, port, app, threaded=True, request_handler=Handler, fd=self._socket.fileno()
         )
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()

@@ -13,11 +13,11 @@ from typing import Any
 import botocore.exceptions
 import click
 
-from pipeline.aws import Aws, AwsError
+from pipeline.aws import AwsError
 from pipeline.keys import output_key
 from pipeline.settings import VIDEO_SUFFIXES, Deployment, SettingsError
 from samples.packages import SampleError, fetch_photos
-from samples.stack import BUILD, Stack, running, say
+from samples.stack import BUILD, Stack, client_side, running, say
 from samples.videos import ffmpeg_from, make_people, make_videos
 from workload.drive import Drive
 from workload.latency import text_table
@@ -73,7 +73,7 @@ def run_videos(
     stack: Stack, videos: list[Path], expected: dict[str, str], limit: float
 ) -> tuple[WorkloadRun, list[Row]]:
     """Upload all videos, wait up to `limit` seconds for their answers; the run and a row each."""
-    aws = client_side(stack)
+    aws = client_side(stack.aws)
     drive = Drive(aws, stack.deployment, plan(videos, None), UPLOADS_AT_ONCE, 0, say)
     with click.progressbar(length=len(videos), label="Recognising", file=sys.stderr) as bar:
         drive.upload_and_wait(limit, lambda: bar.update(drive.settled - bar.pos))
@@ -85,13 +85,6 @@ def run_videos(
         if video.answered is not None:
             _read_answer(aws.client("s3"), stack.deployment.output_bucket, row)
     return run, list(rows.values())
-
-
-def client_side(stack: Stack) -> Aws:
-    """The stack's AWS, with its user's keys."""
-    environ = stack.aws.environ
-    keys = (environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"])
-    return Aws(region=stack.aws.region, endpoint_url=stack.aws.endpoint, keys=keys)
 
 
 def _read_answer(s3: Any, bucket: str, row: Row) -> None:
@@ -157,7 +150,7 @@ def main(
             say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
             run, rows = run_videos(stack, find_videos(videos), read_expected(videos), limit)
             click.echo(table(rows))
-            write_report(client_side(stack), stack.deployment, run, report)
+            write_report(client_side(stack.aws), stack.deployment, run, report)
     except (SampleError, SettingsError, AwsError, botocore.exceptions.ClientError) as error:
         raise click.ClickException(str(error)) from error
     wrong = sum(not row.is_right for row in rows)

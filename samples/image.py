@@ -12,22 +12,31 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import boto3
 import click
 
-from deploy.containers import Tool, build_argv, find_tool, pip_arguments, pip_volumes, push_argv
-from deploy.containers import run_tool as run
+from deploy.containers import find_tool, run_tool
+from deploy.image import ensure_image
 from local_aws.process import LocalAWS
-from pipeline.aws import AwsError
+from pipeline.aws import Aws, AwsError
+from pipeline.cli import Run
 from pipeline.policies import lambda_trust, recognizer_permissions
 from pipeline.settings import ROOT, Deployment
 from samples.base_image import make_base_image, make_root
 from samples.packages import SampleError, fetch_photos
-from samples.registry import LayerSize, layer_sizes, read_config, read_manifest, registry
-from samples.stack import ARCHITECTURE, BUILD, IMAGE, enrol, fetch_model, local_tag, say
+from samples.registry import LayerSize, PushedImage
+from samples.stack import (
+    ARCHITECTURE,
+    BUILD,
+    IMAGE,
+    client_side,
+    enrol,
+    fetch_model,
+    local_tag,
+    say,
+)
 from samples.videos import make_people
 
-REPOSITORY = "face-recognition"
+DEPLOYMENT = Deployment("image")
 MAX_UNPACKED_BYTES = 1_200_000_000
 MAX_COMPRESSED_BYTES = 450_000_000
 
@@ -45,44 +54,59 @@ def build_context(folder: Path, gallery: Path) -> Path:
     return folder
 
 
-def storage(name: str) -> Tool:
-    """buildah with a storage of its own below build/, and no daemon, namespace or FUSE."""
+def storage(name: str) -> None:
+    """Have buildah and podman keep images below build/, and run steps without a namespace.
+
+    The overlay driver where it works; in a container it often does not, and vfs, which copies
+    everything at each step of the build (4 s of each), always does.
+    """
     folder = BUILD / "containers" / name
-    os.environ["BUILDAH_ISOLATION"] = "chroot"
-    # vfs needs no mounts, which would outlive this script
-    words = ("--storage-driver", "vfs", "--root", str(folder), "--runroot", f"{folder}-run")
-    return Tool("buildah", words)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "storage.conf"
+    os.environ.update(CONTAINERS_STORAGE_CONF=str(settings), BUILDAH_ISOLATION="chroot")
+    for driver in ("overlay", "vfs"):
+        graph, run = folder / driver, folder / f"{driver}-run"
+        settings.write_text(
+            f'[storage]\ndriver = "{driver}"\ngraphroot = "{graph}"\nrunroot = "{run}"\n'
+        )
+        if shutil.which("buildah") is None or _buildah("info", check=False).returncode == 0:
+            return
 
 
-def build_and_push(context: Path, model: str, address: str, tool: str | None) -> str:
-    """Build the image and push it to the registry; return its reference there."""
-    name = f"{address}/{REPOSITORY}:{local_tag(context / 'data.pt', model)}"
-    arguments = {"MODEL": model, **pip_arguments()}
-    found = find_tool(tool)
-    if found.name == "buildah":
-        found = storage("build")
-        root = make_root(BUILD / "base")
-        arguments["BASE_IMAGE"] = make_base_image(found, root)
-    say(f"Building the image with {found.name} ...")
-    run(build_argv(found, context, name, ARCHITECTURE, arguments, pip_volumes(arguments)))
-    say(f"Pushing it to {address} ...")
-    run(push_argv(found, name, plain_http=True))
-    return name
+def _buildah(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["buildah", *words], capture_output=True, text=True, check=check)
 
 
-def unpack(reference: str, config: dict[str, Any], tag: str, target: Path) -> None:
+def build_and_push(aws: Aws, context: Path, model: str, wanted: str | None) -> str:
+    """Build the image and push it to ECR as deploy/image.py does; return its URI, by digest."""
+    storage("build")
+    tool, base_image = find_tool(wanted), None
+    if tool.name == "buildah":
+        base_image = make_base_image(tool, make_root(BUILD / "base"))
+    say(f"Building the image with {tool.name} and pushing it to the local AWS's ECR ...")
+    return ensure_image(
+        *(Run(DEPLOYMENT, aws), model, ARCHITECTURE),
+        tool_name=tool.name,
+        base_image=base_image,
+        context=context,
+    )
+
+
+def pull(uri: str, image: PushedImage, tag: str, target: Path) -> None:
     """Pull the image by digest into an empty storage and copy its files to `target`/rootfs."""
-    buildah = storage("pull")
+    storage("pull")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    say(f"Pulling {reference} ...")
-    run(buildah.command("from", "--quiet", "--tls-verify=false", "--name", "pulled", reference))
-    mounted = subprocess.run(
-        buildah.command("mount", "pulled"), capture_output=True, text=True, check=True
-    ).stdout.strip()
-    subprocess.run(["cp", "-a", mounted, str(target / "rootfs")], check=True)
+    say(f"Pulling {uri} ...")
+    sign_in = ["--tls-verify=false", "--creds", image.credentials]
+    run_tool(["buildah", "from", "--quiet", *sign_in, "--name", "pulled", uri])
+    mounted = _buildah("mount", "pulled").stdout.strip()
+    try:
+        subprocess.run(["cp", "-a", mounted, str(target / "rootfs")], check=True)
+    finally:
+        _buildah("rm", "pulled")  # and its mount, which would outlive this script
     (target / "tag").write_text(tag)
-    (target / "config.json").write_text(json.dumps(config, indent=1))
+    (target / "config.json").write_text(json.dumps(image.config, indent=1))
 
 
 def size_table(sizes: list[LayerSize]) -> str:
@@ -105,50 +129,32 @@ def size_table(sizes: list[LayerSize]) -> str:
     return text
 
 
-def try_out(image: Path, model: str, frame: Path) -> dict[str, Any]:
-    """A frame in, a name out: the unpacked image as a function of the local AWS."""
-    deployment = Deployment("image")
-    with LocalAWS(images={deployment.repository: image}) as aws:
-        session = boto3.Session(
-            aws_access_key_id=aws.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=aws.environ["AWS_SECRET_ACCESS_KEY"],
-            region_name=aws.region,
-        )
-
-        def client(service: str) -> Any:
-            return session.client(service, endpoint_url=aws.endpoint)
-
-        s3, iam, functions = client("s3"), client("iam"), client("lambda")
-        for bucket in (deployment.stage_1_bucket, deployment.output_bucket):
-            s3.create_bucket(Bucket=bucket)
-        account = client("sts").get_caller_identity()["Account"]
-        role = iam.create_role(
-            RoleName="image", AssumeRolePolicyDocument=json.dumps(lambda_trust())
-        )["Role"]["Arn"]
-        permissions = recognizer_permissions(deployment, aws.region, account, "aws")
-        iam.put_role_policy(
-            RoleName="image", PolicyName="p", PolicyDocument=json.dumps(permissions)
-        )
-        function = deployment.recognizer
-        variables = {**function.environment, "MODEL": model}
-        functions.create_function(
-            FunctionName=function.name,
-            PackageType="Image",
-            Role=role,
-            Code={"ImageUri": f"{account}.dkr.ecr.{aws.region}.amazonaws.com/{REPOSITORY}:local"},
-            MemorySize=function.memory_mb,
-            Timeout=function.timeout_s,
-            Environment={"Variables": {**variables, "OUTPUT_BUCKET": deployment.output_bucket}},
-        )
-        s3.upload_file(str(frame), deployment.stage_1_bucket, "frame.jpg")
-        payload = {"bucket_name": deployment.stage_1_bucket, "image_file_name": "frame.jpg"}
-        answer = functions.invoke(
-            FunctionName=function.name, Payload=json.dumps(payload), LogType="Tail"
-        )
-        result: dict[str, Any] = json.load(answer["Payload"])
-        if "FunctionError" in answer:
-            raise SampleError(f"The image fails: {json.dumps(result)}")
-        return result
+def try_out(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
+    """A frame in, a name out: the pushed image as a function of the local AWS."""
+    s3, iam, functions = aws.client("s3"), aws.client("iam"), aws.client("lambda")
+    for bucket in (DEPLOYMENT.stage_1_bucket, DEPLOYMENT.output_bucket):
+        s3.create_bucket(Bucket=bucket)
+    role = iam.create_role(RoleName="image", AssumeRolePolicyDocument=json.dumps(lambda_trust()))
+    permissions = recognizer_permissions(DEPLOYMENT, aws.region, aws.account_id, aws.partition)
+    iam.put_role_policy(RoleName="image", PolicyName="p", PolicyDocument=json.dumps(permissions))
+    function = DEPLOYMENT.recognizer
+    variables = {**function.environment, "MODEL": model, "OUTPUT_BUCKET": DEPLOYMENT.output_bucket}
+    functions.create_function(
+        FunctionName=function.name,
+        PackageType="Image",
+        Role=role["Role"]["Arn"],
+        Code={"ImageUri": uri},
+        MemorySize=function.memory_mb,
+        Timeout=function.timeout_s,
+        Environment={"Variables": variables},
+    )
+    s3.upload_file(str(frame), DEPLOYMENT.stage_1_bucket, "frame.jpg")
+    payload = {"bucket_name": DEPLOYMENT.stage_1_bucket, "image_file_name": "frame.jpg"}
+    answer = functions.invoke(FunctionName=function.name, Payload=json.dumps(payload))
+    result: dict[str, Any] = json.load(answer["Payload"])
+    if "FunctionError" in answer:
+        raise SampleError(f"The image fails: {json.dumps(result)}")
+    return result
 
 
 @click.command()
@@ -165,22 +171,23 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
         chosen = fetch_model(model)
         photos = fetch_photos(BUILD / "samples" / "photos")
         gallery = gallery or enrol(make_people(photos, BUILD / "samples" / "people"), chosen)
-        with tempfile.TemporaryDirectory(prefix="context-") as folder, registry() as address:
+        with tempfile.TemporaryDirectory(prefix="context-") as folder, LocalAWS() as local:
+            aws = client_side(local)
             context = build_context(Path(folder), gallery)
-            name = build_and_push(context, chosen, address, tool)
-            tag = name.rpartition(":")[2]
-            digest, manifest = read_manifest(address, REPOSITORY, tag)
-            config = read_config(address, REPOSITORY, manifest)
-            sizes = size_table(layer_sizes(address, REPOSITORY, manifest, config))
-            unpack(f"{address}/{REPOSITORY}@{digest}", config, tag, IMAGE)
-        say("Running it: read-only, as a user without a home, under Lambda's runtime client ...")
-        result = try_out(IMAGE, chosen, photos / "obama2.jpg")
+            uri = build_and_push(aws, context, chosen, tool)
+            image = PushedImage(aws.client("ecr"), uri)
+            sizes = size_table(image.layer_sizes())
+            pull(uri, image, local_tag(gallery, chosen), IMAGE)
+            say(
+                "Running it: read-only, as a user without a home, under Lambda's runtime client ..."
+            )
+            result = try_out(aws, uri, chosen, photos / "obama2.jpg")
     except (SampleError, AwsError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         shutil.rmtree(BUILD / "containers", ignore_errors=True)
     click.echo(sizes)
-    click.echo(f"{digest}\n{json.dumps(result)}")
+    click.echo(f"{image.digest}\n{json.dumps(result)}")
     sys.stdout.flush()
     names = [face["name"] for face in result["results"][0]["faces"]]
     if not names:

@@ -16,6 +16,7 @@ from typing import Any
 
 from deploy.image import image_tag
 from local_aws.process import LocalAWS
+from pipeline.aws import Aws
 from pipeline.settings import ROOT, Deployment
 from samples.packages import SampleError
 
@@ -29,6 +30,7 @@ MODELS = ("facenet-vggface2", "sface")  # in the order of preference
 REGISTRY = "123456789012.dkr.ecr.{region}.amazonaws.com"
 
 
+# Lambda's name of this machine's processor.
 ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
 
 
@@ -44,6 +46,12 @@ class Stack:
 def say(text: str) -> None:
     """Progress, on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def client_side(aws: LocalAWS) -> Aws:
+    """The local AWS as its user sees it, with the user's keys."""
+    keys = (aws.environ["AWS_ACCESS_KEY_ID"], aws.environ["AWS_SECRET_ACCESS_KEY"])
+    return Aws(region=aws.region, endpoint_url=aws.endpoint, keys=keys)
 
 
 def fetch_model(wanted: str | None) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from deploy.containers import (
     check_disk,
     docker_config,
     find_tool,
+    login_argv,
     pip_arguments,
     pip_volumes,
     push_argv,
@@ -24,6 +26,7 @@ from deploy.containers import (
 )
 from deploy.gallery import check_gallery, gallery_model
 from deploy.image import LIFECYCLE, ensure_image, ensure_repository, find_image, image_tag
+from deploy.targets import check_image_uri
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import Run
 from pipeline.settings import ROOT
@@ -51,13 +54,30 @@ def test_docker_is_told_to_make_no_attestations() -> None:
 
 
 def test_buildah_makes_dockers_format_and_sees_local_wheels() -> None:
-    tool = Tool("buildah", ("--root", "here"))
+    tool = Tool("buildah")
     argv = build_argv(tool, Path("ctx"), "r:t", "x86_64", {}, [Path("/wheels")])
 
-    assert argv[:4] == ["buildah", "--root", "here", "build"]
+    assert argv[:2] == ["buildah", "build"]
     assert argv[argv.index("--format") + 1] == "docker"
     assert argv[argv.index("--volume") + 1] == "/wheels:/wheels:ro"
     assert push_argv(tool, "host/r:t")[-1] == "docker://host/r:t"
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("docker", None),  # it knows that what is on loopback may have no TLS
+        ("finch", "--insecure-registry"),
+        ("podman", "--tls-verify=false"),
+        ("buildah", "--tls-verify=false"),
+    ],
+)
+def test_tls_is_left_out_only_where_ecr_has_none(name: str, option: str | None) -> None:
+    tool = Tool(name)
+    for argv in (login_argv, push_argv):
+        plain, safe = argv(tool, "host/r", True), argv(tool, "host/r")
+        assert [word for word in plain if word not in safe] == ([option] if option else [])
+        assert [word for word in plain if word != option] == safe
 
 
 def test_pips_own_settings_reach_the_build(tmp_path: Path) -> None:
@@ -95,11 +115,16 @@ def test_the_first_tool_that_answers_is_taken(
     assert find_tool().name == "podman"
 
 
-def test_a_full_disk_is_told_before_the_build(tmp_path: Path) -> None:
-    tool = Tool("buildah", ("--root", str(tmp_path / "storage")))
+def test_a_full_disk_is_told_before_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a podman that says where it keeps images
+    program(tmp_path / "bin", "podman", f"echo {tmp_path}/storage")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    tool = Tool("podman")
     check_disk(tool, needed=1)
 
-    with pytest.raises(AwsError, match=r"GB are free in .*buildah rmi --all"):
+    with pytest.raises(AwsError, match=rf"GB are free in {tmp_path}.*podman system prune --all"):
         check_disk(tool, needed=shutil.disk_usage(tmp_path).total)
 
 
@@ -230,6 +255,86 @@ def test_an_image_of_the_same_parts_is_not_built_again(
     (folder / "Dockerfile").write_text("FROM scratch")
     with pytest.raises(AwsError, match="no-such-tool: not installed"):
         ensure_image(run, model, tool_name="no-such-tool", context=folder)
+
+
+@pytest.fixture
+def container_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """buildah, keeping images in a folder of the test's own."""
+    if shutil.which("buildah") is None:
+        pytest.skip("no buildah here")
+    settings = tmp_path / "storage.conf"
+    graph, run = tmp_path / "graph", tmp_path / "run"
+    settings.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{graph}"\nrunroot = "{run}"\n')
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(settings))
+    monkeypatch.setenv("BUILDAH_ISOLATION", "chroot")
+
+
+def test_an_image_is_built_pushed_and_found_by_its_digest(
+    account: Account,
+    run: Run,
+    tmp_path: Path,
+    shared_gallery: tuple[Path, str],
+    container_storage: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # GIVEN a Dockerfile that needs no base, and a credential store that must not be used
+    gallery, model = shared_gallery
+    folder = context(tmp_path / "context")
+    (folder / "Dockerfile").write_text("FROM scratch\nARG MODEL\nCOPY data.pt face-recognition /\n")
+    shutil.copy(gallery, folder / "data.pt")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    uri = ensure_image(run, model, tool_name="buildah", context=folder)
+
+    # THEN ECR has it under its tag, with the layers that were pushed
+    (image,) = account.client("ecr").describe_images(repositoryName=run.deployment.repository)[
+        "imageDetails"
+    ]
+    assert uri == f"{ensure_repository(run)}@{image['imageDigest']}"
+    assert image["imageTags"] == [image_tag(folder, folder / "data.pt", model, "x86_64")]
+    assert image["imageManifestMediaType"] == DOCKER
+    assert image["imageSizeInBytes"] > 1000
+    check_image_uri(run, uri)
+    assert not list(tmp_path.rglob("auth.json"))  # the password is kept nowhere
+    # WHEN it is asked for again, THEN neither is anything built
+    changes = run.changes
+    assert ensure_image(run, model, tool_name="no-such-tool", context=folder) == uri
+    assert run.changes == changes
+
+
+def test_a_push_that_ecr_refuses_is_an_error(
+    account: Account,
+    run: Run,
+    tmp_path: Path,
+    shared_gallery: tuple[Path, str],
+    container_storage: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gallery, model = shared_gallery
+    folder = context(tmp_path / "context")
+    (folder / "Dockerfile").write_text("FROM scratch\nARG MODEL\nCOPY data.pt /\n")
+    shutil.copy(gallery, folder / "data.pt")
+    ecr, name = run.aws.client("ecr"), run.deployment.repository
+    ensure_repository(run)
+    # GIVEN that the repository is deleted while the image is built
+    build = run.change
+
+    def change(verb: str, thing: str, call: Callable[[], Any]) -> Any:
+        done = build(verb, thing, call)
+        if verb == "build":
+            ecr.delete_repository(repositoryName=name, force=True)
+        return done
+
+    monkeypatch.setattr(run, "change", change)
+
+    with pytest.raises(AwsError, match="buildah push ended with status"):
+        ensure_image(run, model, tool_name="buildah", context=folder)
+
+
+@pytest.mark.parametrize("uri", ["python:3.12", "localhost:1/face-recognition:1"])
+def test_an_image_elsewhere_is_refused(run: Run, uri: str) -> None:
+    with pytest.raises(AwsError, match=f"from private ECR only, not {uri}"):
+        check_image_uri(run, uri)
 
 
 def test_an_index_is_refused_as_lambda_would(account: Account, run: Run) -> None:

@@ -18,7 +18,7 @@ def sha256(data: bytes) -> str:
 
 
 def test_a_zip_is_unpacked_once_with_its_permissions(tmp_path: Path) -> None:
-    store = CodeStore(tmp_path, {})
+    store = CodeStore(tmp_path, {}, lambda name, reference: None)
     data = zipped({"bin/tool": "#!/bin/sh\n"}, {"bin/tool": 0o755})
 
     folder = store.unpack(data, sha256(data))
@@ -33,4 +33,4 @@ def test_what_is_no_zip_cannot_start(tmp_path: Path) -> None:
     data = b"This is no zip."
 
     with pytest.raises(CannotStart, match="is no zip"):
-        CodeStore(tmp_path, {}).unpack(data, sha256(data))
+        CodeStore(tmp_path, {}, lambda name, reference: None).unpack(data, sha256(data))

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from botocore.exceptions import ClientError
+from werkzeug.test import Client
 
-from local_aws.code_links import CodeLinks
+from local_aws.code_links import PATH, CodeLinks
 from tests.local_aws.conftest import ANYTHING, Cloud, zipped
 
 ECHO = "def handler(event, context):\n    print('hello')\n    return {'got': event}\n"
@@ -173,12 +174,13 @@ def test_deployed_code_can_be_downloaded_by_its_link_alone(cloud: Cloud) -> None
 def test_a_link_to_code_lasts_ten_minutes() -> None:
     now = [1000.0]
     links = CodeLinks("http://here", clock=lambda: now[0])
-    path = links.link(b"zip").removeprefix("http://here")
-    assert links.find(path) == b"zip"
+    path = links.link(b"zip").removeprefix(f"http://here{PATH}")
+    client = Client(links)
+    assert client.get(path).data == b"zip"
 
     now[0] += 601
 
-    assert links.find(path) is None
+    assert client.get(path).status_code == 404
 
 
 def test_an_image_is_run_from_its_folder_and_the_log_says_so(cloud: Cloud) -> None:
