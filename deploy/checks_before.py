@@ -31,7 +31,8 @@ def checks_before(
 ) -> list[Check]:
     """Everything that deploying needs; when the credentials fail, only what needs none.
 
-    Once it is `deployed`, the gallery is in the image: here it is needed to build another.
+    Once it is `deployed`, the layer is published and the gallery in the image: here they are needed
+    to make others.
     """
     recognizer = run.deployment.recognizer
     model = setting(recognizer, overrides, "MODEL")
@@ -45,15 +46,23 @@ def checks_before(
     if account.result == "ok":
         checks += [_prefix(run), _concurrency(run), _image_there(run)]
     checks.append(_memory(run))
-    checks.append(check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}"))
+    layer = check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}")
     if gallery_uri:
         gallery = check("gallery", lambda: _gallery_in_s3(run, gallery_uri))
     else:
         gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
-        if deployed and gallery.result == "failed":
-            fix = "Needed to build another image only."
-            gallery = Check(gallery.name, "warning", gallery.detail, fix)
-    return [*checks, gallery]
+    if deployed:
+        layer = _as_warning(layer, "Needed to publish another layer only.")
+        if not gallery_uri:
+            gallery = _as_warning(gallery, "Needed to build another image only.")
+    return [*checks, layer, gallery]
+
+
+def _as_warning(found: Check, why: str) -> Check:
+    """A failed check as a warning, with `why` it keeps nothing from working."""
+    if found.result != "failed":
+        return found
+    return Check(found.name, "warning", found.detail, why)
 
 
 def _python() -> Check:
@@ -73,15 +82,10 @@ def _image_there(run: Run) -> Check:
         check_disk(tool)
         return f"{tool.name}, with room for the build"
 
-    found = check("container tool and disk", look)
-    if found.result == "failed":
-        return Check(
-            found.name,
-            "warning",
-            found.detail,
-            "Needed to build the image only: with --image-uri nothing is built.",
-        )
-    return found
+    return _as_warning(
+        check("container tool and disk", look),
+        "Needed to build the image only: with --image-uri nothing is built.",
+    )
 
 
 def _prefix(run: Run) -> Check:

@@ -29,6 +29,11 @@ class Thing:
         return f"{self.kind} '{self.name}'{f' ({self.detail})' if self.detail else ''}"
 
 
+def counted(count: int, thing: str) -> str:
+    """How many there are, in words: `1 object`, `2 objects`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def inventory(run: Run) -> list[Thing]:
     """All that exists, in the order in which it can be deleted: users before what they use."""
     return [
@@ -86,7 +91,7 @@ def _repository(run: Run) -> list[Thing]:
     def delete() -> None:
         ecr.delete_repository(repositoryName=name, force=True)
 
-    return [Thing("repository", name, f"{images} images", delete)]
+    return [Thing("repository", name, counted(images, "image"), delete)]
 
 
 def _queue(run: Run) -> list[Thing]:
@@ -97,7 +102,9 @@ def _queue(run: Run) -> list[Thing]:
         return []
     wanted = "ApproximateNumberOfMessages"
     count = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[wanted])["Attributes"][wanted]
-    return [Thing("queue", name, f"{count} messages", lambda: sqs.delete_queue(QueueUrl=url))]
+    return [
+        Thing("queue", name, counted(int(count), "message"), lambda: sqs.delete_queue(QueueUrl=url))
+    ]
 
 
 def _log_groups(run: Run) -> list[Thing]:
@@ -154,7 +161,7 @@ def _buckets(run: Run) -> list[Thing]:
             empty_bucket(s3, name)
             s3.delete_bucket(Bucket=name)
 
-        detail = f"{count} object{'' if count == 1 else 's'}"
+        detail = counted(count, "object")
         things.append(Thing("bucket", bucket, detail, delete, count))
     return things
 
