@@ -42,12 +42,7 @@ class FrontDoor:
     """Routes Invoke to the executor or the queue and everything else to moto."""
 
     def __init__(
-        self,
-        app: Wsgi,
-        plane: ControlPlane,
-        executor: Executor,
-        events: AsyncQueue,
-        region: str,
+        self, app: Wsgi, plane: ControlPlane, executor: Executor, events: AsyncQueue, region: str
     ) -> None:
         """`region` is meant where a request names none."""
         self._app = app

@@ -86,6 +86,8 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, targ
     settings: dict[str, Any] = {"name": name, "deep": False}
     if member.islnk():
         parts = PurePosixPath("/", member.linkname).parts[1:]
+        if not parts or ".." in parts:
+            raise OSError(f"{member.name} is a hard link to {member.linkname!r}")
         settings["linkname"] = str((inside(root, parts[:-1]) / parts[-1]).relative_to(root))
     # Owners are those of whoever unpacks, who must be able to go on; nothing is set-user-ID.
     mode = (member.mode or 0) & 0o777 | (0o700 if member.isdir() else 0o400)

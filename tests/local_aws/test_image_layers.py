@@ -120,6 +120,9 @@ def test_links_in_a_circle_are_an_error(tmp_path: Path) -> None:
 def test_what_cannot_be_unpacked_cannot_start(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match=r"the layer sha256:.* cannot be unpacked"):
         unpacked(tmp_path, b"no tar at all")
+    linked = stored(tmp_path / "blobs", layer(link("hard", "../../x", tarfile.LNKTYPE)))
+    with pytest.raises(CannotStart, match="hard is a hard link to"):
+        linked.unpack(tmp_path / "linked")
     index = b'{"manifests": [], "mediaType": "application/vnd.oci.image.index.v1+json"}'
     with pytest.raises(CannotStart, match="index of images, which Lambda refuses"):
         stored(tmp_path / "blobs", whole=index).unpack(tmp_path / "index")
