@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detect import MAX_INT32_PIXELS, MIN_PROBABILITY, AreaAverages, Detector, Memo, nms, pyramid
+from area import MAX_INT32_PIXELS, AreaAverages
+from detect import MIN_PROBABILITY, Detector, Memo, nms, pyramid
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from torch.nn.functional import interpolate
