@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 import time
@@ -10,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import botocore.exceptions
 import click
 
-from pipeline.aws import AwsError
+from pipeline.cli import clear_errors
 from pipeline.keys import output_key
-from pipeline.settings import VIDEO_SUFFIXES, Deployment, SettingsError
+from pipeline.settings import Deployment
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, client_side, running, say
 from samples.videos import ffmpeg_from, make_people, make_videos
 from workload.drive import Drive
 from workload.latency import text_table
+from workload.options import InputError
 from workload.report import write_report
 from workload.run import WorkloadRun
-from workload.videos import plan
+from workload.videos import find_videos, folder_expected, plan
 
 UPLOADS_AT_ONCE = 4
 
@@ -44,29 +43,6 @@ class Row:
     def is_right(self) -> bool:
         """An answer came, and it is the expected one if one is expected."""
         return self.answer is not None and self.expected in (None, self.answer)
-
-
-def read_expected(videos: Path) -> dict[str, str]:
-    """expected.csv (video,name) beside the videos; empty where there is none.
-
-    Raises SampleError for a file that has not these columns.
-    """
-    path = videos / "expected.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not {"video", "name"} <= set(rows.fieldnames or ()):
-            raise SampleError(f"{path} must have the columns video,name.")
-        return {row["video"]: row["name"] for row in rows}
-
-
-def find_videos(folder: Path) -> list[Path]:
-    """The videos in `folder`, by name; raises SampleError when there are none."""
-    videos = sorted(p for p in folder.iterdir() if p.suffix in VIDEO_SUFFIXES and p.is_file())
-    if not videos:
-        raise SampleError(f"{folder} has no videos: {', '.join(VIDEO_SUFFIXES[::2])}")
-    return videos
 
 
 def run_videos(
@@ -112,6 +88,33 @@ def table(rows: list[Row]) -> str:
     return "\n".join([text_table(head, cells), *failures])
 
 
+def demonstrate(
+    prefix: str,
+    model: str | None,
+    people: Path | None,
+    videos: Path | None,
+    report: Path,
+    limit: float,
+) -> tuple[Stack, list[Row]]:
+    """Run it all, print the table and write the report; what was run, and a row a video.
+
+    Raises InputError or SampleError for what of the user's, or of the samples', cannot be used.
+    """
+    folder = BUILD / "samples"
+    if people is None or videos is None:
+        photos = fetch_photos(folder / "photos")
+        people = people or make_people(photos, folder / "people")
+        videos = videos or make_videos(photos, folder / "videos", ffmpeg_from(BUILD))
+    found = find_videos(videos)
+    expected = folder_expected(videos, found) or {}
+    with running(Deployment(prefix), people, model) as stack:
+        say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
+        run, rows = run_videos(stack, found, expected, limit)
+        click.echo(table(rows))
+        write_report(client_side(stack.aws), stack.deployment, run, report)
+    return stack, rows
+
+
 @click.command()
 @click.option("--prefix", default="demo", show_default=True, help="Starts the buckets' names.")
 @click.option(
@@ -141,17 +144,9 @@ def main(
     """
     started = time.monotonic()
     try:
-        folder = BUILD / "samples"
-        if people is None or videos is None:
-            photos = fetch_photos(folder / "photos")
-            people = people or make_people(photos, folder / "people")
-            videos = videos or make_videos(photos, folder / "videos", ffmpeg_from(BUILD))
-        with running(Deployment(prefix), people, model) as stack:
-            say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
-            run, rows = run_videos(stack, find_videos(videos), read_expected(videos), limit)
-            click.echo(table(rows))
-            write_report(client_side(stack.aws), stack.deployment, run, report)
-    except (SampleError, SettingsError, AwsError, botocore.exceptions.ClientError) as error:
+        with clear_errors():
+            stack, rows = demonstrate(prefix, model, people, videos, report, limit)
+    except (InputError, SampleError) as error:
         raise click.ClickException(str(error)) from error
     wrong = sum(not row.is_right for row in rows)
     seconds = time.monotonic() - started

@@ -10,8 +10,9 @@ from typing import Any
 import boto3
 
 from pipeline.settings import Deployment
-from samples.demo import find_videos, run_videos
+from samples.demo import run_videos
 from samples.stack import running
+from workload.videos import find_videos
 
 PEOPLE = {"test_00.mp4": "Trump", "test_02.mp4": "Bean", "test_03.mp4": "Depp"}
 

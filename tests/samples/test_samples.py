@@ -9,11 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from samples.demo import Row, find_videos, read_expected, table
+from samples.demo import Row, main, table
 from samples.packages import PACKAGES, SampleError, _extract, fetch_photos
 from samples.stack import fetch_model
 from samples.videos import CLIPS, FPS, PEOPLE, make_people, make_videos
+from workload.videos import find_videos, folder_expected
 
 RIGHT = Row("a.mp4", "Ann", "Ann", "0.2", "1", 1.5)
 
@@ -66,7 +68,8 @@ def test_the_clips_are_short_h264_and_kept(
     folder = make_videos(sample_photos, tmp_path / "videos", ffmpeg)
 
     videos = find_videos(folder)
-    assert len(videos) == len(CLIPS) == len(read_expected(folder))
+    assert set(folder_expected(folder, videos) or {}) == {video.name for video in videos}
+    assert len(videos) == len(CLIPS)
     for video, clip in zip(videos, CLIPS, strict=True):
         probe = subprocess.run([ffmpeg, "-i", video], capture_output=True, text=True).stderr
         assert "Video: h264" in probe
@@ -119,18 +122,25 @@ def test_the_table_says_what_is_wrong_and_why() -> None:
     assert lines[5] == "c.mp4: EmptyVideo: c.mp4 has no bytes"
 
 
-def test_an_expected_csv_of_other_columns_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "expected.csv").write_text("file,person\na.mp4,Ann\n")
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"notes.txt": ""}, "has no videos"),
+        ({"a.mp4": "", "expected.csv": "file,person\na.mp4,Ann\n"}, "must be video,name"),
+        ({"a.mp4": "", "expected.csv": "video,name\nb.mp4,Ann\n"}, "has not: b.mp4"),
+    ],
+)
+def test_videos_that_cannot_be_used_are_told_before_anything_starts(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
 
-    with pytest.raises(SampleError, match="must have the columns video,name"):
-        read_expected(tmp_path)
+    done = CliRunner().invoke(main, ["--people", str(tmp_path), "--videos", str(tmp_path)])
 
-
-def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-
-    with pytest.raises(SampleError, match="has no videos"):
-        find_videos(tmp_path)
+    assert done.exit_code == 1
+    assert message in done.output
+    assert "Enrolling" not in done.output
 
 
 def test_no_model_no_run() -> None:
