@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from gallery import NO_FACE
 from images import UnreadableImage, read_rgb
 from recognition import Recognizer
 
+# Requests to S3 side by side: each takes some 20 ms, in which another frame can be computed.
+S3_AT_ONCE = 8
 MAX_METADATA_BYTES = 2048  # S3's limit for all user metadata of an object
 
 # Loaded in INIT, once an environment: the next frames find everything in memory.
@@ -44,6 +49,24 @@ class Frame:
     metadata: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Recognised:
+    """A frame and its faces, as the answer has them, largest first.
+
+    `wanted` is the frame's `identity`; `is_new`: the output is still to be written.
+    """
+
+    frame: Frame
+    faces: list[dict[str, Any]]
+    wanted: dict[str, str]
+    is_new: bool
+
+    @property
+    def target(self) -> str:
+        """The key of its output."""
+        return output_key(self.frame.key)
+
+
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Recognise the frames that the payload names.
 
@@ -56,15 +79,51 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     if output_bucket == bucket:
         raise BadPayload(f"Frames and names cannot share the bucket {bucket}.")
     _recognizer.refresh()
-    results, failures = [], []
-    for key in keys:
-        try:
-            results.append(recognise(bucket, key, output_bucket))
-        except (UnreadableImage, ClientError) as error:
-            failures.append(f"{bucket}/{key}: {error}")
+    results = [
+        {"image_file_name": done.frame.key, "output_key": done.target, "faces": done.faces}
+        for done in recognise_all(bucket, keys, output_bucket)
+    ]
+    return {"model": _recognizer.model, "results": results}
+
+
+def recognise_all(bucket: str, keys: list[str], output_bucket: str) -> list[Recognised]:
+    """Each frame's faces, with its output written; raises RecognitionFailed when all were tried.
+
+    Frames are read, and outputs written, while others are computed.
+    """
+    done: list[Recognised] = []
+    failures: list[str] = []
+    with ThreadPoolExecutor(S3_AT_ONCE) as pool:
+        looks = [
+            (
+                pool.submit(read_frame, bucket, key),
+                pool.submit(read_metadata, output_bucket, output_key(key)),
+            )
+            for key in keys
+        ]
+        writes = []
+        for key, (frame, output) in zip(keys, looks, strict=True):
+            with noting(f"{bucket}/{key}", failures):
+                done.append(recognise(frame.result(), output.result()))
+                writes.append((key, pool.submit(write_output, output_bucket, done[-1])))
+        for key, write in writes:
+            with noting(f"{bucket}/{key}", failures):
+                write.result()
     if failures:
         raise RecognitionFailed(f"{len(failures)} of {len(keys)} frames: " + "; ".join(failures))
-    return {"model": _recognizer.model, "results": results}
+    return done
+
+
+@contextmanager
+def noting(frame: str, failures: list[str]) -> Iterator[None]:
+    """Add to `failures` what goes wrong with one frame and must not keep others from being tried.
+
+    What goes wrong with everything is raised as it is.
+    """
+    try:
+        yield
+    except (UnreadableImage, ClientError) as error:
+        failures.append(f"{frame}: {error}")
 
 
 def read_payload(event: Any) -> tuple[str, list[str]]:
@@ -86,26 +145,17 @@ def read_payload(event: Any) -> tuple[str, list[str]]:
     return bucket, keys
 
 
-def recognise(bucket: str, key: str, output_bucket: str) -> dict[str, Any]:
-    """One frame's result; its output object is written unless it is there already."""
+def recognise(frame: Frame, output: dict[str, str]) -> Recognised:
+    """The faces of a frame, taken from its output's metadata where that is already the frame's."""
     started = time.monotonic()
-    frame = read_frame(bucket, key)
-    target = output_key(key)
     wanted = identity(frame)
-    faces = known_faces(output_bucket, target, wanted)
+    faces = known_faces(output, wanted)
     is_new = faces is None
     if faces is None:
         faces = [face.as_json() for face in _recognizer.name_faces(read_rgb(frame.data))]
-        _s3.put_object(
-            Bucket=output_bucket,
-            Key=target,
-            Body=output_text(faces).encode(),
-            ContentType="text/plain; charset=utf-8",
-            Metadata=output_metadata(wanted, faces),
-        )
-    line = {"step": "recognise", "frame": f"{bucket}/{key}", "new": is_new}
+    line = {"step": "recognise", "frame": f"{frame.bucket}/{frame.key}", "new": is_new}
     print(json.dumps({**line, "faces": faces, "seconds": round(time.monotonic() - started, 3)}))
-    return {"image_file_name": key, "output_key": target, "faces": faces}
+    return Recognised(frame, faces, wanted, is_new)
 
 
 def read_frame(bucket: str, key: str) -> Frame:
@@ -138,18 +188,35 @@ def identity(frame: Frame) -> dict[str, str]:
     }
 
 
-def known_faces(bucket: str, key: str, wanted: dict[str, str]) -> list[dict[str, Any]] | None:
-    """The faces that an earlier run wrote for the same frame and settings, else None."""
+def read_metadata(bucket: str, key: str) -> dict[str, str]:
+    """The user metadata of the output that is there; none when there is no output."""
     try:
-        metadata = _s3.head_object(Bucket=bucket, Key=key)["Metadata"]
+        metadata: dict[str, str] = _s3.head_object(Bucket=bucket, Key=key)["Metadata"]
     except ClientError as error:
         if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
-            return None
+            return {}
         raise
+    return metadata
+
+
+def known_faces(metadata: dict[str, str], wanted: dict[str, str]) -> list[dict[str, Any]] | None:
+    """The faces that an earlier run wrote for the same frame and settings, else None."""
     if "faces" not in metadata or any(metadata.get(k) != v for k, v in wanted.items()):
         return None
     faces: list[dict[str, Any]] = json.loads(metadata["faces"])
     return faces
+
+
+def write_output(bucket: str, done: Recognised) -> None:
+    """Write the output object, unless it is there already."""
+    if done.is_new:
+        _s3.put_object(
+            Bucket=bucket,
+            Key=done.target,
+            Body=output_text(done.faces).encode(),
+            ContentType="text/plain; charset=utf-8",
+            Metadata=output_metadata(done.wanted, done.faces),
+        )
 
 
 def output_text(faces: list[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -90,6 +91,50 @@ def test_a_stranger_is_unknown_and_no_face_is_told(handler: ModuleType, s3: Any,
     assert results[1]["faces"] == []
     assert output(s3, "stranger.txt")[0] == "Unknown"
     assert output(s3, "cup.txt")[0] == "No face"
+
+
+@pytest.mark.parametrize("operation", ["GetObject", "HeadObject", "PutObject"])
+def test_the_frames_of_a_batch_do_not_wait_for_each_others_requests(
+    handler: ModuleType, put: Any, operation: str
+) -> None:
+    # GIVEN an S3 that goes on with no request of a kind before there is another of that kind
+    names = [f"{operation}-1.jpg", f"{operation}-2.jpg"]
+    for name in names:
+        put(name, "obama2.jpg")
+    together = threading.Barrier(2, timeout=20)
+
+    def wait(**_: Any) -> None:
+        together.wait()
+
+    events, event = handler._s3.meta.events, f"before-send.s3.{operation}"
+    events.register(event, wait)
+    try:
+        results = handler.handler({"bucket_name": "p-stage-1", "image_file_names": names}, None)
+    finally:
+        events.unregister(event, wait)
+
+    assert [result["faces"][0]["name"] for result in results["results"]] == ["Barack Obama"] * 2
+
+
+def test_an_output_that_cannot_be_written_fails_its_frame(handler: ModuleType, put: Any) -> None:
+    put("unwritten.jpg", "obama2.jpg")
+    put("written.jpg", "biden.jpg")
+    names = ["unwritten.jpg", "written.jpg"]
+
+    def refuse(params: dict[str, Any], **_: Any) -> None:
+        if params["Key"] == "unwritten.txt":
+            params["Bucket"] = "no-such-bucket"
+
+    events, event = handler._s3.meta.events, "provide-client-params.s3.PutObject"
+    events.register(event, refuse)
+    try:
+        with pytest.raises(handler.RecognitionFailed) as error:
+            handler.handler({"bucket_name": "p-stage-1", "image_file_names": names}, None)
+    finally:
+        events.unregister(event, refuse)
+
+    assert "1 of 2 frames: p-stage-1/unwritten.jpg: " in str(error.value)
+    assert "NoSuchBucket" in str(error.value)
 
 
 def test_a_frame_put_by_hand_is_its_own_source(handler: ModuleType, s3: Any, put: Any) -> None:
