@@ -16,6 +16,7 @@ import pytest
 from local_aws.function import CannotStart
 from local_aws.image import read_image
 from local_aws.process import LocalAWS
+from tests.local_aws.conftest import TRUST
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "image"
 
@@ -33,8 +34,25 @@ def handler(event, context):
     return {
         "uid": os.getuid(), "home": os.environ["HOME"], "pid": os.getpid(),
         "task": attempt("/var/task/x"), "root": attempt("/x"), "tmp": attempt("/tmp/x"),
-        "sees": sorted(os.listdir("/var/task"))[:3], "extra": os.environ.get("EXTRA"),
+        "extra": os.environ.get("EXTRA"),
     }
+"""
+
+FACENET = """
+from pathlib import Path
+import embed, numpy, torch
+from detect import Face
+from facenet_pytorch import InceptionResnetV1
+
+def handler(event, context):
+    path = Path("/tmp/facenet-vggface2.pt")
+    torch.save(InceptionResnetV1(pretrained=None).state_dict(), path)
+    image = numpy.random.default_rng(0).integers(0, 256, (300, 300, 3), numpy.uint8)
+    face = Face((10.0, 10.0, 200.0, 200.0), 1.0, numpy.zeros((5, 2)))
+    (vector,) = embed.load("facenet-vggface2", path, 160).embed(image, [face])
+    left_out = ("sympy", "networkx", "torchvision", "nvidia", "torch/include")
+    found = [name for name in left_out if Path("/var/task", name).exists()]
+    return {"length": float(numpy.linalg.norm(vector)), "left out": found}
 """
 
 
@@ -69,23 +87,20 @@ def test_the_functions_settings_come_before_the_images(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The image that `make image` built, with a probe in place of its handler."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the image that `make image` built, all files linked, for handlers of the tests'."""
     if not (BUILT / "config.json").is_file():
         pytest.skip("no image here: make image builds one")
     folder = tmp_path_factory.mktemp("image")
-    # everything is linked but the task root, which gets a handler of its own
     subprocess.run(["cp", "-al", BUILT / "rootfs", folder / "rootfs"], check=True)
-    shutil.rmtree(folder / "rootfs" / "var" / "task")
-    (folder / "rootfs" / "var" / "task").mkdir()
-    (folder / "rootfs" / "var" / "task" / "handler.py").write_text(PROBE)
     shutil.copy(BUILT / "config.json", folder)
+    (folder / "rootfs" / "var" / "task" / "handler.py").unlink()  # the link, not the image's own
     return folder
 
 
-def test_it_runs_read_only_as_a_user_without_a_home(
-    image: Path, started: Callable[..., LocalAWS]
-) -> None:
+def invoked(started: Callable[..., LocalAWS], image: Path, handler: str, memory_mb: int) -> Any:
+    """What a function of the image with this handler.py answers."""
+    (image / "rootfs" / "var" / "task" / "handler.py").write_text(handler)
     aws = started(images={"probed": image})
     session = boto3.Session(
         aws_access_key_id=aws.environ["AWS_ACCESS_KEY_ID"],
@@ -93,39 +108,44 @@ def test_it_runs_read_only_as_a_user_without_a_home(
         region_name=aws.region,
     )
     iam, client = (session.client(n, endpoint_url=aws.endpoint) for n in ("iam", "lambda"))
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "lambda.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-    role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     client.create_function(
         FunctionName="probe",
         PackageType="Image",
         Code={"ImageUri": f"123456789012.dkr.ecr.{aws.region}.amazonaws.com/probed:1"},
         Role=role,
-        Timeout=30,
-        MemorySize=512,
+        Timeout=60,
+        MemorySize=memory_mb,
         Environment={"Variables": {"EXTRA": "set"}},
     )
-
     answer = client.invoke(FunctionName="probe", Payload=b"{}")
     seen = json.load(answer["Payload"])
-
     assert "FunctionError" not in answer, seen
+    return seen
+
+
+def test_it_runs_read_only_as_a_user_without_a_home(
+    built: Path, started: Callable[..., LocalAWS]
+) -> None:
+    seen = invoked(started, built, PROBE, 512)
+
     assert seen["uid"] == 993
     assert seen["home"] == "/tmp"
     assert seen["pid"] < 10  # processes of its own
     assert seen["task"] == seen["root"] == "Read-only file system"
     assert seen["tmp"] == "written"
-    assert seen["sees"] == ["handler.py"]
     assert seen["extra"] == "set"
-    assert not (image / "rootfs" / "tmp" / "x").exists()
+    assert not (built / "rootfs" / "tmp" / "x").exists()
     mounts = Path("/proc/self/mounts").read_text()
-    assert str(image) not in mounts  # nothing is mounted outside its namespace
+    assert str(built) not in mounts  # nothing is mounted outside its namespace
     assert os.getuid() != 993
+
+
+def test_facenet_runs_without_what_the_image_leaves_out(
+    built: Path, started: Callable[..., LocalAWS]
+) -> None:
+    # GIVEN untrained weights, as the image of this machine may carry the other model
+    seen = invoked(started, built, FACENET, 3008)
+
+    assert seen["length"] == pytest.approx(1, abs=1e-4)
+    assert seen["left out"] == []
