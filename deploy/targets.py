@@ -130,8 +130,12 @@ def check_image_uri(run: Run, uri: str) -> None:
 
 def _is_of_own_registry(run: Run, uri: str) -> bool:
     """Whether the image is where ECR says that this account's registry is (the local AWS's)."""
-    token = run.aws.client("ecr").get_authorization_token()["authorizationData"][0]
-    return uri.startswith(f"{urlsplit(token['proxyEndpoint']).netloc}/")
+    ecr = run.aws.client("ecr")
+    answer = read_or_none(ecr.get_authorization_token, "AccessDeniedException")
+    return answer is not None and any(
+        uri.startswith(f"{urlsplit(data['proxyEndpoint']).netloc}/")
+        for data in answer["authorizationData"]
+    )
 
 
 def comparable(key: str, value: Any) -> Any:

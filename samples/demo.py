@@ -120,8 +120,16 @@ def demonstrate(
 @click.option(
     "--model", help="Use this model: facenet-vggface2 or sface; default: what can be had."
 )
-@click.option("--people", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--videos", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--people",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Photos to enrol, a folder a person; default: the samples.",
+)
+@click.option(
+    "--videos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Videos to upload, maybe with an expected.csv; default: the samples.",
+)
 @click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -129,29 +137,21 @@ def demonstrate(
     help="Where to write the report; default: build/report.html.",
 )
 @click.option("--limit", default=180.0, show_default=True, help="Seconds to wait for all answers.")
-def main(
-    prefix: str,
-    model: str | None,
-    people: Path | None,
-    videos: Path | None,
-    report: Path,
-    limit: float,
-) -> None:
+def main(**options: Any) -> None:
     """Run videos through the pipeline on this machine: python -m samples.demo
 
-    With --people (a folder a person) and --videos (an expected.csv may lie beside them) it does so
-    with your own.
+    Ends with status 1 if an answer is missing, or is not the expected one.
     """
     started = time.monotonic()
     try:
         with clear_errors():
-            stack, rows = demonstrate(prefix, model, people, videos, report, limit)
+            stack, rows = demonstrate(**options)
     except (InputError, SampleError) as error:
         raise click.ClickException(str(error)) from error
     wrong = sum(not row.is_right for row in rows)
     seconds = time.monotonic() - started
     click.echo(f"{len(rows) - wrong} of {len(rows)} right, model {stack.model}, {seconds:.0f} s")
-    click.echo(f"Report: {report}")
+    click.echo(f"Report: {options['report']}")
     if wrong:
         raise SystemExit(1)
 

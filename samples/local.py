@@ -20,7 +20,11 @@ from samples.videos import make_people
 @click.option(
     "--model", help="Use this model: facenet-vggface2 or sface; default: what can be had."
 )
-@click.option("--people", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--people",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Photos to enrol, a folder a person; default: the samples.",
+)
 def main(prefix: str, model: str | None, people: Path | None) -> None:
     """Deploy the pipeline on this machine and leave it running: python -m samples.local
 

@@ -269,66 +269,60 @@ def container_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BUILDAH_ISOLATION", "chroot")
 
 
+@pytest.fixture
+def small(tmp_path: Path, shared_gallery: tuple[Path, str], container_storage: None) -> Path:
+    """What an image is built from that needs no base."""
+    folder = context(tmp_path / "context")
+    (folder / "Dockerfile").write_text("FROM scratch\nARG MODEL\nCOPY data.pt face-recognition /\n")
+    shutil.copy(shared_gallery[0], folder / "data.pt")
+    return folder
+
+
 def test_an_image_is_built_pushed_and_found_by_its_digest(
     account: Account,
     run: Run,
-    tmp_path: Path,
+    small: Path,
     shared_gallery: tuple[Path, str],
-    container_storage: None,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # GIVEN a Dockerfile that needs no base, and a credential store that must not be used
-    gallery, model = shared_gallery
-    folder = context(tmp_path / "context")
-    (folder / "Dockerfile").write_text("FROM scratch\nARG MODEL\nCOPY data.pt face-recognition /\n")
-    shutil.copy(gallery, folder / "data.pt")
-    monkeypatch.setenv("HOME", str(tmp_path))
+    model = shared_gallery[1]
+    monkeypatch.setenv("HOME", str(tmp_path))  # where a password would be kept
 
-    uri = ensure_image(run, model, tool_name="buildah", context=folder)
+    uri = ensure_image(run, model, tool_name="buildah", context=small)
 
     # THEN ECR has it under its tag, with the layers that were pushed
     (image,) = account.client("ecr").describe_images(repositoryName=run.deployment.repository)[
         "imageDetails"
     ]
     assert uri == f"{ensure_repository(run)}@{image['imageDigest']}"
-    assert image["imageTags"] == [image_tag(folder, folder / "data.pt", model, "x86_64")]
+    assert image["imageTags"] == [image_tag(small, small / "data.pt", model, "x86_64")]
     assert image["imageManifestMediaType"] == DOCKER
     assert image["imageSizeInBytes"] > 1000
     check_image_uri(run, uri)
-    assert not list(tmp_path.rglob("auth.json"))  # the password is kept nowhere
-    # WHEN it is asked for again, THEN neither is anything built
+    assert not list(tmp_path.rglob("auth.json"))
+    # WHEN it is asked for again, THEN it is not built
     changes = run.changes
-    assert ensure_image(run, model, tool_name="no-such-tool", context=folder) == uri
+    assert ensure_image(run, model, tool_name="no-such-tool", context=small) == uri
     assert run.changes == changes
 
 
 def test_a_push_that_ecr_refuses_is_an_error(
-    account: Account,
-    run: Run,
-    tmp_path: Path,
-    shared_gallery: tuple[Path, str],
-    container_storage: None,
-    monkeypatch: pytest.MonkeyPatch,
+    run: Run, small: Path, shared_gallery: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery, model = shared_gallery
-    folder = context(tmp_path / "context")
-    (folder / "Dockerfile").write_text("FROM scratch\nARG MODEL\nCOPY data.pt /\n")
-    shutil.copy(gallery, folder / "data.pt")
-    ecr, name = run.aws.client("ecr"), run.deployment.repository
-    ensure_repository(run)
     # GIVEN that the repository is deleted while the image is built
-    build = run.change
+    ecr, change = run.aws.client("ecr"), run.change
 
-    def change(verb: str, thing: str, call: Callable[[], Any]) -> Any:
-        done = build(verb, thing, call)
+    def and_delete(verb: str, thing: str, call: Callable[[], Any]) -> Any:
+        done = change(verb, thing, call)
         if verb == "build":
-            ecr.delete_repository(repositoryName=name, force=True)
+            ecr.delete_repository(repositoryName=run.deployment.repository, force=True)
         return done
 
-    monkeypatch.setattr(run, "change", change)
+    monkeypatch.setattr(run, "change", and_delete)
 
     with pytest.raises(AwsError, match="buildah push ended with status"):
-        ensure_image(run, model, tool_name="buildah", context=folder)
+        ensure_image(run, shared_gallery[1], tool_name="buildah", context=small)
 
 
 @pytest.mark.parametrize("uri", ["python:3.12", "localhost:1/face-recognition:1"])
