@@ -81,9 +81,9 @@ def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         with clear_errors():
+            deployment = Deployment(prefix, namespace)
             aws = Aws(region=region, profile=profile, endpoint_url=endpoint_url)
-            run = Run(Deployment(prefix, namespace), aws, dry_run)
-            function(run, **options)
+            function(Run(deployment, aws, dry_run), **options)
 
     return command
 
