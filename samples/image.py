@@ -69,7 +69,7 @@ def storage(name: str) -> None:
         settings.write_text(
             f'[storage]\ndriver = "{driver}"\ngraphroot = "{graph}"\nrunroot = "{run}"\n'
         )
-        if shutil.which("buildah") is None or _buildah("info", check=False).returncode == 0:
+        if _buildah("info", check=False).returncode == 0:
             return
 
 
@@ -168,6 +168,11 @@ def try_out(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
 def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
     """Build the image, push and pull it on loopback, and try it: python -m samples.image"""
     try:
+        if shutil.which("buildah") is None:
+            raise SampleError(
+                "buildah is not installed: apt-get install buildah. It pulls and unpacks the "
+                "image, whatever builds it."
+            )
         chosen = fetch_model(model)
         photos = fetch_photos(BUILD / "samples" / "photos")
         gallery = gallery or enrol(make_people(photos, BUILD / "samples" / "people"), chosen)

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from samples.demo import Row, main, table
+from samples.image import main as image_main
 from samples.packages import PACKAGES, SampleError, _extract, fetch_photos
 from samples.stack import fetch_model
 from samples.videos import CLIPS, FPS, PEOPLE, make_people, make_videos
@@ -141,6 +142,15 @@ def test_videos_that_cannot_be_used_are_told_before_anything_starts(
     assert done.exit_code == 1
     assert message in done.output
     assert "Enrolling" not in done.output
+
+
+def test_without_buildah_no_image_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    done = CliRunner().invoke(image_main, [])
+
+    assert done.exit_code == 1
+    assert "apt-get install buildah" in done.output
 
 
 def test_no_model_no_run() -> None:
