@@ -44,8 +44,8 @@ def test_stopping_leaves_no_process_no_port_and_no_file(started: Start) -> None:
     assert set(Path(tempfile.gettempdir()).glob("local-aws-*")) <= before
 
 
-def test_functions_die_with_a_killed_server(started: Start) -> None:
-    aws = started()
+def test_functions_die_with_a_killed_server(started: Start, tmp_path: Path) -> None:
+    aws = started(data=tmp_path)  # what is killed leaves its files
     cloud = Cloud(aws)
     cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
     functions = psutil.Process(aws.pid).children(recursive=True)
