@@ -102,9 +102,8 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
 @click.option(
     "--min-concurrency",
     type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="How many of each function must have run at once.",
+    help="How many of each function must have run at once; default: 3, or as many as the uploads "
+    "called for.",
 )
 @click.option(
     "--max-latency",
@@ -134,7 +133,7 @@ def main(
     frames: int | None,
     max_split: float,
     max_recognition: float,
-    min_concurrency: int,
+    min_concurrency: int | None,
     max_latency: float,
     metrics_wait: float,
 ) -> None:

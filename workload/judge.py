@@ -94,6 +94,8 @@ def _speed_checks(
         start, end = run.started, run.ended
         times = {v.key: v.latency_s for v in run.videos if v.latency_s is not None}
         source = "by the generator's run"
+        stored = [video.stored for video in run.videos]
+        upload_s = max(stored) - min(stored) if stored else 0.0
         expected_calls = len(times)
     else:
         written = [i.modified for things in (held.inputs, held.outputs) for i in things.values()]
@@ -101,6 +103,8 @@ def _speed_checks(
         end = max(written, default=start) if len(answered) == len(held.videos) else time.time()
         times = evidence.answer_times(held)
         source = "by the objects' LastModified"
+        uploaded = [item.modified for item in held.inputs.values()]
+        upload_s = max(uploaded) - min(uploaded) + 1 if uploaded else 0.0  # in whole seconds
         expected_calls = len(answered)
     splitter = deployment.splitter
     used = settled_usage(
@@ -113,7 +117,7 @@ def _speed_checks(
     )
     waited_s = _waited(aws, splitter, start, end + METRICS_MARGIN_S, note)
     used[splitter.name] = replace(used[splitter.name], waited_s=waited_s)
-    checks = usage_checks(splitter, deployment.recognizer, used, wanted.limits, frames)
+    checks = usage_checks(splitter, deployment.recognizer, used, wanted.limits, frames, upload_s)
     return [*checks, time_check(times, wanted.limits.end_to_end_s, source, bool(answered))]
 
 

@@ -13,7 +13,7 @@ from workload.answers import common_prefix
 from workload.buckets import measure_skew
 from workload.expected import read_expected
 from workload.latency import percentile, summarise
-from workload.limits import Limits, split_seconds, usage_checks
+from workload.limits import Limits, called_for, split_seconds, usage_checks
 from workload.metrics import DAY_S, Usage, period, settled_usage
 from workload.options import InputError
 from workload.videos import expected_of, plan
@@ -144,12 +144,57 @@ def test_the_splitters_limit_is_of_a_frame(frames: int, status: str) -> None:
     used = {names.splitter.name: Usage(10, 60.0, 3), names.recognizer.name: Usage(10, 10.0, 3)}
 
     split, recognition, *at_once = usage_checks(
-        names.splitter, names.recognizer, used, Limits(2.0, 1.5, 3, 300.0), frames
+        names.splitter, names.recognizer, used, Limits(2.0, 1.5, 3, 300.0), frames, 1.0
     )
 
     assert split.status == status
     assert f"{5 / frames:.2f} s: 6.00 s less 1.00 s that face-recognition ran" in split.reason
     assert [check.status for check in (recognition, *at_once)] == ["PASS"] * 3
+
+
+@pytest.mark.parametrize(
+    ("invocations", "each_s", "upload_s", "at_once"),
+    [
+        (1, 5.0, 0.0, 1),
+        (20, 0.09, 1.9, 1),  # each is over before the next comes
+        (100, 1.5, 10.0, 13),
+        (11, 0.3, 0.0, 11),  # all at the same moment
+        (0, 0.0, 0.0, 1),
+    ],
+)
+def test_what_uploads_call_for_is_by_littles_law(
+    invocations: int, each_s: float, upload_s: float, at_once: int
+) -> None:
+    assert called_for(Usage(invocations, invocations * each_s, 1), upload_s) == at_once
+
+
+@pytest.mark.parametrize(
+    ("each_s", "peak", "asked", "status", "wanted"),
+    [
+        (0.09, 1, None, "PASS", 1),  # the uploads called for no more
+        (0.09, 1, 3, "FAIL", 3),  # the user asks for 3 whatever they called for
+        (0.3, 2, None, "PASS", 2),
+        (0.3, 1, None, "FAIL", 2),
+        (1.5, 1, None, "FAIL", 3),  # held back: ten or more should have run at once
+        (1.5, 3, None, "PASS", 3),
+    ],
+)
+def test_as_many_must_run_at_once_as_the_uploads_call_for(
+    each_s: float, peak: int, asked: int | None, status: str, wanted: int
+) -> None:
+    # GIVEN 20 uploads in 2 s
+    names = Deployment("p")
+    usage = Usage(20, 20 * each_s, peak)
+    used = {names.splitter.name: usage, names.recognizer.name: usage}
+    limits = Limits(2.0, 10.0, asked, 300.0)
+
+    *_, split, recognition = usage_checks(
+        names.splitter, names.recognizer, used, limits, 1, upload_s=2.0
+    )
+
+    assert (split.status, recognition.status) == (status, status)
+    assert split.name == f"video-splitting runs at least {wanted} at once"
+    assert ("called for no more" in split.reason) == (wanted < 3)
 
 
 def test_late_metrics_are_waited_for_but_not_for_ever() -> None:
