@@ -94,9 +94,10 @@ def usage_checks(
 
 def _at_once(function: Function, used: Usage, asked: int | None, upload_s: float) -> Check:
     wanted, figures = asked or AT_ONCE, f"{used.peak} at once"
-    if asked is None and called_for(used, upload_s) < AT_ONCE:
-        wanted = called_for(used, upload_s)
-        figures += f" (the uploads called for no more than {wanted}; {AT_ONCE} are looked for)"
+    if asked is None and used.peak < AT_ONCE:
+        wanted = min(AT_ONCE, called_for(used, upload_s))
+        if wanted < AT_ONCE:
+            figures += f" (the uploads called for {wanted}, not for {AT_ONCE})"
     name = f"{function.name} runs at least {wanted} at once"
     return _within(name, function, used, -used.peak, -wanted, figures)
 
