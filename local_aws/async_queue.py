@@ -95,6 +95,7 @@ class AsyncQueue:
             try:
                 self._attempt(key, event)
             except Exception:
+                # A worker that ended here would leave later events waiting for good.
                 log.exception("asynchronous event %s of %s was lost", event.request_id, key)
 
     def _take(self, key: str) -> Event | None:

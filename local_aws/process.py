@@ -59,7 +59,7 @@ class LocalAWS:
         try:
             self._read_environ()
             self._wait_until_it_serves()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too, must leave no server behind
             self.stop()
             raise
         return self

@@ -8,7 +8,6 @@ import urllib.request
 import zlib
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFESTS += ", application/vnd.oci.image.manifest.v1+json"
@@ -34,7 +33,7 @@ class PushedImage:
         self._header = f"Basic {data['authorizationToken']}"
         place, _, self.digest = uri.partition("@")
         repository = place.partition("/")[2]
-        self._url = f"{urlsplit(data['proxyEndpoint']).geturl()}/v2/{repository}"
+        self._url = f"{data['proxyEndpoint']}/v2/{repository}"
         self.manifest = json.loads(self._get(f"manifests/{self.digest}").read())
         # What runs it, with which environment, and its history.
         self.config = json.loads(self._get(f"blobs/{self.manifest['config']['digest']}").read())
