@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from local_aws import malloc
 from local_aws.server import PortBusy, Server, Settings
 
 
@@ -74,6 +75,7 @@ def main(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
     )
     logging.getLogger("local_aws").setLevel(logging.INFO)
+    malloc.return_large_blocks()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -107,7 +107,7 @@ def test_bodies_stay_out_of_memory_and_descriptors(started: Start) -> None:
         answer = s3.put_object(Bucket="big", Key=f"{index}", Body=body)
         assert answer["ETag"] == f'"{md5(body).hexdigest()}"'
 
-    assert server.memory_info().rss - rss < 150_000_000
+    assert server.memory_info().rss - rss < 100_000_000
     assert server.num_fds() - descriptors < 60
     assert s3.get_object(Bucket="big", Key="99")["Body"].read() == body
 

@@ -282,11 +282,11 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
 
 def test_out_of_time_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> None:
-    files.stall = 5
+    files.stall = 20
     started = time.monotonic()
     with pytest.raises(door.FfmpegTimeout, match="after 1 s"):
         take(files, clip.name, tmp_path, seconds=1)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
 

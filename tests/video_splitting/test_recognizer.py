@@ -75,10 +75,8 @@ def test_slow_answers_run_the_work_once(callee: Any, monkeypatch: pytest.MonkeyP
     # GIVEN an answer later than the client waits
     monkeypatch.setattr(recognizer, "READ_MARGIN_S", 0)
     callee.seconds = 2
-    started = time.monotonic()
     with pytest.raises(ReadTimeoutError):
         build(callee, timeout_s=1).recognize("b", ["a.jpg"], a_minute)
-    assert time.monotonic() - started < 1.9
     time.sleep(0.5)
     assert len(callee.payloads) == 1
 

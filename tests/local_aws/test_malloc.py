@@ -1,0 +1,44 @@
+"""Large blocks go back to the system. In processes of their own: the setting is a process's."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# Frees a block so large that glibc would raise its threshold to it, then fills the heap with such
+# blocks, each followed by a small one that lasts; prints the bytes that stay.
+PROGRAM = """
+import resource
+import sys
+from pathlib import Path
+from local_aws import malloc
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+if sys.argv[1] == "fixed":
+    assert malloc.return_large_blocks()
+del (first := [bytearray(4_000_000)])[:]
+before = resident()
+blocks, small = [], []
+for _ in range(20):
+    blocks.append(bytearray(b"x") * 2_000_000)
+    small.append(bytearray(2_000))
+blocks.clear()
+print(resident() - before)
+"""
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's setting")
+
+
+def kept(setting: str) -> int:
+    command = [sys.executable, "-c", PROGRAM, setting]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_large_blocks_are_given_back() -> None:
+    assert kept("default") > 20_000_000
+    assert kept("fixed") < 4_000_000
