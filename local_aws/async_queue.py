@@ -24,6 +24,7 @@ from local_aws.function import (
     FunctionSpec,
     Result,
     Throttled,
+    UnknownFunction,
     error_payload,
 )
 
@@ -108,7 +109,11 @@ class AsyncQueue:
         return None
 
     def _attempt(self, key: str, event: Event) -> None:
-        spec = event.find()
+        try:
+            spec = event.find()
+        except UnknownFunction as error:  # its queue, and where to report to, went with it
+            log.warning("event %s is dropped: %s", event.request_id, error)
+            return
         if time.time() - event.queued > spec.max_event_age_s:
             self._give_up(spec, event, "EventAgeExceeded", None)
             return

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from local_aws.environment import Environment, InitError
 from local_aws.function import (
+    CannotStart,
     Credentials,
     FunctionSpec,
     LogSink,
@@ -59,6 +60,8 @@ class Executor:
         Raises Throttled when reserved concurrency is used up, CannotStart when there is no code or
         no role to run with.
         """
+        if spec.obstacle is not None:
+            raise CannotStart(spec.obstacle)
         request_id = request_id or str(uuid4())
         with self._lock:
             pool = self._pools[f"{spec.name}:{spec.version}"]

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from local_aws.async_queue import AsyncQueue
 from local_aws.executor import Executor
-from local_aws.function import CannotStart, FunctionSpec, Result, Throttled
-from local_aws.plugin import ControlPlane, UnknownFunction
+from local_aws.function import CannotStart, FunctionSpec, Result, Throttled, UnknownFunction
+from local_aws.plugin import ControlPlane
 
 log = logging.getLogger(__name__)
 

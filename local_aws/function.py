@@ -37,6 +37,7 @@ class FunctionSpec:
     image: Image | None = None
     image_config: dict[str, Any] = field(default_factory=dict)
     ephemeral_mb: int = 512
+    obstacle: str | None = None  # why its code is not to be had; nothing of it can be run then
 
     @property
     def log_group(self) -> str:
@@ -62,6 +63,10 @@ def error_payload(kind: str, message: str) -> bytes:
 
 class Throttled(Exception):
     """Reserved concurrency is used up: AWS answers 429 TooManyRequestsException."""
+
+
+class UnknownFunction(LookupError):
+    """No function of this name, version or alias; the message is AWS's."""
 
 
 class CannotStart(Exception):

@@ -17,12 +17,8 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_store import CodeStore
-from local_aws.function import FunctionSpec
+from local_aws.function import CannotStart, FunctionSpec, UnknownFunction
 from local_aws.image import read_image
-
-
-class UnknownFunction(LookupError):
-    """No function of this name, version or alias; the message is AWS's."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +87,19 @@ class ControlPlane:
         """The function as it is now.
 
         `name` is a name, a partial or a full ARN, with or without a qualifier. Raises
-        UnknownFunction, or CannotStart when its code is not to be had.
+        UnknownFunction; code that is not to be had is the spec's `obstacle`.
         """
         function = self._find(name, qualifier, region)
         config = self._event_config(function, region)
         on_failure = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
         uri = function.code.get("ImageUri")
-        root = self._store.image_folder(uri) if uri else self._unpacked(function)
+        root, layers, image, obstacle = Path(), [], None, None
+        try:
+            root = self._store.image_folder(uri) if uri else self._unpacked(function)
+            image = read_image(root) if uri else None
+            layers = list(map(self._unpacked, self._layers(function, region)))
+        except CannotStart as error:
+            obstacle = str(error)
         return FunctionSpec(
             name=function.function_name,
             arn=str(function.function_arn).removesuffix(f":{function.version}"),
@@ -105,7 +107,7 @@ class ControlPlane:
             revision=self._revision(function),
             handler=function.handler or "handler.handler",
             task_root=root,
-            layers=tuple(map(self._unpacked, self._layers(function, region))),
+            layers=tuple(layers),
             environment=dict(function.environment_vars or {}),
             memory_mb=int(function.memory_size),
             timeout_s=float(function.timeout),
@@ -114,9 +116,10 @@ class ControlPlane:
             retries=int(config.get("MaximumRetryAttempts", 2)),
             max_event_age_s=float(config.get("MaximumEventAgeInSeconds") or 21_600),
             on_failure=on_failure or None,
-            image=read_image(root) if uri else None,
+            image=image,
             image_config=_image_config(function),
             ephemeral_mb=int(function.ephemeral_storage or 512),
+            obstacle=obstacle,
         )
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
@@ -158,6 +159,44 @@ def test_without_retries_an_event_is_tried_once(cloud: Cloud) -> None:
 
     (message,) = cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
     assert json.loads(message["Body"])["requestContext"]["approximateInvokeCount"] == 1
+
+
+def test_an_event_is_reported_whose_functions_code_is_not_to_be_had(cloud: Cloud) -> None:
+    queue, name = cloud.name("queue"), cloud.name("function")
+    url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    client = cloud.client("lambda")
+    client.create_function(
+        FunctionName=name,
+        PackageType="Image",
+        Code={"ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/gone:1"},
+        Role=cloud.role(ANYTHING),
+    )
+    client.put_function_event_invoke_config(
+        FunctionName=name,
+        DestinationConfig={
+            "OnFailure": {"Destination": f"arn:aws:sqs:us-east-1:123456789012:{queue}"}
+        },
+    )
+
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"my": "event"}')
+
+    (message,) = cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
+    report = json.loads(message["Body"])
+    assert report["requestPayload"] == {"my": "event"}
+    assert "gone:1 was not pushed here" in report["responsePayload"]["errorMessage"]
+
+
+def test_the_events_of_a_deleted_function_end_with_it(cloud: Cloud) -> None:
+    name, client = cloud.function(FAILS), cloud.client("lambda")
+    client.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
+
+    client.delete_function(FunctionName=name)
+
+    dropped = re.compile(rf"event \S+ is dropped: Function not found: {cloud.arn(name)}\n")
+    deadline = time.monotonic() + 15
+    while not dropped.search(cloud.aws.log_path.read_text()):
+        assert time.monotonic() < deadline, cloud.aws.log_path.read_text()[-2000:]
+        time.sleep(0.05)
 
 
 def test_a_report_needs_the_roles_right_to_send(cloud: Cloud) -> None:
