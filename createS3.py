@@ -10,7 +10,7 @@ from typing import Any
 import botocore.exceptions
 import click
 
-from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
+from pipeline.aws import AwsError, bucket_region, covers, error_code, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
 
@@ -32,24 +32,22 @@ def create_buckets(run: Run, stage_1_days: int = 7) -> None:
 
 
 def _ensure_bucket(run: Run, bucket: str) -> None:
-    if _is_ours(run, bucket):
+    if is_ours(run, bucket):
         run.kept(f"bucket '{bucket}'")
     else:
         run.change("create", f"bucket '{bucket}'", lambda: _create(run, bucket))
 
 
-def _is_ours(run: Run, bucket: str) -> bool:
+def is_ours(run: Run, bucket: str) -> bool:
     """Whether the bucket exists, in this account and region; raises AwsError if it is another's."""
-    s3 = run.aws.client("s3")
     try:
-        answer = s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=run.aws.account_id)
+        region = bucket_region(run.aws, bucket)
     except botocore.exceptions.ClientError as error:
-        if error_code(error) in ("404", "NoSuchBucket"):
-            return False
         if error_code(error) in ("403", "AccessDenied"):
             raise AwsError(_taken(bucket)) from error
         raise
-    region = answer.get("BucketRegion") or run.aws.region
+    if region is None:
+        return False
     if region != run.aws.region:
         raise AwsError(
             f"Bucket '{bucket}' is in region {region}, not {run.aws.region}: pass --region "

@@ -8,13 +8,15 @@ from pathlib import Path
 import boto3
 import botocore.exceptions
 
+from createS3 import is_ours
 from deploy.checks import Check, check, passed
 from deploy.containers import check_disk, find_tool
 from deploy.functions import UNRESERVED, concurrency_cap
 from deploy.gallery import check_gallery
 from deploy.layer import check_zip
 from deploy.overrides import Overrides, setting
-from pipeline.aws import AwsError, error_code
+from deploy.ownership import refuse_foreign
+from pipeline.aws import AwsError
 from pipeline.cli import Run
 from pipeline.settings import ROOT
 
@@ -44,7 +46,7 @@ def checks_before(
     )
     checks = [_python(), account]
     if account.result == "ok":
-        checks += [_prefix(run), _concurrency(run), _image_there(run)]
+        checks += [_prefix(run), _names(run), _concurrency(run), _image_there(run)]
     checks.append(_memory(run))
     layer = check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}")
     if gallery_uri:
@@ -89,23 +91,20 @@ def _image_there(run: Run) -> Check:
 
 
 def _prefix(run: Run) -> Check:
-    s3, ours = run.aws.client("s3"), []
-    for bucket in run.deployment.buckets:
-        try:
-            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=run.aws.account_id)
-            ours.append(bucket)
-        except botocore.exceptions.ClientError as error:
-            if error_code(error) in ("403", "AccessDenied"):
-                return Check(
-                    "prefix",
-                    "failed",
-                    f"bucket '{bucket}' belongs to another account, or these credentials may not "
-                    "see it",
-                    "Choose another --prefix.",
-                )
-            if error_code(error) not in ("404", "NoSuchBucket"):
-                raise
-    return passed("prefix", f"ours already: {', '.join(ours)}" if ours else "free")
+    def look() -> str:
+        ours = [bucket for bucket in run.deployment.buckets if is_ours(run, bucket)]
+        return f"ours already: {', '.join(ours)}" if ours else "free"
+
+    return check("prefix", look)
+
+
+def _names(run: Run) -> Check:
+    def look() -> str:
+        refuse_foreign(run)
+        names = ", ".join(f"'{function.name}'" for function in run.deployment.functions)
+        return f"{names} and their roles are free or ours"
+
+    return check("functions' names", look)
 
 
 def _concurrency(run: Run) -> Check:

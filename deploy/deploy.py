@@ -16,6 +16,7 @@ from deploy.functions import ensure_functions, image_option
 from deploy.image import ensure_image, image_options
 from deploy.layer import ensure_layer, zip_option
 from deploy.overrides import read_overrides, set_option, setting
+from deploy.ownership import refuse_foreign
 from deploy.roles import ensure_roles
 from deploy.snapstart import snapstart_option
 from deploy.trigger import ensure_trigger
@@ -42,6 +43,7 @@ def main(
 ) -> None:
     """Deploy everything: python deploy/deploy.py --prefix 1225111111"""
     deployment, overrides = run.deployment, read_overrides(settings)
+    refuse_foreign(run)
     click.echo("Buckets", err=True)
     create_buckets(run)
     click.echo("Failure queue", err=True)

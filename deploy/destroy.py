@@ -4,15 +4,22 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.inventory import Thing, inventory
+from deploy.inventory import Thing, inventory, not_ours
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
+
+# A deleted queue may be listed for a minute, a deleted bucket for a while.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
+SETTLING_S = 90
 
 
 def destroy(run: Run, delete_objects: bool = False) -> None:
@@ -26,12 +33,22 @@ def destroy(run: Run, delete_objects: bool = False) -> None:
         run.change("delete", str(thing), thing.delete)
     if run.dry_run:
         return
-    left = inventory(run)
+    left = _left(run)
     if left:
         raise AwsError(
             f"Still there: {', '.join(str(thing) for thing in left)}. Run this again; a bucket "
             "that is written to meanwhile fills up again."
         )
+
+
+def _left(
+    run: Run, seconds: float = SETTLING_S, sleep: Callable[[float], None] = time.sleep
+) -> list[Thing]:
+    """What is still listed once what was deleted has had its time to go."""
+    deadline = time.monotonic() + seconds
+    while (left := inventory(run)) and time.monotonic() < deadline:
+        sleep(5)
+    return left
 
 
 def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
@@ -51,6 +68,8 @@ def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
 def main(run: Run, yes: bool, delete_objects: bool) -> None:
     """Remove everything of a deployment: python deploy/destroy.py --prefix 1225111111"""
     things = inventory(run)
+    for text in not_ours(run):
+        click.echo(f"left: {text}", err=True)
     if not things:
         click.echo(f"Nothing of '{run.deployment.prefix}' is in {run.aws.region}.")
         return

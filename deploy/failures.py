@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from pipeline.aws import AwsError, covers, read_or_none
+from deploy.ownership import PROJECT
+from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.failure_record import failed_videos, failure_reason, parse
 from pipeline.policies import queue_arn
@@ -36,8 +37,11 @@ def ensure_queue(run: Run) -> str:
         run.change(
             "create",
             f"queue '{name}'",
-            lambda: sqs.create_queue(
-                QueueName=name, Attributes=ATTRIBUTES, tags={"project": "video-face-recognition"}
+            lambda: retry_while(
+                lambda: sqs.create_queue(QueueName=name, Attributes=ATTRIBUTES, tags=PROJECT),
+                # SQS keeps a deleted queue's name for a minute.
+                lambda error: "QueueDeletedRecently" in error_code(error),
+                seconds=70,
             ),
         )
         return arn

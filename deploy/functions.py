@@ -15,6 +15,7 @@ import click
 from deploy.failures import ensure_queue
 from deploy.layer import Layer, ensure_layer, zip_option
 from deploy.overrides import Overrides, read_overrides, set_option
+from deploy.ownership import owner_tags
 from deploy.roles import ensure_roles
 from deploy.snapstart import ensure_alias, remove_alias, snapstart_option
 from deploy.targets import (
@@ -111,7 +112,7 @@ def _create(run: Run, target: Target) -> None:
             FunctionName=target.function.name,
             PackageType=package,
             Code=target.code,
-            Tags={"project": "video-face-recognition"},
+            Tags=owner_tags(run),
             **target.settings,
         ),
         _role_is_settling,

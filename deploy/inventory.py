@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import botocore.exceptions
-
-from pipeline.aws import AwsError, error_code, read_or_none
+from deploy.ownership import foreign, foreign_function, foreign_role
+from pipeline.aws import AwsError, bucket_region, read_or_none
 from pipeline.cli import Run
 
 MISSING = "ResourceNotFoundException"
@@ -35,16 +34,30 @@ def counted(count: int, thing: str) -> str:
 
 
 def inventory(run: Run) -> list[Thing]:
-    """All that exists, in the order in which it can be deleted: users before what they use."""
+    """All that exists, in the order in which it can be deleted: users before what they use.
+
+    What only shares a name with the deployment is not of it (see `not_ours`).
+    """
+    namespaced = not foreign(run)
     return [
         *_functions(run),
-        *_layers(run),
-        *_repository(run),
+        *(_layers(run) if namespaced else []),
+        *(_repository(run) if namespaced else []),
         *_queue(run),
-        *_log_groups(run),
+        *(_log_groups(run) if namespaced else []),
         *_roles(run),
         *_buckets(run),
     ]
+
+
+def not_ours(run: Run) -> list[str]:
+    """What has a name of this deployment and is another's, or in another region, in words."""
+    elsewhere = (
+        f"bucket '{bucket}' is in region {region}"
+        for bucket in run.deployment.buckets
+        if (region := _region_of(run, bucket)) not in (None, run.aws.region)
+    )
+    return [*foreign(run), *elsewhere]
 
 
 def _functions(run: Run) -> list[Thing]:
@@ -58,7 +71,7 @@ def _functions(run: Run) -> list[Thing]:
             client.delete_function(FunctionName=name)  # with all its versions and aliases
 
         config = read_or_none(read, MISSING)
-        if config is not None:
+        if config is not None and foreign_function(run, function) is None:
             detail = f"{config.get('State', 'Active')}, changed {config['LastModified']}"
             things.append(Thing("function", function.name, detail, delete))
     return things
@@ -137,7 +150,7 @@ def _roles(run: Run) -> list[Thing]:
                 iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
             iam.delete_role(RoleName=name)
 
-        if read_or_none(read, "NoSuchEntity") is not None:
+        if read_or_none(read, "NoSuchEntity") is not None and foreign_role(run, function) is None:
             things.append(Thing("role", function.role, "", delete))
     return things
 
@@ -145,13 +158,8 @@ def _roles(run: Run) -> list[Thing]:
 def _buckets(run: Run) -> list[Thing]:
     s3, things = run.aws.client("s3"), []
     for bucket in run.deployment.buckets:
-        try:
-            s3.head_bucket(Bucket=bucket, ExpectedBucketOwner=run.aws.account_id)
-        except botocore.exceptions.ClientError as error:
-            # 403: the name is another account's, so the bucket is not of this deployment
-            if error_code(error) in ("404", "NoSuchBucket", "403"):
-                continue
-            raise
+        if _region_of(run, bucket) != run.aws.region:
+            continue
         count = sum(
             len(page.get("Versions", [])) + len(page.get("DeleteMarkers", []))
             for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
@@ -164,6 +172,12 @@ def _buckets(run: Run) -> list[Thing]:
         detail = counted(count, "object")
         things.append(Thing("bucket", bucket, detail, delete, count))
     return things
+
+
+def _region_of(run: Run, bucket: str) -> str | None:
+    """The region of the account's bucket of this name; None where the account has none."""
+    # 403: the name is another account's, so the bucket is not of this deployment
+    return read_or_none(lambda: bucket_region(run.aws, bucket), "403")
 
 
 def empty_bucket(s3: Any, bucket: str) -> None:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import click
 
 from deploy.overrides import Overrides, read_overrides, set_option, setting
+from deploy.ownership import owner_tags, refuse_foreign, tag_list
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import (
     Policy,
@@ -29,8 +30,10 @@ POLICY_NAME = "permissions"
 def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
     """Create or update both roles and return their ARNs by function key.
 
-    The recogniser's may read the gallery that GALLERY_URI names, if it names one.
+    The recogniser's may read the gallery that GALLERY_URI names, if it names one. Raises AwsError
+    when roles or functions of these names are not of this deployment.
     """
+    refuse_foreign(run)
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
     deployment = run.deployment
     gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
@@ -57,7 +60,7 @@ def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
                 RoleName=name,
                 AssumeRolePolicyDocument=json.dumps(trust),
                 Description=f"Execution role of the Lambda function {function.name}",
-                Tags=[{"Key": "project", "Value": "video-face-recognition"}],
+                Tags=tag_list(owner_tags(run)),
             ),
         )
         if not run.dry_run:

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
+from deploy.ownership import refuse_foreign
 from pipeline.aws import AwsError, error_code, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import function_arn
@@ -47,7 +48,11 @@ def notification(current: dict[str, Any], function: str, name: str) -> dict[str,
 
 
 def ensure_trigger(run: Run) -> None:
-    """Let the input bucket invoke the splitter, then tell it to; raises AwsError without one."""
+    """Let the input bucket invoke the splitter, then tell it to.
+
+    Raises AwsError without a bucket or a splitter, and when that is another deployment's.
+    """
+    refuse_foreign(run)
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
     function = function_arn(run.deployment.splitter, *place)
     _ensure_permission(run)

@@ -164,6 +164,23 @@ def covers(current: Any, wanted: Any) -> bool:
     return bool(current == wanted)
 
 
+def bucket_region(aws: Aws, bucket: str) -> str | None:
+    """The region of this account's bucket of that name; None where there is no bucket.
+
+    Raises ClientError 403 when the bucket is another account's, or not to be seen.
+    """
+    answer: Any = read_or_none(
+        lambda: aws.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.account_id),
+        "404",
+        "NoSuchBucket",
+    )
+    if answer is None:
+        return None
+    # An older boto3 leaves the region among the headers.
+    headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    return str(answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or aws.region)
+
+
 def read_or_none(call: Callable[[], T], *codes: str) -> T | None:
     """`call()`, or None when it raises a ClientError with one of `codes`: nothing is set yet."""
     try:
