@@ -148,9 +148,10 @@ def run_tool(
     )
     if done.returncode != 0:
         verb = next((word for word in argv if word in VERBS), "")
+        full = " A disk that is full says 'no space left on device': free some and run this again."
         raise AwsError(
-            f"{argv[0]} {verb} ended with status {done.returncode}: its messages are above. A disk "
-            "that is full says 'no space left on device': free some and run this again."
+            f"{argv[0]} {verb} ended with status {done.returncode}: its messages are above."
+            f"{'' if verb == 'login' else full}"
         )
 
 
@@ -175,11 +176,30 @@ def _plain_http(tool: Tool) -> list[str]:
     return ["--insecure-registry"] if tool.name == "finch" else ["--tls-verify=false"]
 
 
-def docker_config(folder: Path) -> dict[str, str]:
+def docker_config(folder: Path, registry: str) -> dict[str, str]:
     """The environment that keeps credentials in `folder` and out of the user's credential store.
 
     ECR's passwords last 12 hours and are too long for Windows' credential store, which refuses
-    them; a configuration file of this run alone has neither trouble.
+    them; a configuration file of this run alone has neither trouble. It names the registry: docker
+    takes a file without any for a new one, and the platform's credential store with it.
     """
-    (folder / "config.json").write_text(json.dumps({"auths": {}}))
+    (folder / "config.json").write_text(json.dumps({"auths": {registry: {}}}))
     return {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "auth.json")}
+
+
+def docker_daemon(tool: Tool, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment that leads docker to the daemon of its current context.
+
+    The context is a setting of the configuration that `docker_config` replaces: without this, the
+    image would be built by one daemon and looked for in another.
+    """
+    if tool.name != "docker" or environ.get("DOCKER_HOST"):
+        return {}
+    about = subprocess.run(
+        tool.command("context", "inspect", "--format", "{{.Endpoints.docker.Host}}"),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    host = about.stdout.strip()
+    return {"DOCKER_HOST": host} if about.returncode == 0 and host else {}

@@ -20,6 +20,7 @@ from deploy.containers import (
     build_argv,
     check_disk,
     docker_config,
+    docker_daemon,
     find_tool,
     login_argv,
     pip_arguments,
@@ -207,9 +208,10 @@ def _push(run: Run, tool: Any, name: str) -> None:
     token = run.aws.client("ecr").get_authorization_token()["authorizationData"][0]
     password = base64.b64decode(token["authorizationToken"]).decode().partition(":")[2]
     plain_http = token["proxyEndpoint"].startswith("http://")  # the local AWS's
+    registry = name.partition("/")[0]
     with tempfile.TemporaryDirectory(prefix="registry-") as folder:
-        environ = docker_config(Path(folder))
-        run_tool(login_argv(tool, name.partition("/")[0], plain_http), password, environ)
+        environ = {**docker_config(Path(folder), registry), **docker_daemon(tool)}
+        run_tool(login_argv(tool, registry, plain_http), password, environ)
         run_tool(push_argv(tool, name, plain_http), environ=environ)
 
 

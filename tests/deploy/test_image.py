@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from deploy.containers import (
     build_argv,
     check_disk,
     docker_config,
+    docker_daemon,
     find_tool,
     login_argv,
     pip_arguments,
@@ -128,18 +132,115 @@ def test_a_full_disk_is_told_before_the_build(
         check_disk(tool, needed=shutil.disk_usage(tmp_path).total)
 
 
-def test_a_tool_that_fails_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("verb", "space"), [("push", True), ("build", True), ("login", False)])
+def test_a_tool_that_fails_is_named(tmp_path: Path, verb: str, space: bool) -> None:
     tool = program(tmp_path, "docker", "exit 3")
 
-    with pytest.raises(AwsError, match="docker push ended with status 3"):
-        run_tool([str(tool), "push", "x"])
+    with pytest.raises(AwsError, match=f"docker {verb} ended with status 3") as raised:
+        run_tool([str(tool), verb, "x"])
+
+    assert ("no space left on device" in str(raised.value)) == space
 
 
 def test_credentials_stay_in_a_folder_of_their_own(tmp_path: Path) -> None:
-    environ = docker_config(tmp_path)
+    environ = docker_config(tmp_path, "host:1")
 
     assert environ["DOCKER_CONFIG"] == str(tmp_path)
-    assert "credsStore" not in (tmp_path / "config.json").read_text()
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config == {"auths": {"host:1": {}}}  # without one, docker picks a credential store
+
+
+@pytest.fixture
+def credential_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Credential stores that refuse what they are given, as Windows' does; the file they write."""
+    log = tmp_path / "stored"
+    for store in ("secretservice", "pass"):  # what docker looks for on Linux
+        program(tmp_path / "bin", f"docker-credential-{store}", f"echo $1 >>{log}; exit 1")
+    program(tmp_path / "bin", "pass", "exit 0")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return log
+
+
+def test_docker_signs_in_without_the_platforms_credential_store(
+    run: Run, tmp_path: Path, credential_stores: Path
+) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("no docker here")
+    (token,) = run.aws.client("ecr").get_authorization_token()["authorizationData"]
+    registry = token["proxyEndpoint"].partition("//")[2]
+    password = base64.b64decode(token["authorizationToken"]).decode().partition(":")[2]
+    (tmp_path / "config").mkdir()
+
+    environ = docker_config(tmp_path / "config", registry)
+    run_tool(login_argv(Tool("docker"), registry, plain_http=True), password, environ)
+
+    assert not credential_stores.exists()
+    config = json.loads((tmp_path / "config" / "config.json").read_text())
+    assert config["auths"][registry]["auth"]
+
+
+def test_docker_pushes_from_the_daemon_that_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a docker whose current context is not its default one, as colima's and rootless ones
+    if shutil.which("docker") is None:
+        pytest.skip("no docker here")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    for name in ("colima", "other"):
+        words = ["create", name, "--docker", f"host=unix:///{name}.sock"]
+        subprocess.run(["docker", "context", *words], check=True, capture_output=True)
+    subprocess.run(["docker", "context", "use", "colima"], check=True, capture_output=True)
+
+    assert docker_daemon(Tool("docker")) == {"DOCKER_HOST": "unix:///colima.sock"}
+    monkeypatch.setenv("DOCKER_CONTEXT", "other")
+    assert docker_daemon(Tool("docker")) == {"DOCKER_HOST": "unix:///other.sock"}
+    monkeypatch.setenv("DOCKER_HOST", "unix:///mine.sock")
+    assert docker_daemon(Tool("docker")) == {}
+
+
+def test_a_docker_that_knows_no_contexts_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("docker", "podman"):
+        program(tmp_path / "bin", name, "echo 'no such command' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+
+    assert docker_daemon(Tool("docker")) == docker_daemon(Tool("podman")) == {}
+    assert capfd.readouterr().err == ""
+
+
+def test_login_and_push_go_to_the_contexts_daemon(
+    account: Account,
+    run: Run,
+    tmp_path: Path,
+    shared_gallery: tuple[Path, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # GIVEN a docker that writes down which daemon and registry each of its commands is led to
+    folder, log = context(tmp_path / "context"), tmp_path / "log"
+    shutil.copy(shared_gallery[0], folder / "data.pt")
+    script = f"""
+case $1 in
+  info) echo {tmp_path};;
+  context) echo unix:///colima.sock;;
+  *) echo "$1 $DOCKER_HOST $(cat "$DOCKER_CONFIG/config.json" 2>/dev/null)" >>{log};;
+esac"""
+    program(tmp_path / "bin", "docker", script)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+
+    with pytest.raises(AwsError, match="was pushed, but ECR does not list it"):
+        ensure_image(run, shared_gallery[1], tool_name="docker", context=folder)
+
+    registry = ensure_repository(run).partition("/")[0]
+    build, login, push = log.read_text().splitlines()
+    assert build == "build  "  # docker's own configuration names the context
+    for line, verb in ((login, "login"), (push, "push")):
+        assert line == f'{verb} unix:///colima.sock {{"auths": {{"{registry}": {{}}}}}}'
 
 
 def context(folder: Path) -> Path:
