@@ -6,17 +6,15 @@ import sys
 from pathlib import Path
 
 import boto3
-import botocore.exceptions
 
 from createS3 import is_ours
 from deploy.checks import Check, check, passed
 from deploy.containers import check_disk, find_tool
 from deploy.functions import UNRESERVED, concurrency_cap
-from deploy.gallery import check_gallery
+from deploy.gallery import check_gallery, check_gallery_in_s3
 from deploy.layer import check_zip
 from deploy.overrides import Overrides, setting
 from deploy.ownership import refuse_foreign
-from pipeline.aws import AwsError
 from pipeline.cli import Run
 from pipeline.settings import ROOT
 
@@ -50,7 +48,7 @@ def checks_before(
     checks.append(_memory(run))
     layer = check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}")
     if gallery_uri:
-        gallery = check("gallery", lambda: _gallery_in_s3(run, gallery_uri))
+        gallery = check("gallery", lambda: _gallery_in_s3(run, gallery_uri, model))
     else:
         gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
     if deployed:
@@ -142,10 +140,6 @@ def _gallery_here(path: Path, model: str) -> str:
     return f"{path} was made with {model}"
 
 
-def _gallery_in_s3(run: Run, uri: str) -> str:
-    bucket, _, key = uri[len("s3://") :].partition("/")
-    try:
-        head = run.aws.client("s3").head_object(Bucket=bucket, Key=key)
-    except botocore.exceptions.ClientError as error:
-        raise AwsError(f"Cannot see the gallery {uri}: {error}. aws s3 cp data.pt {uri}") from error
-    return f"{uri}, {head['ContentLength']:,} bytes"
+def _gallery_in_s3(run: Run, uri: str, model: str) -> str:
+    size = check_gallery_in_s3(run, uri, model)
+    return f"{uri}, {size:,} bytes, was made with {model}"

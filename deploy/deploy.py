@@ -13,15 +13,39 @@ import click
 from createS3 import create_buckets
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions, image_option
+from deploy.gallery import check_gallery, check_gallery_in_s3
 from deploy.image import ensure_image, image_options
-from deploy.layer import ensure_layer, zip_option
-from deploy.overrides import read_overrides, set_option, setting
+from deploy.layer import check_zip, ensure_layer, zip_option
+from deploy.overrides import Overrides, read_overrides, set_option, setting
 from deploy.ownership import refuse_foreign
 from deploy.roles import ensure_roles
 from deploy.snapstart import snapstart_option
+from deploy.targets import check_image_uri
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
+from pipeline.settings import ROOT
+
+
+def check_inputs(
+    run: Run, zip_path: Path, image_uri: str | None, architecture: str, overrides: Overrides
+) -> None:
+    """Raise AwsError for what would stop the deployment after half of it was made."""
+    layer = check_zip(zip_path)
+    if image_uri is not None:
+        check_image_uri(run, image_uri)
+    elif layer != architecture:
+        raise AwsError(
+            f"The ffmpeg layer {zip_path} is for {layer}: pass --platform {layer}, or "
+            f"./install_ffmpeg.sh --arch {architecture} --force"
+        )
+    recognizer = run.deployment.recognizer
+    model = setting(recognizer, overrides, "MODEL")
+    gallery_uri = setting(recognizer, overrides, "GALLERY_URI")
+    if gallery_uri:
+        check_gallery_in_s3(run, gallery_uri, model)
+    elif image_uri is None:
+        check_gallery(ROOT / "data.pt", model)
 
 
 @click.command()
@@ -44,6 +68,7 @@ def main(
     """Deploy everything: python deploy/deploy.py --prefix 1225111111"""
     deployment, overrides = run.deployment, read_overrides(settings)
     refuse_foreign(run)
+    check_inputs(run, zip_path, image_uri, architecture, overrides)
     click.echo("Buckets", err=True)
     create_buckets(run)
     click.echo("Failure queue", err=True)
@@ -54,11 +79,6 @@ def main(
     layer = ensure_layer(run, zip_path)
     if image_uri is None:
         click.echo("Image", err=True)
-        if layer.architecture != architecture:
-            raise AwsError(
-                f"The ffmpeg layer {zip_path} is for {layer.architecture}: pass --platform "
-                f"{layer.architecture}, or ./install_ffmpeg.sh --arch {architecture} --force"
-            )
         model = setting(deployment.recognizer, overrides, "MODEL")
         gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
         image_uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image)

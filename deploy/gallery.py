@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import pickletools
+import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
-from pipeline.aws import AwsError
+import botocore.exceptions
+
+from pipeline.aws import AwsError, explain
+from pipeline.cli import Run
+from pipeline.settings import SettingsError, s3_location
 
 # A gallery without metadata is of the older format, which only this model made.
 OLDER_MODEL = "facenet-vggface2"
 ENROL = "python face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
 
 
-def gallery_model(path: Path) -> str:
+def gallery_model(path: Path, name: str = "") -> str:
     """The model that the gallery was made with; raises AwsError when the file is no gallery.
 
+    `name` is what errors call it, where that is not its path.
     torch.save writes a zip with a data.pkl. Its opcodes are listed, not run: a gallery from
     elsewhere must not be able to do anything here.
     """
@@ -29,7 +36,7 @@ def gallery_model(path: Path) -> str:
             ]
     except (OSError, StopIteration, ValueError, zipfile.BadZipFile) as error:
         raise AwsError(
-            f"{path} is no gallery that torch.save wrote ({error}): make one with "
+            f"{name or path} is no gallery that torch.save wrote ({error}): make one with "
             f"{ENROL.format('MODEL')}"
         ) from error
     if "model" not in texts:
@@ -45,10 +52,36 @@ def check_gallery(path: Path, model: str) -> None:
             f"There is no gallery {path}: make one with {ENROL.format(model)} and put it there, "
             "or keep it in S3 (--set face-recognition.GALLERY_URI=s3://BUCKET/data.pt)."
         )
-    made_with = gallery_model(path)
+    check_model(path, model)
+
+
+def check_model(path: Path, model: str, name: str = "") -> None:
+    """Raise AwsError unless the gallery was made with `model`; errors call it `name`."""
+    made_with = gallery_model(path, name)
     if made_with != model:
         raise AwsError(
-            f"The gallery {path} was made with {made_with}, but the function is to use {model}: "
-            f"enrol again with {ENROL.format(model)}, or choose the other model "
+            f"The gallery {name or path} was made with {made_with}, but the function is to use "
+            f"{model}: enrol again with {ENROL.format(model)}, or choose the other model "
             f"(--set face-recognition.MODEL={made_with})."
         )
+
+
+def check_gallery_in_s3(run: Run, uri: str, model: str) -> int:
+    """The gallery's bytes; raises AwsError unless `uri` is that of a gallery made with `model`."""
+    try:
+        bucket, key = s3_location(uri)
+    except SettingsError as error:
+        raise AwsError(f"GALLERY_URI {error}") from error
+    with tempfile.TemporaryDirectory(prefix="gallery-") as folder:
+        path = Path(folder) / "data.pt"
+        try:
+            body = run.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
+        except botocore.exceptions.ClientError as error:
+            upload = run.aws_command("s3", "cp", "data.pt", uri)
+            raise AwsError(
+                f"Cannot read the gallery {uri}: {explain(error)} Put it there: {upload}"
+            ) from error
+        with path.open("wb") as file:
+            shutil.copyfileobj(body, file)
+        check_model(path, model, uri)
+        return path.stat().st_size

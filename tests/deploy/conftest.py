@@ -26,6 +26,17 @@ def image_uri(deployment: Deployment) -> str:
     return f"{REGISTRY}/{deployment.repository}@sha256:{'a' * 64}"
 
 
+def save_gallery(path: Path, model: str | None) -> Path:
+    """A gallery of one person made with `model` (None: of the older format, without metadata)."""
+    import torch
+
+    content: list[Any] = [[torch.zeros(1, 4)], ["Ann"]]
+    if model is not None:
+        content.append({"model": model, "image_size": 112})
+    torch.save(content, path)
+    return path
+
+
 @dataclass
 class Account:
     """A local AWS, names that no other test uses, and a layer that takes no time to send."""

@@ -34,7 +34,7 @@ from deploy.targets import check_image_uri
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import Run
 from pipeline.settings import ROOT
-from tests.deploy.conftest import Account
+from tests.deploy.conftest import Account, save_gallery
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
@@ -289,13 +289,8 @@ def test_a_gallery_tells_its_model_without_being_unpickled(
 @pytest.fixture(params=["sface", "older"])
 def shared_gallery(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     """A gallery with and one without metadata, and the model that each was made with."""
-    import torch
-
-    content: list[Any] = [[torch.zeros(1, 4)], ["Ann"]]
-    if request.param == "sface":
-        content.append({"model": "sface", "image_size": 112})
-    torch.save(content, tmp_path / "made.pt")
-    return tmp_path / "made.pt", "sface" if request.param == "sface" else "facenet-vggface2"
+    model = "sface" if request.param == "sface" else None
+    return save_gallery(tmp_path / "made.pt", model), model or "facenet-vggface2"
 
 
 @pytest.fixture

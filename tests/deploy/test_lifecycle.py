@@ -20,7 +20,7 @@ from deploy.trigger import ensure_trigger
 from pipeline.aws import Aws
 from pipeline.cli import Run
 from pipeline.settings import ROOT, Deployment
-from tests.deploy.conftest import Account, image_uri
+from tests.deploy.conftest import Account, image_uri, save_gallery
 
 HAS_GALLERY = (ROOT / "data.pt").exists()  # the developer's own
 
@@ -203,10 +203,22 @@ def test_snapstart_is_switched_on_moved_and_off(account: Account) -> None:
     assert client.list_aliases(FunctionName=name)["Aliases"] == []
 
 
-def test_the_gallery_in_s3_may_be_read_and_nothing_beside_it(account: Account) -> None:
-    deployment = account.deployment()
+@pytest.fixture
+def gallery_in_s3(account: Account, tmp_path: Path) -> str:
+    """The address of a gallery that was made with sface."""
+    s3, key = account.client("s3"), "people/data.pt"
+    s3.create_bucket(Bucket="mine")
+    s3.upload_file(str(save_gallery(tmp_path / "data.pt", "sface")), "mine", key)
+    return f"s3://mine/{key}"
 
-    account.deploy(deployment, "--set", "face-recognition.GALLERY_URI=s3://mine/people/data.pt")
+
+def test_the_gallery_in_s3_may_be_read_and_nothing_beside_it(
+    account: Account, gallery_in_s3: str
+) -> None:
+    deployment = account.deployment()
+    chosen = ("--set", f"face-recognition.GALLERY_URI={gallery_in_s3}")
+
+    account.deploy(deployment, *chosen, "--set", "face-recognition.MODEL=sface")
 
     role = account.client("iam").get_role_policy(
         RoleName=deployment.recognizer.role, PolicyName="permissions"
@@ -214,6 +226,39 @@ def test_the_gallery_in_s3_may_be_read_and_nothing_beside_it(account: Account) -
     (statement,) = [s for s in role["PolicyDocument"]["Statement"] if s["Sid"] == "ReadGallery"]
     assert statement["Resource"] == ["arn:aws:s3:::mine/people/data.pt"]
     assert statement["Action"] == ["s3:GetObject"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "model", "result", "text"),
+    [
+        ("s3://mine/people/data.pt", "sface", "ok", "data.pt, 1,"),
+        (
+            "s3://mine/people/data.pt",
+            "facenet-vggface2",
+            "FAILED",
+            "The gallery s3://mine/people/data.pt was made with sface, but the function is to use",
+        ),
+        ("s3://mine/none.pt", "sface", "FAILED", "aws s3 cp data.pt s3://mine/none.pt"),
+        ("data.pt", "sface", "FAILED", "use s3://BUCKET/KEY"),
+    ],
+)
+def test_the_gallery_in_s3_is_looked_into_before_anything_is_made(
+    account: Account, gallery_in_s3: str, uri: str, model: str, result: str, text: str
+) -> None:
+    deployment, before = account.deployment(), account.inventory()
+    chosen = ["--set", f"face-recognition.GALLERY_URI={uri}"]
+    chosen += ["--set", f"face-recognition.MODEL={model}"]
+
+    looked = doctor(account, deployment, "--before", *chosen)
+
+    assert result_of(looked.stdout, "gallery") == result
+    assert text in looked.stdout
+    if result == "FAILED":
+        image = ("--zip", str(account.zip_path), "--image-uri", image_uri(deployment))
+        refused = account.run("deploy/deploy.py", deployment, *image, *chosen)
+        assert refused.returncode == 1
+        assert text in refused.stderr
+        assert account.inventory() == before
 
 
 @pytest.fixture

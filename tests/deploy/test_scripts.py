@@ -232,6 +232,30 @@ def test_what_is_missing_is_named(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--zip", "no.zip"], "There is no no.zip: run ./install_ffmpeg.sh first"),
+        (["--zip", "ZIP"], "make one with python face-recognition/enroll.py PEOPLE_DIR"),
+        (["--zip", "ZIP", "--platform", "arm64"], "./install_ffmpeg.sh --arch arm64 --force"),
+        (["--zip", "ZIP", "--image-uri", ELSEWHERE], "run deploy/image.py --region us-east-1"),
+    ],
+)
+def test_nothing_is_made_when_what_is_deployed_is_missing(
+    account: Account, options: list[str], message: str, dry_run: tuple[str, ...]
+) -> None:
+    deployment, before = account.deployment(), account.inventory()
+    options = [str(account.zip_path) if option == "ZIP" else option for option in options]
+
+    done = account.run("deploy/deploy.py", deployment, *options, *dry_run)
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Would" not in done.stderr
+    assert account.inventory() == before
+
+
 def _named(message: str, deployment: Deployment) -> str:
     return message.replace("NAMESPACE", deployment.namespace).replace("PREFIX", deployment.prefix)
 

@@ -15,7 +15,7 @@ import pytest
 from deploy.roles import POLICY_NAME
 from pipeline.policies import recognizer_permissions, splitter_permissions
 from pipeline.settings import Deployment, Function
-from samples.stack import Stack, running
+from samples.stack import Stack, deploy, running
 from tests.e2e.conftest import eventually
 
 DEPLOYMENT = Deployment("permitted", "permitted")
@@ -57,11 +57,12 @@ def permitted(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
         "face-recognition.GALLERY_REFRESH_S": "0",
     }
     aws_settings = {"async_retry_delays": "0.1,0.1"}
-    with running(DEPLOYMENT, people, settings=settings, aws_settings=aws_settings) as stack:
+    with running(DEPLOYMENT, people, aws_settings=aws_settings) as stack:
         s3 = client_of(stack, "s3")
         s3.create_bucket(Bucket="permitted-gallery")
         gallery = Path(__file__).resolve().parents[2] / "build" / f"gallery-{stack.model}.pt"
         s3.upload_file(str(gallery), "permitted-gallery", "data.pt")
+        deploy(stack.aws, DEPLOYMENT, {"face-recognition.MODEL": stack.model, **settings})
         yield stack
 
 
