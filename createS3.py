@@ -15,9 +15,10 @@ from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
 
 TAGS = [{"Key": "project", "Value": "video-face-recognition"}]
+STAGE_1_DAYS = 7
 
 
-def create_buckets(run: Run, stage_1_days: int = 7) -> None:
+def create_buckets(run: Run, stage_1_days: int = STAGE_1_DAYS) -> None:
     """Create or update the input, stage-1 and output buckets.
 
     Each gets: all public access blocked, ACLs off, TLS only, encryption at rest, tags; the stage-1
@@ -182,23 +183,27 @@ def _ensure_setting(run: Run, bucket: str, setting: Setting) -> None:
         )
 
 
-@click.command()
-@deployment_options
-@click.option(
+stage_1_days_option = click.option(
     "--stage-1-days",
     type=click.IntRange(min=1),
-    default=7,
+    default=STAGE_1_DAYS,
     show_default=True,
     help="Delete frames after so many days.",
 )
+
+
+@click.command()
+@deployment_options
+@stage_1_days_option
 def main(run: Run, stage_1_days: int) -> None:
     """Create the input, stage-1 and output buckets: python createS3.py --prefix 1225111111"""
     create_buckets(run, stage_1_days)
     for bucket in run.deployment.buckets:
         click.echo(bucket)
+    days = () if stage_1_days == STAGE_1_DAYS else ("--stage-1-days", str(stage_1_days))
     click.echo(
         f"Next: ./install_ffmpeg.sh, then {run.command('deploy/failures.py')}\n"
-        f"(all that is left in one command: {run.command('deploy/deploy.py')})",
+        f"(all that is left in one command: {run.command('deploy/deploy.py', *days)})",
         err=True,
     )
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from createS3 import create_buckets
+from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions, image_option
 from deploy.gallery import check_gallery, check_gallery_in_s3
@@ -55,6 +55,7 @@ def check_inputs(
 @image_options
 @set_option
 @snapstart_option
+@stage_1_days_option
 def main(
     run: Run,
     zip_path: Path,
@@ -64,13 +65,14 @@ def main(
     architecture: str,
     settings: tuple[str, ...],
     snapstart: bool,
+    stage_1_days: int,
 ) -> None:
     """Deploy everything: python deploy/deploy.py --prefix 1225111111"""
     deployment, overrides = run.deployment, read_overrides(settings)
     refuse_foreign(run)
     check_inputs(run, zip_path, image_uri, architecture, overrides)
     click.echo("Buckets", err=True)
-    create_buckets(run)
+    create_buckets(run, stage_1_days)
     click.echo("Failure queue", err=True)
     queue = ensure_queue(run)
     click.echo("Roles", err=True)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from createS3 import create_buckets
+from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.inventory import inventory
 from deploy.overrides import Overrides, read_overrides, set_option
@@ -37,10 +37,10 @@ class Comparison(Run):
             self.differences.append(text)
 
 
-def drift(run: Run, overrides: Overrides) -> list[str]:
+def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
     """What deploying this checkout would change, a line each."""
     comparison = Comparison(run)
-    create_buckets(comparison)
+    create_buckets(comparison, stage_1_days)
     ensure_queue(comparison)
     ensure_roles(comparison, overrides)
     ensure_trigger(comparison)
@@ -69,14 +69,15 @@ def versions(run: Run) -> dict[str, Any]:
 @click.command()
 @deployment_options
 @set_option
+@stage_1_days_option
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def main(run: Run, settings: tuple[str, ...], as_json: bool) -> None:
+def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) -> None:
     """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
 
-    Ends with status 1 when something is missing or differs from this checkout (and its --set).
+    Ends with status 1 when something is missing or differs from this checkout (and its options).
     """
     things = inventory(run)
-    differences = drift(run, read_overrides(settings))
+    differences = drift(run, read_overrides(settings), stage_1_days)
     running = versions(run)
     if as_json:
         report = {

@@ -137,6 +137,25 @@ def test_status_names_what_drifted(account: Account) -> None:
     assert len(report["drift"]) == 3
 
 
+def test_how_long_frames_are_kept_is_an_option_of_every_script_that_sets_it(
+    account: Account,
+) -> None:
+    deployment, days = account.deployment(), ("--stage-1-days", "3")
+    made = account.run("createS3.py", deployment, *days)
+    assert f"deploy/deploy.py {' '.join(deployment.options)} --stage-1-days 3)" in made.stderr
+
+    deployed = account.deploy(deployment, *days)
+    same = account.run("deploy/status.py", deployment, *days)
+    drifted = account.run("deploy/status.py", deployment)
+
+    (line,) = (line for line in deployed.splitlines() if "objects after" in line)
+    assert line.strip().startswith("kept ")
+    assert line.endswith("objects after 3 days")
+    assert same.returncode == 0, same.stdout
+    assert drifted.returncode == 1
+    assert "objects after 7 days" in drifted.stdout
+
+
 def test_destroy_asks_refuses_full_buckets_and_leaves_nothing(account: Account) -> None:
     deployment, s3 = account.deployment(), account.client("s3")
     account.deploy(deployment, "--snapstart")
