@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,9 @@ def create_buckets(run: Run, stage_1_days: int = STAGE_1_DAYS) -> None:
     """Create or update the input, stage-1 and output buckets.
 
     Each gets: all public access blocked, ACLs off, TLS only, encryption at rest, tags; the stage-1
-    bucket's frames expire after `stage_1_days`. Raises AwsError when a name is taken by another
-    account or the bucket is in another region.
+    bucket's frames expire after `stage_1_days`. Others' tags, policy statements and lifecycle rules
+    stay. Raises AwsError when a name is taken by another account or the bucket is in another
+    region.
     """
     for bucket in run.deployment.buckets:
         _ensure_bucket(run, bucket)
@@ -86,15 +88,44 @@ def _create(run: Run, bucket: str) -> None:
 class Setting:
     """One setting of a bucket: how to read it, what it should be, how to write it.
 
-    `read` and `write` name S3 client methods; `wanted` is what `write` takes and `read` gives;
-    `unset` is the error code that `read` raises when nothing is set.
+    `read` and `write` name S3 client methods; `wanted` makes what `write` takes of what `read`
+    gave, and keeps what others set there; `unset` is the error code that `read` raises when
+    nothing is set.
     """
 
     text: str
     read: str
     unset: str
     write: str
-    wanted: dict[str, Any]
+    wanted: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def with_ours(theirs: list[Any], ours: list[Any], key: str) -> list[Any]:
+    """`theirs` with `ours`: in the place of the item with the same `key`, or at the end."""
+    left = {item[key]: item for item in ours}
+    return [*(left.pop(item.get(key), item) for item in theirs), *left.values()]
+
+
+def _policy(current: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    policy = {**ours, **json.loads(current.get("Policy", "{}"))}
+    theirs = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    policy["Statement"] = with_ours(theirs, ours["Statement"], "Sid")
+    return {"Policy": json.dumps(policy)}
+
+
+def _lifecycle(current: dict[str, Any], ours: list[Any]) -> dict[str, Any]:
+    # S3 takes no rule of the older form (a prefix without a filter) beside one of today's.
+    theirs = [
+        {**{k: v for k, v in rule.items() if k != "Prefix"}, "Filter": {"Prefix": rule["Prefix"]}}
+        if "Prefix" in rule
+        else rule
+        for rule in current.get("Rules", [])
+    ]
+    smallest = "TransitionDefaultMinimumObjectSize"  # set back by a call that leaves it out
+    return {
+        "LifecycleConfiguration": {"Rules": with_ours(theirs, ours, "ID")},
+        **{name: value for name, value in current.items() if name == smallest},
+    }
 
 
 def bucket_settings(bucket: str, partition: str, expire_days: int | None) -> list[Setting]:
@@ -128,35 +159,37 @@ def bucket_settings(bucket: str, partition: str, expire_days: int | None) -> lis
             "get_public_access_block",
             "NoSuchPublicAccessBlockConfiguration",
             "put_public_access_block",
-            {"PublicAccessBlockConfiguration": blocked},
+            lambda _: {"PublicAccessBlockConfiguration": blocked},
         ),
         Setting(
             "encrypted",
             "get_bucket_encryption",
             "ServerSideEncryptionConfigurationNotFoundError",
             "put_bucket_encryption",
-            {"ServerSideEncryptionConfiguration": encryption},
+            lambda _: {"ServerSideEncryptionConfiguration": encryption},
         ),
         Setting(
             "TLS only",
             "get_bucket_policy",
             "NoSuchBucketPolicy",
             "put_bucket_policy",
-            {"Policy": json.dumps(tls_only(bucket, partition))},
+            lambda current: _policy(current, tls_only(bucket, partition)),
         ),
         Setting(
             "tags",
             "get_bucket_tagging",
             "NoSuchTagSet",
             "put_bucket_tagging",
-            {"Tagging": {"TagSet": TAGS}},
+            lambda current: {
+                "Tagging": {"TagSet": with_ours(current.get("TagSet", []), TAGS, "Key")}
+            },
         ),
         Setting(
             expiry,
             "get_bucket_lifecycle_configuration",
             "NoSuchLifecycleConfiguration",
             "put_bucket_lifecycle_configuration",
-            {"LifecycleConfiguration": {"Rules": rules}},
+            lambda current: _lifecycle(current, rules),
         ),
     ]
 
@@ -165,8 +198,9 @@ def _ensure_setting(run: Run, bucket: str, setting: Setting) -> None:
     s3 = run.aws.client("s3")
     read, write = getattr(s3, setting.read), getattr(s3, setting.write)
     current = read_or_none(lambda: read(Bucket=bucket), setting.unset, "NoSuchBucket") or {}
+    new = setting.wanted(current)
     # Reading gives tags and rules without the element that writing wraps them in.
-    wanted = setting.wanted
+    wanted = new
     for wrapper in ("Tagging", "LifecycleConfiguration"):
         wanted = wanted.get(wrapper, wanted)
     if "Policy" in wanted:
@@ -179,7 +213,7 @@ def _ensure_setting(run: Run, bucket: str, setting: Setting) -> None:
         run.change(
             "set",
             f"bucket '{bucket}': {setting.text}",
-            lambda: write(Bucket=bucket, **setting.wanted),
+            lambda: write(Bucket=bucket, **new),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from createS3 import bucket_settings
 from deploy.functions import concurrency_cap
 from deploy.overrides import read_overrides
 from deploy.targets import zip_code
@@ -77,3 +78,12 @@ def test_notifications_of_others_are_kept_and_ours_replaced() -> None:
     assert [c["Filter"]["Key"]["FilterRules"][0]["Value"] for c in ours] == list(VIDEO_SUFFIXES)
     assert {c["LambdaFunctionArn"] for c in ours} == {ARN}
     assert notification(merged, ARN, "video-splitting") == merged
+
+
+def test_what_lifecycle_rules_of_others_rest_on_is_kept() -> None:
+    # GIVEN a setting that S3 sets back when a call leaves it out; an older boto3 does not know it
+    *_, lifecycle = bucket_settings("b", "aws", None)
+    smallest = {"TransitionDefaultMinimumObjectSize": "varies_by_storage_class"}
+
+    assert smallest.items() <= lifecycle.wanted({"ResponseMetadata": {}, **smallest}).items()
+    assert set(lifecycle.wanted({"ResponseMetadata": {}})) == {"LifecycleConfiguration"}

@@ -140,6 +140,56 @@ def test_the_buckets_are_closed(account: Account) -> None:
         assert days == ([3] if bucket == deployment.stage_1_bucket else [])
 
 
+def test_what_others_set_on_a_bucket_stays(account: Account) -> None:
+    # GIVEN buckets with a tag, a policy statement and lifecycle rules of the user's own
+    deployment, s3 = account.deployment(), account.client("s3")
+    bucket = deployment.stage_1_bucket
+    s3.create_bucket(Bucket=bucket)
+    tag = {"Key": "cost-centre", "Value": "42"}
+    statement = {
+        "Sid": "KeepTheBucket",
+        "Effect": "Deny",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:user/nobody"},
+        "Action": "s3:DeleteBucket",
+        "Resource": f"arn:aws:s3:::{bucket}",
+    }
+    policy = {"Version": "2008-10-17", "Id": "theirs", "Statement": statement}
+    rule = {"ID": "logs", "Status": "Enabled", "Expiration": {"Days": 90}}
+    rules = [{**rule, "Prefix": "logs/"}, {**rule, "ID": "expiry", "Prefix": ""}]
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [tag]})
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": rules})
+
+    runs = [account.run("createS3.py", deployment) for _ in range(2)]
+
+    # THEN all of it is still there, ours beside it (in the place of what bears our name)
+    assert [done.returncode for done in runs] == [0, 0], [done.stderr for done in runs]
+    assert [tag["Key"] for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]] == [
+        *("cost-centre", "project")
+    ]
+    found = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    assert (found["Version"], found["Id"]) == ("2008-10-17", "theirs")
+    assert found["Statement"][0] == statement
+    assert [s["Sid"] for s in found["Statement"]] == ["KeepTheBucket", "RefusePlainHttp"]
+    left = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    # a rule with a filter cannot stand beside one of the older form: theirs has one now, too
+    assert left[0] == {**rule, "Filter": {"Prefix": "logs/"}}
+    assert {r["ID"]: r.get("Expiration", {}).get("Days") for r in left} == {
+        **{"logs": 90, "expiry": 7, "unfinished-uploads": None}
+    }
+    # AND the second run found nothing to do
+    lines = [line for line in runs[1].stderr.splitlines() if line.startswith("  ")]
+    assert [line for line in lines if not line.startswith("  kept")] == []
+
+    # WHEN ours is changed, THEN it is mended and theirs is not touched
+    s3.put_bucket_tagging(
+        Bucket=bucket, Tagging={"TagSet": [{"Key": "project", "Value": "other"}, tag]}
+    )
+    account.run("createS3.py", deployment)
+    tags = {t["Key"]: t["Value"] for t in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
+    assert tags == {"project": "video-face-recognition", "cost-centre": "42"}
+
+
 def test_a_bucket_in_another_region_is_an_error(account: Account) -> None:
     deployment = account.deployment()
     account.client("s3", "eu-west-1").create_bucket(
