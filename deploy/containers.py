@@ -24,8 +24,13 @@ PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 # pip's settings that reach the build as build arguments, so that a mirror is used there, too.
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "PIP_RETRIES")
 
-# What building needs on the disk: the packages twice (build stage and image), layers, base.
-BUILD_BYTES = 6_000_000_000
+# What building needs on the disk: the packages twice (build stage and image), layers, base. Where
+# an earlier build left these, a new gallery and code are all that is added.
+BUILD_GB = 6.0
+REBUILD_GB = 1
+
+# What removes images: those of no use, and all that no container uses.
+PRUNE = ("image prune", "system prune --all")
 
 Which = Callable[[str], Optional[str]]
 
@@ -67,18 +72,20 @@ def find_tool(wanted: str | None = None, which: Which = shutil.which) -> Tool:
     )
 
 
-def check_disk(tool: Tool, needed: int = BUILD_BYTES) -> None:
+def check_disk(tool: Tool, needed: float = BUILD_GB * 1e9) -> None:
     """Raise AwsError unless the tool's storage has `needed` bytes free."""
     folder = Path(storage_of(tool))
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free < needed:
+        prune = ("rmi --prune", "rmi --all") if tool.name == "buildah" else PRUNE
         raise AwsError(
             f"Only {free / 1e9:.1f} GB are free in {folder}, where {tool.name} keeps images; the "
-            f"build needs about {needed / 1e9:.0f} GB. Free some ({tool.name} "
-            f"{'rmi --all' if tool.name == 'buildah' else 'system prune --all'}), or build on "
-            "another machine and pass --image-uri."
+            f"build needs about {needed / 1e9:.0f} GB. Where this checkout was built before "
+            f"(README.md, step 3), its layers are used again: pass --free-gb {REBUILD_GB}. Else "
+            f"free some ({tool.name} {prune[0]} keeps those layers, {tool.name} {prune[1]} does "
+            "not), or build on another machine and pass --image-uri."
         )
 
 

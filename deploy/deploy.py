@@ -62,6 +62,7 @@ def main(
     image_uri: str | None,
     tool: str | None,
     base_image: str | None,
+    free_gb: float,
     architecture: str,
     settings: tuple[str, ...],
     snapstart: bool,
@@ -83,7 +84,9 @@ def main(
         click.echo("Image", err=True)
         model = setting(deployment.recognizer, overrides, "MODEL")
         gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
-        image_uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image)
+        image_uri = ensure_image(
+            run, model, architecture, gallery_uri, tool, base_image, free_gb=free_gb
+        )
     click.echo("Functions", err=True)
     for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
         click.echo(arn)

@@ -16,7 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import click
 
 from deploy.containers import (
+    BUILD_GB,
     PLATFORMS,
+    REBUILD_GB,
     build_argv,
     check_disk,
     docker_config,
@@ -172,10 +174,11 @@ def ensure_image(
     tool_name: str | None = None,
     base_image: str | None = None,
     context: Path = ROOT,
+    free_gb: float = BUILD_GB,
 ) -> str:
     """Build and push the image unless the same inputs are there already; return its URI by digest.
 
-    Raises AwsError without a gallery for `model`, a container tool, or space on the disk.
+    Raises AwsError without a gallery for `model`, a container tool, or `free_gb` on the disk.
     """
     if not gallery_uri:
         check_gallery(context / "data.pt", model)
@@ -190,7 +193,7 @@ def ensure_image(
         run.note(f"Would build and push image '{name}'")
         return f"{repository}@sha256:(not built yet)"
     tool = find_tool(tool_name)
-    check_disk(tool)
+    check_disk(tool, free_gb * 1e9)
     arguments = {"MODEL": model, **pip_arguments()}
     if base_image:
         arguments["BASE_IMAGE"] = base_image
@@ -221,6 +224,14 @@ def image_options(function: Any) -> Any:
         click.option("--tool", help="docker, finch, podman or buildah; default: what there is."),
         click.option("--base-image", help="Another base than Lambda's own."),
         click.option(
+            "--free-gb",
+            type=click.FloatRange(min=0),
+            default=BUILD_GB,
+            show_default=True,
+            help="Build only with so much space on the disk; where an earlier build left its "
+            f"layers, {REBUILD_GB} is enough.",
+        ),
+        click.option(
             "--platform",
             "architecture",
             type=click.Choice(sorted(PLATFORMS)),
@@ -242,13 +253,14 @@ def main(
     run: Run,
     tool: str | None,
     base_image: str | None,
+    free_gb: float,
     architecture: str,
     model: str | None,
     gallery_uri: str,
 ) -> None:
     """Build the image and push it to ECR: python deploy/image.py --prefix 1225111111"""
     model = model or run.deployment.recognizer.environment["MODEL"]
-    uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image)
+    uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image, free_gb=free_gb)
     click.echo(uri)
     click.echo(
         f"Next: {run.command('deploy/functions.py', '--image-uri', uri)}",

@@ -128,8 +128,12 @@ def test_a_full_disk_is_told_before_the_build(
     tool = Tool("podman")
     check_disk(tool, needed=1)
 
-    with pytest.raises(AwsError, match=rf"GB are free in {tmp_path}.*podman system prune --all"):
+    with pytest.raises(
+        AwsError, match=rf"GB are free in {tmp_path}.*podman system prune --all"
+    ) as e:
         check_disk(tool, needed=shutil.disk_usage(tmp_path).total)
+    # the advice that keeps an earlier build's layers comes first
+    assert re.search(r"pass --free-gb 1\..*podman image prune keeps those layers", str(e.value))
 
 
 @pytest.mark.parametrize(("verb", "space"), [("push", True), ("build", True), ("login", False)])

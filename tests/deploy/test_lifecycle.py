@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,37 @@ def test_the_gallery_in_s3_is_looked_into_before_anything_is_made(
         assert refused.returncode == 1
         assert text in refused.stderr
         assert account.inventory() == before
+
+
+@pytest.mark.parametrize("script", ["deploy/image.py", "deploy/deploy.py"])
+@pytest.mark.parametrize(
+    ("free_gb", "text"), [("1e6", "needs about 1000000 GB"), ("0.5", "pushed")]
+)
+def test_how_much_space_a_build_needs_can_be_said(
+    account: Account, gallery_in_s3: str, tmp_path: Path, script: str, free_gb: str, text: str
+) -> None:
+    # GIVEN a podman that says yes to everything, and builds nothing
+    tool = tmp_path / "podman"
+    tool.write_text(f"#!/bin/sh\necho {tmp_path}\n")
+    tool.chmod(0o755)
+    model = ("--set", "face-recognition.MODEL=sface")
+    options = {
+        "deploy/image.py": ("--gallery-uri", gallery_in_s3, "--model", "sface"),
+        "deploy/deploy.py": (
+            *("--zip", str(account.zip_path), *model),
+            *("--set", f"face-recognition.GALLERY_URI={gallery_in_s3}"),
+        ),
+    }[script]
+
+    done = account.run(
+        script,
+        account.deployment(),
+        *(*options, "--tool", "podman", "--free-gb", free_gb),
+        PATH=f"{tmp_path}:{os.environ['PATH']}",
+    )
+
+    assert done.returncode == 1
+    assert text in done.stderr
 
 
 @pytest.fixture
