@@ -11,11 +11,20 @@ from typing import Any
 import botocore.exceptions
 import click
 
-from pipeline.aws import AwsError, bucket_region, covers, error_code, read_or_none, retry_while
+from pipeline.aws import (
+    AwsError,
+    bucket_region,
+    covers,
+    error_code,
+    read_or_none,
+    retry_while,
+    tag_list,
+)
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
+from pipeline.settings import PROJECT
 
-TAGS = [{"Key": "project", "Value": "video-face-recognition"}]
+TAGS = tag_list(PROJECT)
 STAGE_1_DAYS = 7
 
 

@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.ownership import PROJECT
 from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.failure_record import failed_videos, failure_reason, parse
 from pipeline.policies import queue_arn
+from pipeline.settings import PROJECT
 
 ATTRIBUTES = {
     "MessageRetentionPeriod": str(14 * 24 * 3600),  # SQS's maximum: nothing is lost over a holiday

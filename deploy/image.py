@@ -31,9 +31,9 @@ from deploy.containers import (
     run_tool,
 )
 from deploy.gallery import check_gallery
-from pipeline.aws import AwsError, covers, read_or_none
+from pipeline.aws import AwsError, covers, read_or_none, tag_list
 from pipeline.cli import Run, deployment_options
-from pipeline.settings import ROOT
+from pipeline.settings import PROJECT, ROOT
 
 # What Lambda takes: one image's manifest, Docker's or OCI's. An index of several is refused.
 # https://docs.aws.amazon.com/lambda/latest/dg/images-create.html
@@ -100,7 +100,7 @@ def ensure_repository(run: Run) -> str:
                 imageTagMutability=TAG_MUTABILITY,
                 imageScanningConfiguration={"scanOnPush": True},
                 encryptionConfiguration={"encryptionType": "AES256"},
-                tags=[{"Key": "project", "Value": "video-face-recognition"}],
+                tags=tag_list(PROJECT),
             ),
         )
         uri = made["repository"]["repositoryUri"] if made else uri

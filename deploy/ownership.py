@@ -11,19 +11,12 @@ from typing import Any
 
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
-from pipeline.settings import Function
-
-PROJECT = {"project": "video-face-recognition"}
+from pipeline.settings import PROJECT, Function
 
 
 def owner_tags(run: Run) -> dict[str, str]:
     """The tags of what has no prefix in its name."""
     return {**PROJECT, "prefix": run.deployment.prefix, "region": run.aws.region}
-
-
-def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tags in the form in which IAM takes and gives them."""
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def foreign_function(run: Run, function: Function) -> str | None:

@@ -146,6 +146,11 @@ def retry_while(
         sleep(2)
 
 
+def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tags in the form in which IAM, ECR and S3 take and give them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
 def covers(current: Any, wanted: Any) -> bool:
     """Whether `current`, as AWS gives it, says all that `wanted` says; it may say more.
 

@@ -10,6 +10,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
+PROJECT = {"project": "video-face-recognition"}  # the tag of everything that can have one
+
 # Containers S3 starts the splitter for. S3's suffix filters are case-sensitive, so each is
 # listed in lower and upper case.
 VIDEO_SUFFIXES = tuple(
