@@ -9,8 +9,8 @@ import boto3
 
 from createS3 import is_ours
 from deploy.checks import Check, check, passed
+from deploy.concurrency import read_concurrency
 from deploy.containers import check_disk, find_tool
-from deploy.functions import UNRESERVED, concurrency_cap
 from deploy.gallery import check_gallery, check_gallery_in_s3
 from deploy.layer import check_zip
 from deploy.overrides import Overrides, setting
@@ -106,19 +106,21 @@ def _names(run: Run) -> Check:
 
 
 def _concurrency(run: Run) -> Check:
-    limit = run.aws.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
-    cap = concurrency_cap(limit)
-    if cap is None:
+    account = read_concurrency(run, run.deployment.splitter)
+    if account.cap is None:
         return Check(
             "concurrency",
             "warning",
-            f"the account may run {limit} functions at once, and each video holds two: more than "
-            f"{(limit - 1) // 2} videos at a time can starve each other",
-            f"Upload slowly (workload/generate.py --concurrency {max(1, (limit - 1) // 2)}), or "
-            "ask for 1,000: Service Quotas, AWS Lambda, Concurrent executions. Above "
-            f"{UNRESERVED} the splitter is capped by itself.",
+            f"{account.shortage}; each video holds two: more than {account.at_once} videos at a "
+            "time can starve each other",
+            f"Upload slowly (workload/generate.py --concurrency {max(1, account.at_once)}), or "
+            f"{account.remedy}. The splitter is then capped by itself.",
         )
-    return passed("concurrency", f"{limit} in the account; the splitter is capped at {cap}")
+    return passed(
+        "concurrency",
+        f"{account.limit} in the account, {account.free} of them not reserved by others; the "
+        f"splitter is capped at {account.cap}",
+    )
 
 
 def _memory(run: Run) -> Check:

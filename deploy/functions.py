@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import botocore.exceptions
 import click
 
+from deploy.concurrency import ensure_cap
 from deploy.failures import ensure_queue
 from deploy.layer import Layer, ensure_layer, zip_option
 from deploy.overrides import Overrides, read_overrides, set_option
@@ -36,10 +37,6 @@ LOG_DAYS = 30
 # An event is tried three times within an hour, then goes to the failure queue.
 RETRIES = 2
 MAX_EVENT_AGE_S = 3600
-
-# AWS keeps this many of an account's environments unreserved for its other functions.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
-UNRESERVED = 100
 
 
 def ensure_functions(
@@ -72,7 +69,7 @@ def ensure_functions(
     if not snapstart:
         remove_alias(run, recognizer)
     _ensure_retries(run, splitter, queue)
-    _ensure_cap(run, splitter)
+    ensure_cap(run, splitter)
     return arns
 
 
@@ -193,43 +190,6 @@ def _ensure_retries(run: Run, function: Function, queue: str) -> None:
         f"retries of function '{function.name}': {RETRIES}, then queue "
         f"'{run.deployment.failure_queue}'",
         lambda: client.put_function_event_invoke_config(FunctionName=function.name, **wanted),
-    )
-
-
-def concurrency_cap(limit: int) -> int | None:
-    """How many splitters may run at once in an account with this concurrency limit.
-
-    Each video holds two environments, the splitter's and the recogniser's: splitters at half the
-    limit or more could take all there are and wait for recognisers that can never start. None when
-    the account is too small for Lambda to let any be reserved (UNRESERVED must stay free).
-    """
-    cap = min((limit - 1) // 2, limit - UNRESERVED)
-    return cap if cap > 0 else None
-
-
-def _ensure_cap(run: Run, function: Function) -> None:
-    client = run.aws.client("lambda")
-    limit = client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
-    cap = concurrency_cap(limit)
-    if cap is None:
-        run.note(
-            f"WARNING: this account may run {limit} functions at once, too few to reserve any. "
-            f"More than {(limit - 1) // 2} videos at a time can starve each other: upload slowly, "
-            "or ask for a quota of 1,000 (Service Quotas, AWS Lambda, Concurrent executions)."
-        )
-        return
-    current = read_or_none(
-        lambda: client.get_function_concurrency(FunctionName=function.name), NOT_FOUND
-    )
-    if covers(current, {"ReservedConcurrentExecutions": cap}):
-        run.kept(f"concurrency of function '{function.name}' at {cap}")
-        return
-    run.change(
-        "cap",
-        f"concurrency of function '{function.name}' at {cap} of the account's {limit}",
-        lambda: client.put_function_concurrency(
-            FunctionName=function.name, ReservedConcurrentExecutions=cap
-        ),
     )
 
 

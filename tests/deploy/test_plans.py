@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from createS3 import bucket_settings
-from deploy.functions import concurrency_cap
+from deploy.concurrency import Concurrency
 from deploy.overrides import read_overrides
 from deploy.targets import zip_code
 from deploy.trigger import notification
@@ -19,16 +19,33 @@ ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
 
 
 @pytest.mark.parametrize(
-    ("limit", "cap"),
+    ("limit", "unreserved", "own", "cap"),
     [
-        (1000, 499),  # below half: as many recognisers can always start
-        (150, 50),  # 100 must stay unreserved
-        (100, None),
-        (10, None),  # a new account
+        (1000, 1000, 0, 100),  # the rest is for recognisers and for the account's other functions
+        (1000, 900, 0, 100),  # a second deployment
+        (1000, 150, 0, 50),  # 100 must stay unreserved
+        (150, 150, 0, 15),
+        (105, 105, 0, 5),
+        (1000, 501, 499, 499),  # what is set already stays
+        (1000, 850, 50, 50),
+        (1000, 100, 50, 50),
+        (1000, 1000 - 600, 600, 100),  # unless splitters could take half
+        (1000, 300, 499, 100),  # or could since others have reserved what is needed for recognisers
+        (1000, 100, 0, None),
+        (1000, 40, 0, None),
+        (100, 100, 0, None),
+        (10, 10, 0, None),  # a new account
     ],
 )
-def test_splitters_are_capped_below_half_the_account(limit: int, cap: int | None) -> None:
-    assert concurrency_cap(limit) == cap
+def test_splitters_are_capped_where_recognisers_can_always_start(
+    limit: int, unreserved: int, own: int, cap: int | None
+) -> None:
+    account = Concurrency(limit, unreserved, own)
+
+    assert account.cap == cap
+    if cap is not None:
+        assert account.free - cap > cap  # as many recognisers can always start
+        assert account.free - cap >= 100  # or AWS refuses it
 
 
 def test_the_same_code_gives_the_same_zip() -> None:
