@@ -21,14 +21,10 @@ log = logging.getLogger(__name__)
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
 REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/")
 ACCOUNT_SETTINGS = "/2016-08-19/account-settings"
-LIMITS = {
-    "AccountLimit": {
-        "CodeSizeUnzipped": 262_144_000,
-        "CodeSizeZipped": 52_428_800,
-        "ConcurrentExecutions": 1000,
-        "TotalCodeSize": 80_530_636_800,
-        "UnreservedConcurrentExecutions": 1000,
-    }
+ACCOUNT_LIMIT = {
+    "CodeSizeUnzipped": 262_144_000,
+    "CodeSizeZipped": 52_428_800,
+    "TotalCodeSize": 80_530_636_800,
 }
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -55,12 +51,19 @@ class FrontDoor:
         """Serve one request."""
         path = environ.get("PATH_INFO", "")
         if path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
-            return _answer(start, 200, json.dumps(LIMITS).encode(), {})
+            limit, unreserved = self._plane.concurrency(self._region_of(environ))
+            counted = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}
+            body = {"AccountLimit": {**ACCOUNT_LIMIT, **counted}}
+            return _answer(start, 200, json.dumps(body).encode(), {})
         match = INVOKE.match(path)
         if match and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(environ, start, match[1])
         self._plane.take_events()  # whatever an earlier request of this thread left
         return self._then_queue(self._app(environ, start))
+
+    def _region_of(self, environ: dict[str, Any]) -> str:
+        found = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
+        return found[1] if found else self._region
 
     def _then_queue(self, body: Iterable[bytes]) -> Iterator[bytes]:
         """The response as it is; when it has been sent, the events that the request caused."""
@@ -83,8 +86,7 @@ class FrontDoor:
     ) -> Iterable[bytes]:
         kind = environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse")
         qualifier = parse_qs(environ.get("QUERY_STRING", "")).get("Qualifier", [None])[0]
-        found = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
-        region = found[1] if found else self._region
+        region = self._region_of(environ)
         limit = MAX_ASYNCHRONOUS_BYTES if kind == "Event" else MAX_SYNCHRONOUS_BYTES
         length = int(environ.get("CONTENT_LENGTH") or 0)
         payload = environ["wsgi.input"].read(length) if length <= limit else b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
@@ -19,6 +20,10 @@ from local_aws.moto_iam import CannotAssume, check_lambda_trust
 
 MEMORY_MB = (128, 10_240)
 
+# With it moto counts what functions reserve, and refuses to leave fewer than 100 unreserved.
+CONCURRENCY_QUOTA = "MOTO_LAMBDA_CONCURRENCY_QUOTA"
+CONCURRENT_EXECUTIONS = "1000"  # what AWS grants an account that is not new
+
 
 class PermissionExists(LambdaClientError):  # type: ignore[misc]
     """AWS's answer to a second statement of the same Sid."""
@@ -33,6 +38,7 @@ class PermissionExists(LambdaClientError):  # type: ignore[misc]
 
 def install(links: CodeLinks) -> None:
     """Close the gaps, once in a process. `links` are what downloads of code are answered with."""
+    os.environ.setdefault(CONCURRENCY_QUOTA, CONCURRENT_EXECUTIONS)
     _refuse_duplicate_permissions()
     _replace_event_invoke_configs()
     _check_functions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from dataclasses import dataclass
 from itertools import count
@@ -19,6 +20,7 @@ from moto.core.exceptions import JsonRESTError
 from local_aws.code_store import CodeStore
 from local_aws.function import CannotStart, FunctionSpec, UnknownFunction
 from local_aws.image import read_image
+from local_aws.moto_gaps import CONCURRENCY_QUOTA
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,15 @@ class ControlPlane:
             ephemeral_mb=int(function.ephemeral_storage or 512),
             obstacle=obstacle,
         )
+
+    def concurrency(self, region: str) -> tuple[int, int]:
+        """How many functions may run at once in the region, and how many of these are unreserved.
+
+        moto refuses by the same number (see moto_gaps).
+        """
+        limit = int(os.environ[CONCURRENCY_QUOTA])
+        functions = get_backend(self._account_id, region).list_functions()
+        return limit, limit - sum(_number(f.reserved_concurrency) or 0 for f in functions)
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:
         backend = get_backend(self._account_id, region)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,11 +46,27 @@ class Account:
     zip_path: Path
     python: str = sys.executable
     numbers: Iterator[int] = field(default_factory=count)
+    reserving: list[str] = field(default_factory=list)
 
-    def deployment(self) -> Deployment:
-        """Names of a deployment that does not exist yet."""
+    def deployment(self, beside: bool = False) -> Deployment:
+        """Names of a deployment that does not exist yet.
+
+        Unless it is to be `beside` them, the ones before it give back the concurrency they have
+        reserved: the account has enough for nine.
+        """
+        if not beside:
+            self.give_back()
         number = next(self.numbers)
-        return Deployment(f"p{number}", f"n{number}")
+        deployment = Deployment(f"p{number}", f"n{number}")
+        self.reserving.append(deployment.splitter.name)
+        return deployment
+
+    def give_back(self) -> None:
+        """Take the caps of all deployments away."""
+        client = self.client("lambda")
+        while self.reserving:
+            with contextlib.suppress(client.exceptions.ResourceNotFoundException):
+                client.delete_function_concurrency(FunctionName=self.reserving.pop())
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A boto3 client with the administrator's keys."""

@@ -52,6 +52,7 @@ def test_whatever_call_it_was_killed_before_the_next_run_finishes(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws = aws_of(account, monkeypatch)
+    first = account.deployment()
     real = botocore.client.BaseClient._make_api_call
     state = {"left": -1, "made": 0}
 
@@ -65,7 +66,7 @@ def test_whatever_call_it_was_killed_before_the_next_run_finishes(
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", make_api_call)
     # GIVEN how many writing calls a whole deployment makes
-    deploy_everything(Run(account.deployment(), aws), account)
+    deploy_everything(Run(first, aws), account)
     total = state["made"]
     assert total > 30
     for number in range(total):

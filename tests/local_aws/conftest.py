@@ -49,7 +49,13 @@ class Cloud:
     aws: LocalAWS
     names: Iterator[int] = field(default_factory=count)
 
-    def client(self, service: str, credentials: dict[str, str] | None = None, **config: Any) -> Any:
+    def client(
+        self,
+        service: str,
+        credentials: dict[str, str] | None = None,
+        region: str | None = None,
+        **config: Any,
+    ) -> Any:
         """A boto3 client, the administrator's or of temporary credentials."""
         keys = credentials or {
             "AccessKeyId": self.aws.environ["AWS_ACCESS_KEY_ID"],
@@ -59,7 +65,7 @@ class Cloud:
             aws_access_key_id=keys["AccessKeyId"],
             aws_secret_access_key=keys["SecretAccessKey"],
             aws_session_token=keys.get("SessionToken"),
-            region_name=self.aws.region,
+            region_name=region or self.aws.region,
         ).client(
             service,
             endpoint_url=self.aws.endpoint,

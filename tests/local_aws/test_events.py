@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.process import LocalAWS
 from tests.local_aws.conftest import ANYTHING, Cloud
 
 STORES = (
@@ -258,3 +260,45 @@ def test_what_aws_keeps_is_kept(cloud: Cloud) -> None:
     config = client.get_function_configuration(FunctionName=name)
     assert config["EphemeralStorage"] == {"Size": 1024}
     assert client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 1000
+
+
+def test_reserved_concurrency_is_counted_and_100_stay_unreserved(
+    started: Callable[..., LocalAWS],
+) -> None:
+    # GIVEN an account of its own, with three functions in one region and one in another
+    cloud = Cloud(started())
+    client, names = cloud.client("lambda"), [cloud.function(FAILS) for _ in range(3)]
+
+    def unreserved(region: str = cloud.aws.region) -> int:
+        there = cloud.client("lambda", region=region)
+        limits = there.get_account_settings()["AccountLimit"]
+        assert limits["ConcurrentExecutions"] == 1000
+        return int(limits["UnreservedConcurrentExecutions"])
+
+    def reserve(name: str, number: int) -> None:
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=number)
+
+    assert unreserved() == 1000
+
+    # WHEN two reserve all that can be reserved
+    reserve(names[0], 300)
+    reserve(names[1], 600)
+
+    # THEN the third can have nothing, and the second not more, but as much again or less
+    assert unreserved() == 100
+    assert unreserved("eu-west-1") == 1000
+    for name, number in ((names[2], 1), (names[1], 601)):
+        with pytest.raises(client.exceptions.InvalidParameterValueException) as refused:
+            reserve(name, number)
+        assert refused.value.response["Error"]["Message"] == (
+            "Specified ReservedConcurrentExecutions for function decreases account's "
+            "UnreservedConcurrentExecution below its minimum value of [100]."
+        )
+    assert unreserved() == 100
+    reserve(names[1], 600)
+    reserve(names[1], 500)
+    assert unreserved() == 200
+    # AND what is given back, or goes with its function, can be reserved again
+    client.delete_function_concurrency(FunctionName=names[0])
+    client.delete_function(FunctionName=names[1])
+    assert unreserved() == 1000
