@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import count
 from typing import Any
 
 from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
@@ -36,6 +37,20 @@ class PermissionExists(LambdaClientError):  # type: ignore[misc]
         super().__init__("ResourceConflictException", text)
 
 
+class VersionInUse(LambdaClientError):  # type: ignore[misc]
+    """AWS's answer to the deletion of a version that aliases point to."""
+
+    code = 409
+
+    def __init__(self, aliases: list[str]) -> None:
+        """Name the aliases."""
+        text = (
+            "Unable to delete version because the following aliases reference it: "
+            f"[{', '.join(aliases)}]"
+        )
+        super().__init__("ResourceConflictException", text)
+
+
 def install(links: CodeLinks) -> None:
     """Close the gaps, once in a process. `links` are what downloads of code are answered with."""
     os.environ.setdefault(CONCURRENCY_QUOTA, CONCURRENT_EXECUTIONS)
@@ -43,6 +58,7 @@ def install(links: CodeLinks) -> None:
     _replace_event_invoke_configs()
     _check_functions()
     _keep_published_code()
+    _keep_versions_in_use()
     _link_code(links)
     _check_notifications()
     _announce_uploads_once()
@@ -139,6 +155,31 @@ def _keep_published_code() -> None:
         return version
 
     LambdaBackend.publish_version = publish_version
+
+
+def _keep_versions_in_use() -> None:
+    """No version is deleted that an alias points to, and no number is used twice."""
+    delete, set_version = LambdaBackend.delete_function, LambdaFunction.set_version
+    init = LambdaFunction.__init__
+
+    def with_numbers(function: Any, *args: Any, **settings: Any) -> None:
+        init(function, *args, **settings)
+        function.numbers = count(1)  # versions are copies of the function, and share it
+
+    def delete_function(backend: Any, function_name: str, qualifier: str | None = None) -> None:
+        if qualifier:
+            aliases = backend.list_aliases(function_name)
+            users = [alias.name for alias in aliases if alias.function_version == qualifier]
+            if users:
+                raise VersionInUse(users)
+        delete(backend, function_name, qualifier)
+
+    def number(version: Any, _: int) -> None:
+        set_version(version, next(version.numbers))
+
+    LambdaFunction.__init__ = with_numbers
+    LambdaBackend.delete_function = delete_function
+    LambdaFunction.set_version = number
 
 
 def _link_code(links: CodeLinks) -> None:

@@ -379,3 +379,21 @@ def test_a_role_without_the_right_to_log_writes_no_log(cloud: Cloud) -> None:
     assert "hello" in lines(loud)
     assert lines(silent) == []
     assert f"{silent} cannot write its log" in cloud.aws.log_path.read_text()
+
+
+def test_a_version_that_an_alias_means_stays_and_no_number_is_used_twice(cloud: Cloud) -> None:
+    name, client = cloud.function(ECHO), cloud.client("lambda")
+    assert client.publish_version(FunctionName=name)["Version"] == "1"
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+
+    with pytest.raises(client.exceptions.ResourceConflictException) as refused:
+        client.delete_function(FunctionName=name, Qualifier="1")
+    assert refused.value.response["Error"]["Message"] == (
+        "Unable to delete version because the following aliases reference it: [live]"
+    )
+    client.update_alias(FunctionName=name, Name="live", FunctionVersion="$LATEST")
+    client.delete_function(FunctionName=name, Qualifier="1")
+
+    assert cloud.invoke(f"{name}:live", {"a": 1})[1] is None
+    assert client.publish_version(FunctionName=name)["Version"] == "2"
+    client.delete_function(FunctionName=name)  # with all that is its own
