@@ -13,6 +13,8 @@ import botocore.exceptions
 from deploy.checks import Check, check
 from deploy.image import MANIFEST_TYPES
 from deploy.layer import check_zip, zip_digest
+from deploy.snapstart import alias_version
+from deploy.states import reason, update_has_failed
 from deploy.trigger import is_in_place, may_invoke
 from pipeline.aws import AwsError, error_code
 from pipeline.cli import Run
@@ -50,13 +52,33 @@ def _config(run: Run, function: Function) -> Any:
 
 def _active(run: Run, function: Function) -> str:
     config = _config(run, function)["Configuration"]
-    state, update = config.get("State", "Active"), config.get("LastUpdateStatus", "Successful")
-    if state == "Inactive":
+    _check_state(f"Function '{function.name}'", config)
+    called = _version_called(run, function)
+    if called is not None:
+        version = f"Version {called['Version']} of function '{function.name}'"
+        _check_state(f"{version}, which alias '{run.deployment.alias}' means,", called)
+    if "Inactive" in (config.get("State"), (called or {}).get("State")):
         return "idle for weeks: Lambda wakes it at the next event, which takes longer"
-    if state != "Active" or update == "Failed":
-        reason = config.get("StateReason") or config.get("LastUpdateStatusReason") or "no reason"
-        raise AwsError(f"Function '{function.name}' is {state}, last update {update}: {reason}")
+    state = config.get("State", "Active")
     return f"{state}, {config['MemorySize']} MB, {config['Timeout']} s"
+
+
+def _check_state(what: str, config: Any) -> None:
+    """Raise AwsError when it does not run, or not what was deployed last."""
+    if config.get("State", "Active") not in ("Active", "Inactive"):
+        raise AwsError(f"{what} is {config['State']}: {reason(config)}")
+    if update_has_failed(config):
+        why = reason(config, "LastUpdateStatus")
+        raise AwsError(f"{what} runs as it did before its last update, which failed: {why}")
+
+
+def _version_called(run: Run, function: Function) -> Any:
+    """The configuration of the version that the alias means; None where it means none."""
+    number = alias_version(run, function)
+    if number in (None, "$LATEST"):
+        return None
+    client = run.aws.client("lambda")
+    return client.get_function_configuration(FunctionName=function.name, Qualifier=number)
 
 
 def _layer(run: Run, zip_path: Path) -> str:

@@ -19,6 +19,7 @@ from deploy.overrides import Overrides, read_overrides, set_option
 from deploy.ownership import owner_tags
 from deploy.roles import ensure_roles
 from deploy.snapstart import ensure_alias, remove_alias, snapstart_option
+from deploy.states import at_rest, has_failed, ready, reason, update_has_failed
 from deploy.targets import (
     NOT_FOUND,
     Target,
@@ -86,8 +87,16 @@ def _current_image(run: Run, function: Function) -> str:
 
 def _ensure_function(run: Run, target: Target) -> str:
     """Create the function, or update what differs, and wait until it is ready."""
-    client, name = run.aws.client("lambda"), target.function.name
-    current = get_function(run, target.function)
+    name = target.function.name
+    current = at_rest(run, name)
+    if current is not None and has_failed(current["Configuration"]):
+        why = reason(current["Configuration"])
+        run.change(
+            "delete",
+            f"function '{name}', which Lambda could not make: {why}",
+            lambda: run.aws.client("lambda").delete_function(FunctionName=name),
+        )
+        current = None
     if current is None:
         run.change("create", f"function '{name}'", lambda: _create(run, target))
     else:
@@ -96,8 +105,7 @@ def _ensure_function(run: Run, target: Target) -> str:
         return (
             f"arn:{run.aws.partition}:lambda:{run.aws.region}:{run.aws.account_id}:function:{name}"
         )
-    client.get_waiter("function_active_v2").wait(FunctionName=name)
-    return str(client.get_function(FunctionName=name)["Configuration"]["FunctionArn"])
+    return str(ready(run, name)["FunctionArn"])
 
 
 def _create(run: Run, target: Target) -> None:
@@ -122,13 +130,17 @@ def _role_is_settling(error: botocore.exceptions.ClientError) -> bool:
 
 def _update(run: Run, target: Target, current: Any) -> None:
     client, name = run.aws.client("lambda"), target.function.name
-    updated = client.get_waiter("function_updated_v2")
-    updated.wait(FunctionName=name)  # an update that an earlier run began
     config = current["Configuration"]
+    # Whether Lambda then shows what was asked for or what runs, it has to be asked again.
+    again = update_has_failed(config)
+    if again:
+        run.note(
+            f"The last update of function '{name}' failed: {reason(config, 'LastUpdateStatus')}"
+        )
     deployed = current["Code"].get("ImageUri") or config["CodeSha256"]
     architectures = target.settings["Architectures"]
     same_code = deployed == target.code_id and config.get("Architectures") == architectures
-    if same_code:
+    if same_code and not again:
         run.kept(f"code of function '{name}'")
     else:
         run.change(
@@ -139,9 +151,10 @@ def _update(run: Run, target: Target, current: Any) -> None:
             ),
         )
         if not run.dry_run:
-            updated.wait(FunctionName=name)
+            ready(run, name)
     wanted = {k: v for k, v in target.settings.items() if k != "Architectures"}
-    if all(comparable(key, config.get(key)) == value for key, value in wanted.items()):
+    same = all(comparable(key, config.get(key)) == value for key, value in wanted.items())
+    if same and not again:
         run.kept(f"settings of function '{name}'")
         return
     run.change(
@@ -152,8 +165,6 @@ def _update(run: Run, target: Target, current: Any) -> None:
             _role_is_settling,
         ),
     )
-    if not run.dry_run:
-        updated.wait(FunctionName=name)
 
 
 def _ensure_log_group(run: Run, function: Function) -> None:

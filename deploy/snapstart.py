@@ -11,11 +11,14 @@ from typing import Any
 
 import click
 
-from pipeline.aws import read_or_none
+from deploy.states import at_rest, has_failed, reason
+from deploy.targets import NOT_FOUND
+from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
-NOT_FOUND = "ResourceNotFoundException"
+# Taking the snapshot runs INIT: minutes for a large image.
+SNAPSHOT_S = 1500
 
 snapstart_option = click.option(
     "--snapstart",
@@ -34,9 +37,8 @@ def ensure_alias(run: Run, function: Function) -> str:
     if run.dry_run:
         run.note(f"Would publish function '{function.name}' and move alias '{alias}' to it")
         return called
-    current = _alias_version(run, function)
     version = _publish(run, function)
-    _move(run, function, current, version)
+    _move(run, function, version)
     _delete_versions(run, function, keep=version)
     return called
 
@@ -44,7 +46,7 @@ def ensure_alias(run: Run, function: Function) -> str:
 def remove_alias(run: Run, function: Function) -> None:
     """Delete the alias and every version; call it when the splitter no longer uses the alias."""
     alias = run.deployment.alias
-    if _alias_version(run, function) is not None:
+    if alias_version(run, function) is not None:
         run.change(
             "delete",
             f"alias '{alias}' of function '{function.name}'",
@@ -53,7 +55,8 @@ def remove_alias(run: Run, function: Function) -> None:
     _delete_versions(run, function, keep=None)
 
 
-def _alias_version(run: Run, function: Function) -> str | None:
+def alias_version(run: Run, function: Function) -> str | None:
+    """The version that the alias means; None without an alias."""
     client = run.aws.client("lambda")
     found = read_or_none(
         lambda: client.get_alias(FunctionName=function.name, Name=run.deployment.alias), NOT_FOUND
@@ -62,23 +65,65 @@ def _alias_version(run: Run, function: Function) -> str | None:
 
 
 def _publish(run: Run, function: Function) -> str:
-    """The version of what is deployed now, ready to run."""
+    """The version of what is deployed now, ready to run.
+
+    One whose snapshot failed is deleted first: publishing unchanged code would give it again.
+    """
     client = run.aws.client("lambda")
-    before = {version["Version"]: version for version in _versions(run, function)}
     latest = client.get_function(FunctionName=function.name)["Configuration"]
-    for number, version in before.items():
-        if _same_build(version, latest):
+    for version in _versions(run, function):
+        number = str(version["Version"])
+        if not _same_build(version, latest):
+            continue
+        # Versions are listed without their states; one may be left from a run that was interrupted.
+        config = _taken(run, function, number)
+        if not has_failed(config):
             run.kept(f"version {number} of function '{function.name}'")
-            return str(number)
+            return number
+        _discard(run, function, number, reason(config))
     answer = run.change(
         "publish",
         f"a version of function '{function.name}'",
         lambda: client.publish_version(FunctionName=function.name),
     )
     number = str(answer["Version"]) if answer else ""
-    # Taking the snapshot runs INIT: minutes for a large image.
-    client.get_waiter("published_version_active").wait(FunctionName=function.name, Qualifier=number)
+    config = _taken(run, function, number)
+    if has_failed(config):
+        raise AwsError(
+            f"Lambda could not take the snapshot of version {number} of function "
+            f"'{function.name}': {reason(config)}. Its INIT may have failed: the log group "
+            f"'{function.log_group}' has what it said. Alias '{run.deployment.alias}' was not "
+            "moved to it. Mend that and run the same command again, which publishes anew; without "
+            "--snapstart no snapshot is needed."
+        )
     return number
+
+
+def _taken(run: Run, function: Function, number: str) -> Any:
+    """The version's configuration once its snapshot is taken, or could not be."""
+    found = at_rest(run, function.name, number, SNAPSHOT_S)
+    if found is None:
+        raise AwsError(
+            f"Version {number} of function '{function.name}' was deleted meanwhile: run the same "
+            "command again."
+        )
+    return found["Configuration"]
+
+
+def _discard(run: Run, function: Function, number: str, why: str) -> None:
+    """Delete a version that failed. AWS refuses to while the alias points to it.
+
+    The alias then means $LATEST, which runs without a snapshot, until there is a version.
+    """
+    if alias_version(run, function) == number:
+        _move(run, function, "$LATEST")
+    run.change(
+        "delete",
+        f"version {number} of function '{function.name}', whose snapshot failed: {why}",
+        lambda: run.aws.client("lambda").delete_function(
+            FunctionName=function.name, Qualifier=number
+        ),
+    )
 
 
 COMPARED = ("CodeSha256", "Environment", "MemorySize", "Timeout", "Role", "Architectures")
@@ -92,8 +137,9 @@ def _same_build(version: dict[str, Any], latest: dict[str, Any]) -> bool:
     return of(version) == of(latest)
 
 
-def _move(run: Run, function: Function, current: str | None, version: str) -> None:
+def _move(run: Run, function: Function, version: str) -> None:
     client, alias = run.aws.client("lambda"), run.deployment.alias
+    current = alias_version(run, function)
     text = f"alias '{alias}' of function '{function.name}' to version {version}"
     settings = {"FunctionName": function.name, "Name": alias, "FunctionVersion": version}
     if current == version:
