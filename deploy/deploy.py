@@ -92,6 +92,9 @@ def main(
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)
+    if run.dry_run:
+        click.echo(f"{run.changes} changes would be made.", err=True)
+        return
     upload = run.aws_command("s3", "cp", "VIDEO.mp4", f"s3://{deployment.input_bucket}/")
     click.echo(f"Done, {run.changes} changes. Next: {upload}", err=True)
 

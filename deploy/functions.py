@@ -24,7 +24,7 @@ from deploy.targets import (
     NOT_FOUND,
     Target,
     check_image_uri,
-    comparable,
+    differences,
     get_function,
     recognizer_target,
     splitter_target,
@@ -63,8 +63,10 @@ def ensure_functions(
     target = recognizer_target(
         run, roles[recognizer.key], image, layer.architecture, overrides, snapstart
     )
+    before = run.changes
     arns = [_ensure_function(run, target)]
-    called = ensure_alias(run, recognizer) if snapstart else recognizer.name
+    is_changing = run.changes > before
+    called = ensure_alias(run, recognizer, is_changing) if snapstart else recognizer.name
     target = splitter_target(run, roles[splitter.key], layer, overrides, called)
     arns.append(_ensure_function(run, target))
     if not snapstart:
@@ -153,13 +155,13 @@ def _update(run: Run, target: Target, current: Any) -> None:
         if not run.dry_run:
             ready(run, name)
     wanted = {k: v for k, v in target.settings.items() if k != "Architectures"}
-    same = all(comparable(key, config.get(key)) == value for key, value in wanted.items())
-    if same and not again:
+    differs = differences(config, wanted)
+    if not differs and not again:
         run.kept(f"settings of function '{name}'")
         return
     run.change(
         "update",
-        f"settings of function '{name}'",
+        f"settings of function '{name}': {', '.join(differs) or 'all of them, again'}",
         lambda: retry_while(
             lambda: client.update_function_configuration(FunctionName=name, **wanted),
             _role_is_settling,

@@ -190,7 +190,7 @@ def ensure_image(
         return f"{repository}@{digest}"
     name = f"{repository}:{tag}"
     if run.dry_run:
-        run.note(f"Would build and push image '{name}'")
+        run.change("build and push", f"image '{name}'", lambda: None)
         return f"{repository}@sha256:(not built yet)"
     tool = find_tool(tool_name)
     check_disk(tool, free_gb * 1e9)

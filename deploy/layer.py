@@ -85,6 +85,14 @@ def ensure_layer(run: Run, zip_path: Path) -> Layer:
     return Layer(arn, architecture)
 
 
+def deployed_layer(run: Run) -> Layer | None:
+    """The newest version there is; None where the layer was never published."""
+    newest = _newest_version(run, run.deployment.layer)
+    if newest is None:
+        return None
+    return Layer(newest["LayerVersionArn"], newest["CompatibleArchitectures"][0])
+
+
 def _newest_version(run: Run, name: str) -> Any:
     client = run.aws.client("lambda")
     versions = client.list_layer_versions(LayerName=name)["LayerVersions"]

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from deploy.states import at_rest, has_failed, reason
-from deploy.targets import NOT_FOUND
+from deploy.targets import NOT_FOUND, get_function
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
@@ -27,20 +27,34 @@ snapstart_option = click.option(
 )
 
 
-def ensure_alias(run: Run, function: Function) -> str:
+def ensure_alias(run: Run, function: Function, is_changing: bool = False) -> str:
     """Publish what is deployed, move the alias to it, and return the name by which to invoke it.
 
     Publishing unchanged code and settings gives the version there is: nothing is made twice.
+    `is_changing`: the function is to differ from what is deployed, in a dry run.
     """
     alias = run.deployment.alias
     called = f"{function.name}:{alias}"
     if run.dry_run:
-        run.note(f"Would publish function '{function.name}' and move alias '{alias}' to it")
+        if is_changing or not _is_published(run, function):
+            text = f"function '{function.name}' and move alias '{alias}' to it"
+            run.change("publish", text, lambda: None)
         return called
     version = _publish(run, function)
     _move(run, function, version)
     _delete_versions(run, function, keep=version)
     return called
+
+
+def _is_published(run: Run, function: Function) -> bool:
+    """Whether the alias means a version of what is deployed now, which can run."""
+    found = get_function(run, function)
+    version = alias_version(run, function)
+    if found is None or version in (None, "$LATEST"):
+        return False
+    config = run.aws.client("lambda").get_function(FunctionName=function.name, Qualifier=version)
+    published = config["Configuration"]
+    return not has_failed(published) and _same_build(published, found["Configuration"])
 
 
 def remove_alias(run: Run, function: Function) -> None:

@@ -14,10 +14,11 @@ import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
+from deploy.functions import ensure_functions
 from deploy.inventory import inventory
+from deploy.layer import deployed_layer
 from deploy.overrides import Overrides, read_overrides, set_option
 from deploy.roles import ensure_roles
-from deploy.targets import drift as function_drift
 from deploy.targets import get_function
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options
@@ -38,13 +39,32 @@ class Comparison(Run):
 
 
 def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
-    """What deploying this checkout would change, a line each."""
+    """What deploying this checkout would change, a line each.
+
+    The image and the newest layer are taken as they are, and SnapStart too: only deploying tells
+    what they are to be.
+    """
     comparison = Comparison(run)
     create_buckets(comparison, stage_1_days)
-    ensure_queue(comparison)
-    ensure_roles(comparison, overrides)
+    queue, roles = ensure_queue(comparison), ensure_roles(comparison, overrides)
+    layer, functions = deployed_layer(run), run.deployment.functions
+    found = {function.name: get_function(run, function) for function in functions}
+    if layer is None:
+        comparison.note(f"Would publish layer '{run.deployment.layer}'")
+    for name, function in found.items():
+        if function is None:
+            comparison.note(f"Would create function '{name}'")
+    if layer is not None and None not in found.values():
+        snapstart = uses_snapstart(found[run.deployment.recognizer.name])
+        ensure_functions(comparison, roles, layer, queue, None, overrides, snapstart)
     ensure_trigger(comparison)
-    return comparison.differences + function_drift(run, overrides)
+    return comparison.differences
+
+
+def uses_snapstart(function: Any) -> bool:
+    """Whether versions of the function are started from snapshots."""
+    config = function["Configuration"].get("SnapStart") or {}
+    return bool(config.get("ApplyOn") == "PublishedVersions")
 
 
 def versions(run: Run) -> dict[str, Any]:
@@ -60,7 +80,7 @@ def versions(run: Run) -> dict[str, Any]:
             "layers": [layer["Arn"] for layer in config.get("Layers") or []],
             "memory_mb": config["MemorySize"],
             "timeout_s": config["Timeout"],
-            "snapstart": (config.get("SnapStart") or {}).get("ApplyOn", "None"),
+            "snapstart": uses_snapstart(answer),
             "environment": (config.get("Environment") or {}).get("Variables", {}),
         }
     return found

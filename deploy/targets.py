@@ -149,32 +149,15 @@ def comparable(key: str, value: Any) -> Any:
     return value
 
 
-def drift(run: Run, overrides: Overrides) -> list[str]:
-    """How the deployed functions differ from this checkout's settings, a line a setting.
-
-    The image and the layer are taken as they are: only deploying tells whether those are the
-    newest.
-    """
-    lines = []
-    for function in run.deployment.functions:
-        current = get_function(run, function)
-        if current is None:
-            lines.append(f"function '{function.name}' does not exist")
-            continue
-        config = current["Configuration"]
-        if "ImageUri" not in current["Code"]:
-            code = base64.b64encode(hashlib.sha256(zip_code(function.folder)).digest()).decode()
-            if config["CodeSha256"] != code:
-                lines.append(f"function '{function.name}': its code is not this checkout's")
-        wanted = common(function, config["Role"], {})
-        del wanted["Environment"]
-        deployed = (config.get("Environment") or {}).get("Variables", {})
-        expected = {**function.environment, **overrides.get(function.key, {})}
-        pairs = [(key, config.get(key), value) for key, value in wanted.items()]
-        pairs += [(key, deployed.get(key), value) for key, value in expected.items()]
-        lines += [
-            f"function '{function.name}': {key} is {have!r}, here it is {want!r}"
-            for key, have, want in pairs
-            if have != want
-        ]
-    return lines
+def differences(config: Any, settings: dict[str, Any]) -> list[str]:
+    """How a function's configuration differs from `settings`, a phrase a setting."""
+    found = []
+    for key, want in settings.items():
+        have = comparable(key, config.get(key))
+        pairs = [(key, have, want)]
+        if key == "Environment":
+            old, new = have["Variables"], want["Variables"]
+            names = [*new, *(name for name in old if name not in new)]
+            pairs = [(name, old.get(name), new.get(name)) for name in names]
+        found += [f"{name} {old!r} -> {new!r}" for name, old, new in pairs if old != new]
+    return found

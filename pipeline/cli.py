@@ -29,7 +29,7 @@ class Run:
     deployment: Deployment
     aws: Aws
     dry_run: bool = False
-    changes: int = 0
+    changes: int = 0  # under --dry-run those that would be made
 
     def note(self, text: str) -> None:
         """Say something that changes nothing."""
@@ -53,6 +53,7 @@ class Run:
         `verb` is an infinitive such as "create". Returns what `call` returned, None if not called.
         """
         if self.dry_run:
+            self.changes += 1
             self.note(f"Would {verb} {thing}")
             return None
         result = call()

@@ -131,12 +131,45 @@ def test_status_names_what_drifted(account: Account) -> None:
     name = deployment.recognizer.name
     assert lines == [
         f"DRIFT  Would set bucket '{deployment.output_bucket}': no public access",
-        f"DRIFT  function '{name}': MemorySize is 2048, here it is 3008",
-        f"DRIFT  function '{name}': FACES is 'all', here it is 'largest'",
+        f"DRIFT  Would update settings of function '{name}': MemorySize 2048 -> 3008, "
+        f"FACES 'all' -> 'largest', OUTPUT_BUCKET None -> '{deployment.output_bucket}'",
     ]
     report = json.loads(account.run("deploy/status.py", deployment, "--json").stdout)
     assert report["functions"][name]["memory_mb"] == 2048
-    assert len(report["drift"]) == 3
+    assert len(report["drift"]) == 2
+
+
+def test_status_sees_whatever_deploying_would_mend(account: Account) -> None:
+    deployment, client = account.deployment(), account.client("lambda")
+    account.deploy(deployment, "--snapstart")
+    assert account.run("deploy/status.py", deployment).returncode == 0
+    splitter = deployment.splitter
+    other = client.get_function_configuration(FunctionName=deployment.recognizer.name)["Role"]
+
+    client.update_function_configuration(
+        FunctionName=splitter.name, Handler="other.handler", Layers=[], Role=other
+    )
+    client.delete_function_event_invoke_config(FunctionName=splitter.name)
+    client.delete_function_concurrency(FunctionName=splitter.name)
+    client.update_alias(
+        FunctionName=deployment.recognizer.name, Name="live", FunctionVersion="$LATEST"
+    )
+    account.client("logs").delete_retention_policy(logGroupName=splitter.log_group)
+    drifted = account.run("deploy/status.py", deployment)
+
+    assert drifted.returncode == 1
+    for text in (
+        "Handler 'other.handler' -> 'handler.handler'",
+        "Layers [] -> ['arn:",
+        f"Role '{other}' -> 'arn:",
+        f"set retries of function '{splitter.name}'",
+        f"cap concurrency of function '{splitter.name}'",
+        f"keep logs in '{splitter.log_group}'",
+        "move alias 'live'",
+    ):
+        assert text in drifted.stdout, text
+    account.deploy(deployment, "--snapstart")
+    assert account.run("deploy/status.py", deployment).returncode == 0
 
 
 def test_how_long_frames_are_kept_is_an_option_of_every_script_that_sets_it(
