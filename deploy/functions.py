@@ -17,7 +17,7 @@ from deploy.failures import ensure_queue
 from deploy.layer import Layer, ensure_layer, zip_option
 from deploy.overrides import Overrides, read_overrides, set_option
 from deploy.ownership import owner_tags
-from deploy.roles import ensure_roles
+from deploy.roles import ensure_roles, role_id
 from deploy.snapstart import ensure_alias, remove_alias, snapstart_option
 from deploy.states import at_rest, has_failed, ready, reason, update_has_failed
 from deploy.targets import (
@@ -34,6 +34,7 @@ from pipeline.cli import Run, deployment_options
 from pipeline.settings import Function
 
 LOG_DAYS = 30
+ROLE_ID = "role-id"  # the tag with the ID of the role that the function was given
 
 # An event is tried three times within an hour, then goes to the failure queue.
 RETRIES = 2
@@ -103,6 +104,7 @@ def _ensure_function(run: Run, target: Target) -> str:
         run.change("create", f"function '{name}'", lambda: _create(run, target))
     else:
         _update(run, target, current)
+        _renew_grant(run, target, current)
     if run.dry_run:
         return (
             f"arn:{run.aws.partition}:lambda:{run.aws.region}:{run.aws.account_id}:function:{name}"
@@ -119,7 +121,7 @@ def _create(run: Run, target: Target) -> None:
             FunctionName=target.function.name,
             PackageType=package,
             Code=target.code,
-            Tags=owner_tags(run),
+            Tags={**owner_tags(run), ROLE_ID: role_id(run, target.function) or ""},
             **target.settings,
         ),
         _role_is_settling,
@@ -167,6 +169,35 @@ def _update(run: Run, target: Target, current: Any) -> None:
             _role_is_settling,
         ),
     )
+
+
+def _renew_grant(run: Run, target: Target, current: Any) -> None:
+    """Let a role that was deleted and made anew decrypt the function's environment variables.
+
+    That grant is to the role itself, not to its name, and is given when a function gets another.
+    https://repost.aws/knowledge-center/lambda-kmsaccessdeniedexception-errors
+    """
+    client, name = run.aws.client("lambda"), target.function.name
+    known = (current.get("Tags") or {}).get(ROLE_ID)
+    now = role_id(run, target.function)
+    if known is None or now is None or known == now:
+        return
+    own = target.settings["Role"]
+    other = next(f.role for f in run.deployment.functions if f.key != target.function.key)
+
+    def give() -> None:
+        ready(run, name)
+        for role in (f"{own.rpartition('/')[0]}/{other}", own):
+            retry_while(
+                lambda role=role: client.update_function_configuration(  # type: ignore[misc]
+                    FunctionName=name, Role=role
+                ),
+                _role_is_settling,
+            )
+            arn = ready(run, name)["FunctionArn"]
+        client.tag_resource(Resource=arn, Tags={ROLE_ID: now})
+
+    run.change("give", f"function '{name}' its new role '{target.function.role}'", give)
 
 
 def _ensure_log_group(run: Run, function: Function) -> None:

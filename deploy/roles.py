@@ -15,7 +15,7 @@ import click
 
 from deploy.overrides import Overrides, read_overrides, set_option, setting
 from deploy.ownership import owner_tags, refuse_foreign
-from pipeline.aws import tag_list
+from pipeline.aws import read_or_none, tag_list
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import (
     Policy,
@@ -89,6 +89,13 @@ def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
             ),
         )
     return arn
+
+
+def role_id(run: Run, function: Function) -> str | None:
+    """What tells the function's role from an earlier one of the same name; None: there is none."""
+    iam = run.aws.client("iam")
+    found: Any = read_or_none(lambda: iam.get_role(RoleName=function.role)["Role"], "NoSuchEntity")
+    return None if found is None else str(found["RoleId"])
 
 
 def _current_permissions(run: Run, role: str) -> Any:

@@ -111,6 +111,22 @@ def test_a_new_role_is_waited_for(account: Account, monkeypatch: pytest.MonkeyPa
     assert waits
 
 
+def test_a_role_that_was_deleted_is_made_and_given_anew(account: Account) -> None:
+    deployment, iam = account.deployment(), account.client("iam")
+    account.deploy(deployment)
+    for function in deployment.functions:
+        iam.delete_role_policy(RoleName=function.role, PolicyName="permissions")
+        iam.delete_role(RoleName=function.role)
+
+    again = account.deploy(deployment)
+
+    for function in deployment.functions:
+        assert f"give    function '{function.name}' its new role '{function.role}'" in again
+        arn = account.client("lambda").get_function(FunctionName=function.name)["Configuration"]
+        assert arn["Role"].endswith(f"role/{function.role}")
+    assert "Done, 0 changes" in account.deploy(deployment)
+
+
 def test_status_names_what_drifted(account: Account) -> None:
     deployment, client = account.deployment(), account.client("lambda")
     account.deploy(deployment)

@@ -29,7 +29,7 @@ def deployed(account: Account) -> Deployment:
 
 def namesake(account: Account, deployment: Deployment) -> Deployment:
     """Another prefix with the same namespace, as when --namespace is forgotten."""
-    return replace(deployment, prefix=account.deployment().prefix)
+    return replace(deployment, prefix=account.deployment(beside=True).prefix)
 
 
 @pytest.mark.parametrize("region", [(), ("--region", "eu-west-1")])
@@ -59,7 +59,7 @@ def test_another_deployment_in_the_same_namespace_is_refused(
 
 
 def test_what_these_scripts_did_not_make_is_not_overwritten(account: Account) -> None:
-    deployment = account.deployment()
+    deployment = account.deployment(beside=True)
     role = account.client("iam").create_role(
         RoleName=deployment.splitter.role, AssumeRolePolicyDocument=json.dumps(lambda_trust())
     )["Role"]["Arn"]
@@ -119,7 +119,7 @@ def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A deployment that does not exist yet, in this process."""
     for name, value in account.aws.environ.items():
         monkeypatch.setenv(name, value)
-    return Run(account.deployment(), Aws())
+    return Run(account.deployment(beside=True), Aws())
 
 
 def test_a_queue_may_be_listed_for_a_while_when_it_is_deleted(
