@@ -79,10 +79,28 @@ class Video:
 
 @dataclass(frozen=True)
 class Report:
-    """What ffmpeg said about its input; None where it could not tell."""
+    """What ffmpeg said about its input; None where it could not tell.
+
+    `duration` is the file's, sound included; `start` is when the first picture that ffmpeg was
+    told to show comes.
+    """
 
     duration: float | None
     rate: float | None
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class Packets:
+    """When the last picture of a stretch of video comes, and when it ends; in seconds."""
+
+    last: float
+    end: float
+
+
+NO_TIME = str(-(2**63))  # what stands where a packet has no time
+# The filter after which a report has a `start`.
+SHOW = "showinfo=checksum=0"
 
 
 def command(video: Video, seek: float, output: list[str], pick: str = "") -> list[str]:
@@ -90,6 +108,27 @@ def command(video: Video, seek: float, output: list[str], pick: str = "") -> lis
 
     `pick` is a filter that chooses among the frames.
     """
+    # Pixels become square before they become JPEG: faces of anamorphic video would be squashed.
+    filters = "scale=w='clip(round(iw*sar),1,4*iw)':h=ih,setsar=1"
+    if pick:
+        filters = f"{pick},{filters}"
+    return [*_reading(video, seek), "-vf", filters, "-q:v", "2", "-f", "image2", *output]
+
+
+def packets_command(
+    video: Video, seek: float, output: Path, span: float | None = None
+) -> list[str]:
+    """The argument list that lists packets of `video`, from the key frame before `seek` on.
+
+    It ends `span` seconds after `seek`, if that is given. Nothing is decoded.
+    """
+    until = [] if span is None else ["-t", f"{span:.6f}"]
+    listing = ["-c", "copy", "-copypriorss", "1", *until, "-f", "framecrc", str(output)]
+    return [*_reading(video, seek, "-noaccurate_seek"), *listing]
+
+
+def _reading(video: Video, seek: float, *options: str) -> list[str]:
+    """The arguments that read the first video stream of `video`."""
     argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
     argv += ["-loglevel", "info", "-y"]
     argv += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
@@ -104,20 +143,16 @@ def command(video: Video, seek: float, output: list[str], pick: str = "") -> lis
         argv += ["-tls_verify", "1", "-ca_file", video.ca_file]
     if seek > 0:
         argv += ["-ss", f"{seek:.6f}"]
-    # Pixels become square before they become JPEG: faces of anamorphic video would be squashed.
-    filters = "scale=w='clip(round(iw*sar),1,4*iw)':h=ih,setsar=1"
-    if pick:
-        filters = f"{pick},{filters}"
     # V: a video stream that is no cover picture.
-    argv += ["-i", video.url, "-map", "0:V:0"]
-    return [*argv, "-vf", filters, "-q:v", "2", "-f", "image2", *output]
+    return [*argv, *options, "-i", video.url, "-map", "0:V:0"]
 
 
-def run(argv: list[str], url: str, seconds: float) -> tuple[int, str]:
+def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -> tuple[int, str]:
     """Run ffmpeg for at most `seconds`; return its exit code and its messages without the URL.
 
-    Raises FfmpegTimeout, or FfmpegFailed when it cannot be started or was killed. No process
-    is left behind in any case.
+    `limit` is what all runs on a video may take together, for the message. Raises FfmpegTimeout,
+    or FfmpegFailed when it cannot be started, was killed or would use up the function's memory.
+    No process is left behind in any case.
     """
     # The credentials of the function are not ffmpeg's business.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
@@ -198,7 +233,28 @@ def report(messages: str) -> Report:
         duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     rate = re.search(r"^  Stream #0:.*: Video: .*?, ([\d.]+)(k?) fps\b", messages, re.MULTILINE)
     fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
-    return Report(duration or None, fps or None)
+    shown = re.search(
+        r"^\[Parsed_showinfo_\S+ @ \S+\] n: *0 .*?\bpts_time:(-?[\d.]+)", messages, re.MULTILINE
+    )
+    return Report(duration or None, fps or None, float(shown[1]) if shown else None)
+
+
+def packets(listing: Path, seek: float, span: float | None = None) -> Packets | None:
+    """What `packets_command` listed, in the video's own time; None if there is no packet."""
+    text = listing.read_text() if listing.is_file() else ""
+    base = re.search(r"^#tb 0: (\d+)/(\d+)$", text, re.MULTILINE)
+    if not base:
+        return None
+    unit = int(base[1]) / int(base[2])
+    # stream, decoding time, time, duration, ...; MPEG-PS tells the time of some packets only
+    rows = re.findall(r"^0, *(-?\d+), *(-?\d+), *(\d+),", text, re.MULTILINE)
+    ticks = [(int(decoded if at == NO_TIME else at), int(long)) for decoded, at, long in rows]
+    spans = [(at * unit, (at + long) * unit) for at, long in ticks]
+    # Packets come in the order of decoding, which is not that of the pictures.
+    spans = [(at, end) for at, end in spans if span is None or at <= span]
+    if not spans:
+        return None
+    return Packets(seek + max(at for at, _ in spans), seek + max(end for _, end in spans))
 
 
 def failure(messages: str) -> VideoError:

@@ -104,6 +104,92 @@ def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None
     assert max(full[1:]) < 12
 
 
+SLIDES = {"red": (254, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 254)}
+
+
+def slide_show(folder: Path, ffmpeg: str, name: str, seconds: dict[str, int]) -> Path:
+    """A video of one picture a colour, each shown for so many seconds, as editors write it."""
+    sources = [f"color={colour}:s=64x64:r=1:d=1" for colour in seconds]
+    inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+    starts = [sum(list(seconds.values())[:index]) for index in range(len(seconds))]
+    at = "+".join(f"eq(N\\,{index})*{start}" for index, start in enumerate(starts))
+    long = "+".join(f"eq(N\\,{index})*{span}" for index, span in enumerate(seconds.values()))
+    times = f"setts=pts=({at})/TB:dts=({at})/TB:duration=({long})/TB"
+    chain = f"{''.join(f'[{index}]' for index in range(len(seconds)))}concat=n={len(seconds)}"
+    command = [ffmpeg, "-v", "error", "-y", *inputs, "-filter_complex", chain, "-bf", "0"]
+    command += ["-fps_mode", "passthrough"]
+    options = ["-pix_fmt", "yuv420p", "-bsf:v", times, str(folder / name)]
+    subprocess.run([*command, *options], check=True)
+    return folder / name
+
+
+def colour(path: Path) -> str:
+    pixel: Any = Image.open(path).convert("RGB").getpixel((32, 32))
+    near = {
+        c: sum(abs(a - b) for a, b in zip(pixel, rgb, strict=True)) for c, rgb in SLIDES.items()
+    }
+    return min(near, key=lambda name: near[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "seen"),
+    [
+        ("late.mp4", {"red": 1, "blue": 9}, ["red", "blue"]),
+        ("early.mp4", {"red": 9, "blue": 1}, ["red", "blue"]),
+        ("middle.mp4", {"red": 1, "green": 8, "blue": 1}, ["red", "green", "blue"]),
+        ("last.mkv", {"red": 1, "green": 1, "blue": 8}, ["red", "blue"]),
+    ],
+)
+def test_a_picture_that_stays_for_long_is_seen(
+    files: Any, videos: Path, ffmpeg: str, tmp_path: Path, name: str, seconds: Any, seen: list[str]
+) -> None:
+    # GIVEN a slide show: a frame a slide, shown for seconds
+    slide_show(videos, ffmpeg, name, seconds)
+    # WHEN five frames are asked for
+    taken = take(files, name, tmp_path, 5)
+    # THEN they are what the video shows at their times, each once
+    assert [colour(frame.path) for frame in taken] == seen
+    assert [frame.index for frame in taken] == list(range(len(taken)))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "mpg", "ts.mpeg"])
+def test_frames_are_spread_over_the_pictures_and_not_the_sound(
+    files: Any, videos: Path, ffmpeg: str, tmp_path: Path, kind: str
+) -> None:
+    # GIVEN 2 s of video, red and then blue, with 10 s of sound
+    name = f"sound-goes-on.{kind}"
+    source = "color=red:s=64x64:r=25:d=1[r];color=blue:s=64x64:r=25:d=1[b];[r][b]concat"
+    command = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
+    command += ["-f", "lavfi", "-i", "sine=d=10", "-pix_fmt", "yuv420p"]
+    command += ["-f", "mpegts"] if kind.startswith("ts") else []
+    subprocess.run([*command, str(videos / name)], check=True)
+    # WHEN, THEN
+    taken = take(files, name, tmp_path, 5)
+    assert [round(frame.time, 1) for frame in taken] == [0, 0.4, 0.8, 1.2, 1.6]
+    assert [colour(frame.path) for frame in taken] == ["red"] * 3 + ["blue"] * 2
+
+
+def test_a_video_that_starts_after_its_sound(
+    files: Any, videos: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    command = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", "sine=d=6", "-itsoffset", "4"]
+    command += ["-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=2", "-pix_fmt", "yuv420p"]
+    subprocess.run([*command, str(videos / "starts-late.mkv")], check=True)
+    taken = take(files, "starts-late.mkv", tmp_path, 4)
+    assert len({frame.path.read_bytes() for frame in taken}) == 4
+
+
+def test_several_frames_of_a_large_file_are_cheap(files: Any, make: Any, tmp_path: Path) -> None:
+    # GIVEN a large video with a key frame each second
+    noise = "testsrc2=s=640x360:r=30:d=20,noise=alls=60:allf=t"
+    options = ("-preset", "ultrafast", "-b:v", "15M", "-g", "30")
+    big = make("big-keyed.mp4", *options, source=noise)
+    assert big.stat().st_size > 20_000_000
+    # WHEN three frames are taken, THEN most of it is not asked for
+    assert len(take(files, "big-keyed.mp4", tmp_path, 3)) == 3
+    assert files.served < big.stat().st_size * 0.6, f"{files.served:,} of {big.stat().st_size:,}"
+
+
 def test_one_frame_of_a_large_file_is_cheap(files: Any, make: Any, tmp_path: Path) -> None:
     # GIVEN a 38 MB video with its index at the end
     noise = "testsrc2=s=640x360:r=30:d=20,noise=alls=60:allf=t"
