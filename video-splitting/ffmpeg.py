@@ -26,6 +26,10 @@ STALL_S = 15
 # Frames larger than 8K (7680x4320) would need more memory than the function has.
 MAX_PIXELS = 7680 * 4320
 STDERR_BYTES = 64 * 1024
+# How often ffmpeg's memory is looked at, and what is left of the function's for the moment between:
+# decoding 8K takes some 10 MB more in each 10 ms.
+WATCH_S = 0.01
+SPARE_BYTES = 32 << 20
 
 
 class VideoError(Exception):
@@ -175,14 +179,25 @@ def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -
         late = threading.Event()
         alarm = threading.Timer(max(seconds, 0), _stop, (process, late))
         alarm.start()
+        ended, large = threading.Event(), threading.Event()
+        guard = threading.Thread(target=_watch_memory, args=(process, ended, large), daemon=True)
+        guard.start()
         try:
             code = process.wait()
         finally:
             alarm.cancel()
+            ended.set()
             _stop(process, threading.Event())
+        if large.is_set():
+            raise FfmpegFailed(
+                f"ffmpeg was stopped because the function's {_memory_mb()} MB were nearly used "
+                "up: pictures so large need more. Raise memory_mb in config.json, or upload a "
+                "smaller video."
+            )
         if late.is_set():
+            whole = max(seconds if limit is None else limit, 0)
             raise FfmpegTimeout(
-                f"ffmpeg was stopped after {max(seconds, 0):.0f} s. Raise FFMPEG_TIMEOUT_S and "
+                f"ffmpeg was stopped after {whole:.0f} s. Raise FFMPEG_TIMEOUT_S and "
                 "the function's timeout, or upload a smaller video."
             )
         text = _ends(log.fileno()).decode("utf-8", "replace")
@@ -200,6 +215,33 @@ def _stop(process: subprocess.Popen[bytes], stopped: threading.Event) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             stopped.set()
         process.wait()
+
+
+def _watch_memory(
+    process: subprocess.Popen[bytes], ended: threading.Event, large: threading.Event
+) -> None:
+    """Stop ffmpeg before it takes what is left of the function's memory.
+
+    Lambda would end the whole environment, and nothing would say which video it was.
+    """
+    allowed = (_memory_mb() << 20) - SPARE_BYTES
+    while allowed > 0 and not ended.wait(WATCH_S):
+        if _resident(os.getpid()) + _resident(process.pid) > allowed:
+            _stop(process, large)
+
+
+def _memory_mb() -> int:
+    """The function's memory; 0 outside Lambda."""
+    return int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"))
+
+
+def _resident(pid: int) -> int:
+    """The bytes of memory that a process uses; 0 when it has ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _ends(descriptor: int) -> bytes:

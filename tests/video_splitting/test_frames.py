@@ -377,6 +377,31 @@ def test_out_of_time_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -
     assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
 
 
+def test_out_of_time_says_the_whole_limit(files: Any, clip: Path, tmp_path: Path) -> None:
+    # GIVEN a store so slow that the time is over in a later run than the first
+    files.stall = 0.8
+    with pytest.raises(door.FfmpegTimeout, match="after 3 s"):
+        take(files, clip.name, tmp_path, 5, seconds=3)
+    assert (tmp_path / "first.jpg").exists()
+
+
+def test_pictures_too_large_for_the_functions_memory(
+    files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # GIVEN pictures that ffmpeg needs more than 200 MB for
+    options = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error")
+    source = "testsrc2=s=3840x2160:r=25:d=0.4"
+    make("uhd.mp4", *options, "-pix_fmt", "yuv420p10le", source=source)
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+    # WHEN the function has less, THEN ffmpeg is stopped, and not the function with it
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own + 150))
+    with pytest.raises(door.FfmpegFailed, match=rf"{own + 150} MB .* Raise memory_mb"):
+        take(files, "uhd.mp4", tmp_path)
+    # AND with enough it goes well
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own + 350))
+    assert take(files, "uhd.mp4", tmp_path)
+
+
 def test_ffmpeg_is_missing(files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FFMPEG", "/nowhere/ffmpeg")
     with pytest.raises(door.FfmpegFailed, match=r"install_ffmpeg\.sh"):
