@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,8 @@ from recognition import Recognizer
 # Requests to S3 side by side: each takes some 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
 MAX_METADATA_BYTES = 2048  # S3's limit for all user metadata of an object
+# A key takes up to 3,072 bytes when it is percent-encoded. video-splitting/store.py does the same.
+MAX_KEY_BYTES = 768
 
 # Loaded in INIT, once an environment: the next frames find everything in memory.
 _started = time.monotonic()
@@ -174,7 +177,7 @@ def identity(frame: Frame) -> dict[str, str]:
     """What an output must name to be this frame's, made the way it would be made now."""
     own = {
         "source-bucket": frame.bucket,
-        "source-key": quote(frame.key),
+        "source-key": key_as_metadata(frame.key),
         "source-etag": frame.etag,
     }
     source = {name: frame.metadata.get(name, value) for name, value in own.items()}
@@ -186,6 +189,14 @@ def identity(frame: Frame) -> dict[str, str]:
         "threshold": f"{_recognizer.gallery.threshold:.4f}",
         "selection": _recognizer.faces,
     }
+
+
+def key_as_metadata(key: str) -> str:
+    """The key in ASCII: percent-encoded, or `sha256:` and its hash where that is too long."""
+    encoded = quote(key)
+    if len(encoded) <= MAX_KEY_BYTES:
+        return encoded
+    return f"sha256:{sha256(key.encode()).hexdigest()}"
 
 
 def read_metadata(bucket: str, key: str) -> dict[str, str]:
@@ -225,13 +236,18 @@ def output_text(faces: list[dict[str, Any]]) -> str:
 
 
 def output_metadata(wanted: dict[str, str], faces: list[dict[str, Any]]) -> dict[str, str]:
-    """The output's user metadata; ASCII, as headers are. `faces` is left out if it is too long."""
+    """The output's user metadata; ASCII, as headers are.
+
+    `faces`, then `name`, which the text has, too, are left out where they are too long for S3.
+    """
     metadata = {**wanted, "name": quote(output_text(faces))}
     if faces:
         largest = faces[0]
         metadata["distance"] = str(largest["distance"])
         metadata["probability"] = str(largest["probability"])
         metadata["box"] = json.dumps(largest["box"], separators=(",", ":"))
-    whole = {**metadata, "faces": json.dumps(faces, separators=(",", ":"))}
-    size = sum(len(name) + len(value) for name, value in whole.items())
-    return whole if size < MAX_METADATA_BYTES else metadata
+    metadata["faces"] = json.dumps(faces, separators=(",", ":"))
+    for name in ("faces", "name"):
+        if sum(len(key) + len(value) for key, value in metadata.items()) >= MAX_METADATA_BYTES:
+            del metadata[name]
+    return metadata

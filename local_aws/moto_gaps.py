@@ -15,11 +15,14 @@ from moto.core.exceptions import JsonRESTError
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, S3Backend
+from moto.s3.responses import S3Response
 
 from local_aws.code_links import CodeLinks
 from local_aws.moto_iam import CannotAssume, check_lambda_trust
 
 MEMORY_MB = (128, 10_240)
+METADATA_BYTES = 2048  # of all user metadata of an object, names and values
+METADATA_PREFIX = "x-amz-meta-"
 
 # With it moto counts what functions reserve, and refuses to leave fewer than 100 unreserved.
 CONCURRENCY_QUOTA = "MOTO_LAMBDA_CONCURRENCY_QUOTA"
@@ -62,6 +65,7 @@ def install(links: CodeLinks) -> None:
     _link_code(links)
     _check_notifications()
     _announce_uploads_once()
+    _limit_metadata()
     _read_tls_only_policies()
 
 
@@ -227,6 +231,26 @@ def _announce_uploads_once() -> None:
         return put(backend, *args, **settings)
 
     S3Backend.put_object = put_object
+
+
+def _limit_metadata() -> None:
+    """https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
+    respond = S3Response._key_response
+
+    def key_response(response: Any, request: Any, full_url: str) -> Any:
+        size = sum(
+            len(name) - len(METADATA_PREFIX) + len(value.encode())
+            for name, value in request.headers.items()
+            if name.lower().startswith(METADATA_PREFIX)
+        )
+        if size > METADATA_BYTES:
+            raise S3ClientError(
+                "MetadataTooLarge",
+                "Your metadata headers exceed the maximum allowed metadata size",
+            )
+        return respond(response, request, full_url)
+
+    S3Response._key_response = key_response
 
 
 def _may_invoke(function_arn: str, bucket: str, account_id: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,9 @@ from botocore.exceptions import ClientError
 
 ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}
 MISSING = {"404", "NoSuchKey", "NotFound"}
+# S3 allows 2,048 bytes for all user metadata of an object, and a key takes up to 3,072 when it is
+# percent-encoded. face-recognition/handler.py does the same.
+MAX_KEY_BYTES = 768
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,17 @@ class Source:
         """What every object made from the video says about it."""
         return {
             "source-bucket": self.bucket,
-            "source-key": quote(self.key),
+            "source-key": key_as_metadata(self.key),
             "source-etag": self.etag,
         }
+
+
+def key_as_metadata(key: str) -> str:
+    """The key in ASCII: percent-encoded, or `sha256:` and its hash where that is too long."""
+    encoded = quote(key)
+    if len(encoded) <= MAX_KEY_BYTES:
+        return encoded
+    return f"sha256:{sha256(key.encode()).hexdigest()}"
 
 
 def look(s3: Any, named: Source) -> Source:

@@ -42,6 +42,7 @@ def test_every_sample_video_comes_out_right(stack: Stack, videos: Path, s3: Any)
         ("a folder/with spaces+plus & 100%.mp4", "a folder/with spaces+plus & 100%.txt"),
         ("ünïcode/名前.mp4", "ünïcode/名前.txt"),
         ("clip.mov", "clip.mov.txt"),
+        ("名" * 200 + ".mp4", "名" * 200 + ".txt"),
     ],
 )
 def test_any_key_is_handled(

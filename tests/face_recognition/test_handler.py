@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -225,6 +226,28 @@ def test_a_bad_frame_is_named_after_the_others_are_done(
 def test_a_bad_payload_is_refused(handler: ModuleType, event: Any, reason: str) -> None:
     with pytest.raises(handler.BadPayload, match=reason):
         handler.handler(event, None)
+
+
+def test_a_long_key_is_its_own_source_by_its_hash(handler: ModuleType, s3: Any, put: Any) -> None:
+    key = "名" * 200 + ".jpg"
+    put(key, "biden.jpg")
+
+    handler.handler(one(key), None)
+    again = handler.handler(one(key), None)["results"][0]
+
+    _, metadata, _ = output(s3, key.removesuffix(".jpg") + ".txt")
+    assert metadata["source-key"] == f"sha256:{sha256(key.encode()).hexdigest()}"
+    assert sum(len(k) + len(v) for k, v in metadata.items()) < 2048
+    assert json.loads(metadata["faces"]) == again["faces"]
+
+
+def test_many_long_names_are_left_out_of_the_metadata(handler: ModuleType) -> None:
+    face = {"name": "Ünal " * 9, "distance": 0.1, "probability": 0.9, "box": [1.0, 2.0, 3.0, 4.0]}
+
+    metadata = handler.output_metadata({"model": "sface"}, [face] * 40)
+
+    assert "name" not in metadata
+    assert metadata["distance"] == "0.1"
 
 
 def test_metadata_too_long_for_s3_leaves_the_faces_out(handler: ModuleType) -> None:

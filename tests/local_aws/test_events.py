@@ -250,6 +250,19 @@ def test_what_aws_refuses_is_refused(cloud: Cloud) -> None:
         client.update_function_configuration(FunctionName=name, Role=role)
 
 
+def test_more_user_metadata_than_s3_allows_is_refused(cloud: Cloud) -> None:
+    s3, place = cloud.client("s3"), {"Bucket": "metadata-limit", "Key": "a"}
+    s3.create_bucket(Bucket=place["Bucket"])
+
+    s3.put_object(**place, Body=b"fits", Metadata={"name": "x" * 2044})
+    for write in (s3.put_object, s3.create_multipart_upload):
+        with pytest.raises(ClientError, match=r"MetadataTooLarge.*exceed the maximum") as raised:
+            write(**place, Metadata={"name": "x" * 2045})
+        assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+    assert s3.get_object(**place)["Body"].read() == b"fits"
+
+
 def test_what_aws_keeps_is_kept(cloud: Cloud) -> None:
     client, name = cloud.client("lambda"), cloud.function(FAILS, Role=cloud.role(ANYTHING))
 

@@ -205,6 +205,7 @@ MOTO_SYMBOLS = (
     ("moto.s3.models", "FakeMultipart.instances_tracked"),
     ("moto.s3.models", "FakeBucket.get_permission"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
+    ("moto.s3.responses", "S3Response._key_response"),
     ("moto.sts.models", "STSBackend.assume_role"),
     ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
 )
