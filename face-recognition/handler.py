@@ -83,7 +83,12 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
         raise BadPayload(f"Frames and names cannot share the bucket {bucket}.")
     _recognizer.refresh()
     results = [
-        {"image_file_name": done.frame.key, "output_key": done.target, "faces": done.faces}
+        {
+            "image_file_name": done.frame.key,
+            "output_key": done.target,
+            "source_etag": done.wanted["source-etag"],
+            "faces": done.faces,
+        }
         for done in recognise_all(bucket, keys, output_bucket)
     ]
     return {"model": _recognizer.model, "results": results}

@@ -112,10 +112,13 @@ def split(named: store.Source, context: Any) -> dict[str, Any]:
                 setting("STAGE_1_BUCKET"), keys, lambda: remaining_s(context)
             )
             notes.update(frames=len(keys))
-        if wanted == 1:
-            return {"frames": 1, "output_key": results[0]["output_key"]}
-        with logged("agree", source):
-            key = store.put_agreed(s3(), setting("OUTPUT_BUCKET"), source, results)
+        store.check_own(source, results)
+        key = results[0]["output_key"]
+        if wanted > 1:
+            with logged("agree", source):
+                key = store.put_agreed(s3(), setting("OUTPUT_BUCKET"), source, results)
+        # Last: whoever overwrites the video from here on has an event that begins after all this.
+        store.check_still_there(s3(), source)
         return {"frames": len(keys), "output_key": key}
 
 

@@ -82,6 +82,40 @@ def look(s3: Any, named: Source) -> Source:
     )
 
 
+def check_still_there(s3: Any, source: Source) -> None:
+    """Raise VideoChanged if another video has taken the key since `source` was looked at.
+
+    Whatever was written for the old one may then have replaced what an event of the new one wrote.
+    The retry begins after it, and writes what is missing of the new one. A video that was deleted
+    has no newer one after it.
+    """
+    try:
+        head = s3.head_object(Bucket=source.bucket, Key=source.key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in MISSING:
+            return
+        raise
+    if head["ETag"].strip('"') != source.etag:
+        raise ffmpeg.VideoChanged(
+            "it was overwritten while its faces were named. A retry names the new one's."
+        )
+
+
+def check_own(source: Source, results: list[recognizer.Result]) -> None:
+    """Raise VideoChanged if the recogniser met another event's frame in the place of ours.
+
+    An old event puts its frame where the new one's was, and the recogniser, called for the new
+    one, writes the old one's name: possibly after the old event has seen that and mended all.
+    """
+    for result in results:
+        # A recogniser that was deployed earlier does not say.
+        if result.get("source_etag", source.etag) != source.etag:
+            raise ffmpeg.VideoChanged(
+                f"its frame {result['image_file_name']} was overwritten by the event of another "
+                "video under this key. A retry names the faces of the one that is there."
+            )
+
+
 def kept_frames(s3: Any, bucket: str, source: Source, wanted: int) -> list[str]:
     """Keys of the frames that an earlier event left, if all are of this very video; else none."""
     expected = {**source.metadata, "frame-policy": frames.policy(wanted)}

@@ -72,6 +72,7 @@ def test_a_frame_becomes_a_name(handler: ModuleType, s3: Any, put: Any) -> None:
     assert text == "Barack Obama"
     assert content_type == "text/plain; charset=utf-8"
     assert {name: metadata[name] for name in source} == source
+    assert result["source_etag"] == "e1"
     assert unquote(metadata["name"]) == "Barack Obama"
     assert metadata["model"] == "sface"
     assert json.loads(metadata["faces"]) == result["faces"]

@@ -286,9 +286,120 @@ def test_a_version_of_a_versioned_bucket(world: Any, clip: Path, monkeypatch: An
         return seen
 
     monkeypatch.setattr(world.module.store, "look", slow_look)
-    world.handle("a.mp4")
+    with pytest.raises(door.VideoChanged, match="while its faces were named"):
+        world.handle("a.mp4")
     etag = world.metadata(world.stage, "a.jpg")["source-etag"]
     assert etag == hashlib.md5(clip.read_bytes()).hexdigest()
+
+
+def names_etags(world: Any) -> Any:
+    """A recogniser that names each frame by the ETag of its video, and writes that."""
+
+    def name(payload: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        results = []
+        for key in payload.get("image_file_names") or [payload["image_file_name"]]:
+            etag = world.metadata(world.stage, key)["source-etag"]
+            target = key.removesuffix(".jpg") + ".txt"
+            world.s3.put_object(Bucket=world.output, Key=target, Body=etag.encode())
+            faces = [{"name": etag, "distance": 0.1}]
+            results.append(
+                {"image_file_name": key, "output_key": target, "source_etag": etag, "faces": faces}
+            )
+        return 200, {}, {"model": "sface", "results": results}
+
+    return name
+
+
+def another(clip: Path) -> bytes:
+    """The same pictures in another file, of another ETag."""
+    return clip.read_bytes() + b"\0" * 8
+
+
+@pytest.mark.parametrize("wanted", ["1", "2"])
+def test_the_last_video_under_a_key_wins_over_a_late_answer(
+    world: Any, callee: Any, clip: Path, monkeypatch: Any, wanted: str
+) -> None:
+    # GIVEN a recogniser that, called for the old video, answers and writes when the new one has
+    # been put and its event is done
+    monkeypatch.setenv("FRAMES", wanted)
+    name, new = names_etags(world), hashlib.md5(another(clip)).hexdigest()
+    callee.good_answer = name
+
+    def late(payload: dict[str, Any]) -> Any:
+        old = world.s3.get_object(Bucket=world.stage, Key="a.jpg" if wanted == "1" else FIRST)
+        body = old["Body"].read()
+        world.put("a.mp4", another(clip))
+        world.handle("a.mp4")
+        assert world.text("a.txt") == new
+        for key in world.keys(world.stage):
+            world.s3.put_object(Bucket=world.stage, Key=key, Body=body, Metadata=old["Metadata"])
+        return name(payload)
+
+    callee.script = [late]
+    # WHEN the old event ends, THEN it fails, having written the old name over the new one
+    world.put("a.mp4", clip)
+    with pytest.raises(door.VideoChanged, match=r"a.mp4: it was overwritten .* A retry"):
+        world.handle("a.mp4")
+    assert world.text("a.txt") != new
+    # AND its retry mends frame and name
+    world.handle("a.mp4")
+    assert world.text("a.txt") == new
+    assert {world.metadata(world.stage, k)["source-etag"] for k in world.keys(world.stage)} == {new}
+
+
+FIRST = "a/output-00.jpg"
+
+
+def test_the_new_events_recogniser_meets_the_old_frame(world: Any, callee: Any, clip: Path) -> None:
+    # GIVEN the frame of an old video, which its late event puts back once the new one's is there
+    callee.good_answer = name = names_etags(world)
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    old = world.s3.get_object(Bucket=world.stage, Key="a.jpg")
+    body, metadata = old["Body"].read(), old["Metadata"]
+
+    def meets_old(payload: dict[str, Any]) -> Any:
+        new = world.s3.get_object(Bucket=world.stage, Key="a.jpg")
+        place = {"Bucket": world.stage, "Key": "a.jpg"}
+        world.s3.put_object(**place, Body=body, Metadata=metadata)
+        answer = name(payload)
+        # AND the old event's retry has mended it meanwhile: only the answer tells
+        world.s3.put_object(**place, Body=new["Body"].read(), Metadata=new["Metadata"])
+        return answer
+
+    callee.script = [meets_old]
+    world.put("a.mp4", another(clip))
+    # WHEN, THEN the new event fails, and its retry names the new video
+    with pytest.raises(door.VideoChanged, match=r"a.mp4: its frame a.jpg was overwritten"):
+        world.handle("a.mp4")
+    world.handle("a.mp4")
+    assert world.text("a.txt") == hashlib.md5(another(clip)).hexdigest()
+
+
+def test_a_video_that_is_deleted_while_its_faces_are_named(
+    world: Any, callee: Any, clip: Path
+) -> None:
+    def delete(payload: dict[str, Any]) -> Any:
+        world.s3.delete_object(Bucket=world.input, Key="a.mp4")
+        return callee.good_answer(payload)
+
+    callee.script = [delete]
+    world.put("a.mp4", clip)
+    assert world.handle("a.mp4")["videos"][0]["output_key"] == "a.txt"
+
+
+def test_a_key_too_long_for_metadata(world: Any, clip: Path, monkeypatch: Any) -> None:
+    # GIVEN keys that percent-encoding makes just short enough, and too long
+    monkeypatch.setenv("FRAMES", "2")
+    short, long = "日" * 84, "日" * 200
+    for key in (short, long):
+        world.put(f"{key}.mp4", clip)
+        world.handle(f"{key}.mp4")
+    found = [world.metadata(world.output, f"{key}.txt") for key in (short, long)]
+    # THEN the first is there as it is, the other as its hash
+    assert found[0]["source-key"] == quote(f"{short}.mp4")
+    assert found[1]["source-key"] == f"sha256:{hashlib.sha256(f'{long}.mp4'.encode()).hexdigest()}"
+    assert sum(len(name) + len(value) for name, value in found[1].items()) < 2048
 
 
 def test_access_denied(world: Any, clip: Path, monkeypatch: Any) -> None:
