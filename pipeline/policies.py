@@ -67,7 +67,7 @@ def splitter_permissions(
     """What `video-splitting` needs: read videos, write frames, call the one function, report.
 
     ListBucket lets a HEAD of a missing object answer 404; without it S3 answers 403, which could
-    not be told from a missing permission.
+    not be told from a missing permission. It also lets what a longer video left be found.
     """
     s3 = f"arn:{partition}:s3:::"
     recognizer = function_arn(deployment.recognizer, region, account, partition)
@@ -82,11 +82,19 @@ def splitter_permissions(
             ["s3:ListBucket"],
             f"{s3}{deployment.input_bucket}",
             f"{s3}{deployment.stage_1_bucket}",
+            f"{s3}{deployment.output_bucket}",
         ),
         _allow(
             "WriteFrames", ["s3:PutObject", "s3:GetObject"], f"{s3}{deployment.stage_1_bucket}/*"
         ),
         _allow("WriteSummaries", ["s3:PutObject"], f"{s3}{deployment.output_bucket}/*"),
+        _allow("SeeWhatIsWritten", ["s3:GetObject"], f"{s3}{deployment.output_bucket}/*"),
+        _allow(
+            "RemoveFramesNoMoreThere",
+            ["s3:DeleteObject"],
+            f"{s3}{deployment.stage_1_bucket}/*",
+            f"{s3}{deployment.output_bucket}/*",
+        ),
         _allow("CallRecognizer", ["lambda:InvokeFunction"], recognizer, f"{recognizer}:*"),
         _allow(
             "ReportFailures",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,6 +95,12 @@ def frame_key(key: str, index: int, wanted: int) -> str:
     `x.mp4`: such names cannot be told apart and are best not used for videos.
     """
     return f"{stem(key)}.jpg" if wanted == 1 else f"{stem(key)}/output-{index:02d}.jpg"
+
+
+def is_surplus(made: str, key: str, count: int) -> bool:
+    """Whether `made` is named as frame `count`, or a later one, of the video `key`, or its text."""
+    found = re.fullmatch(rf"{re.escape(stem(key))}/output-(\d\d+)\.(jpg|txt)", made)
+    return found is not None and int(found[1]) >= count
 
 
 def policy(wanted: int) -> str:

@@ -115,7 +115,10 @@ def split(named: store.Source, context: Any) -> dict[str, Any]:
         store.check_own(source, results)
         key = results[0]["output_key"]
         if wanted > 1:
-            with logged("agree", source):
+            with logged("agree", source) as notes:
+                for bucket in (setting("STAGE_1_BUCKET"), setting("OUTPUT_BUCKET")):
+                    removed = store.remove_surplus(s3(), bucket, source, len(keys))
+                    notes["removed"] = notes.get("removed", 0) + removed
                 key = store.put_agreed(s3(), setting("OUTPUT_BUCKET"), source, results)
         # Last: whoever overwrites the video from here on has an event that begins after all this.
         store.check_still_there(s3(), source)

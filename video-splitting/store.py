@@ -121,14 +121,7 @@ def kept_frames(s3: Any, bucket: str, source: Source, wanted: int) -> list[str]:
     expected = {**source.metadata, "frame-policy": frames.policy(wanted)}
 
     def metadata(index: int) -> dict[str, str]:
-        key = frames.frame_key(source.key, index, wanted)
-        try:
-            head = s3.head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in MISSING:
-                return {}
-            raise
-        found = dict(head["Metadata"])
+        found = _metadata(s3, bucket, frames.frame_key(source.key, index, wanted))
         return found if expected.items() <= found.items() else {}
 
     count = int(metadata(0).get("frame-count", "0"))
@@ -169,20 +162,57 @@ def put_frame(
 
 
 def put_agreed(s3: Any, bucket: str, source: Source, results: list[recognizer.Result]) -> str:
-    """Write the name most frames agree on, and nothing else, beside the frames' own names."""
+    """Write the name most frames agree on, and nothing else, beside the frames' own names.
+
+    It is left as it is where it already says the same of the same video.
+    """
     name, votes = recognizer.agreed_name(results)
     key = f"{frames.stem(source.key)}.txt"
-    s3.put_object(
-        Bucket=bucket,
-        Key=key,
-        Body=name.encode(),
-        ContentType="text/plain; charset=utf-8",
-        Metadata={
-            **source.metadata,
-            "name": quote(name),
-            "votes": str(votes),
-            "frames": str(len(results)),
-            "model": str(results[0]["model"]),
-        },
-    )
+    metadata = {
+        **source.metadata,
+        "name": quote(name),
+        "votes": str(votes),
+        "frames": str(len(results)),
+        "model": str(results[0]["model"]),
+    }
+    if _metadata(s3, bucket, key) != metadata:
+        s3.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=name.encode(),
+            ContentType="text/plain; charset=utf-8",
+            Metadata=metadata,
+        )
     return key
+
+
+def remove_surplus(s3: Any, bucket: str, source: Source, count: int) -> int:
+    """Delete frames, or their names, that the video has no more; return how many there were.
+
+    A longer video that it replaced, or a deployment that took more frames, left them. What was
+    made of a video of another key stays, whatever it is called.
+    """
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=f"{frames.stem(source.key)}/output-"
+    )
+    made = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    own = {name: source.metadata[name] for name in ("source-bucket", "source-key")}
+    surplus = [
+        key
+        for key in made
+        if frames.is_surplus(key, source.key, count)
+        and own.items() <= _metadata(s3, bucket, key).items()
+    ]
+    for key in surplus:
+        s3.delete_object(Bucket=bucket, Key=key)
+    return len(surplus)
+
+
+def _metadata(s3: Any, bucket: str, key: str) -> dict[str, str]:
+    """An object's user metadata; none where there is no object."""
+    try:
+        return dict(s3.head_object(Bucket=bucket, Key=key)["Metadata"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in MISSING:
+            return {}
+        raise

@@ -28,6 +28,8 @@ STOPS = {
     ("video-splitting", "TellMissingFromForbidden"): "Forbidden",
     ("video-splitting", "WriteFrames"): "(403)",
     ("video-splitting", "WriteSummaries"): "AccessDenied",
+    ("video-splitting", "SeeWhatIsWritten"): "Forbidden",
+    ("video-splitting", "RemoveFramesNoMoreThere"): "AccessDenied",
     ("video-splitting", "CallRecognizer"): "AccessDenied",
     ("video-splitting", "ReportFailures"): "the queue",
     ("video-splitting", "WriteOwnLogs"): "the log",
@@ -121,6 +123,16 @@ def has_output(stack: Stack, key: str) -> Callable[[], bool]:
     return look
 
 
+def leave_behind(stack: Stack, video: str, key: str) -> None:
+    """The name of a frame that the video has no more."""
+    client_of(stack, "s3").put_object(
+        Bucket=stack.deployment.output_bucket,
+        Key=key,
+        Body=b"Joe Biden",
+        Metadata={"source-bucket": stack.deployment.input_bucket, "source-key": video},
+    )
+
+
 def log_of(stack: Stack, function: Function, since_ms: int) -> list[str]:
     events = client_of(stack, "logs").filter_log_events(
         logGroupName=function.log_group, startTime=since_ms
@@ -138,6 +150,8 @@ def test_without_it_something_stops_and_with_it_all_is_well(
     since = int(time.time() * 1000)
     body = (videos / "test_02.mp4").read_bytes() if stops != "the queue" else b"no video"
 
+    # what a longer video under this key would have left
+    leave_behind(permitted, f"{name}.mp4", f"{name}/output-07.txt")
     with without(permitted, function.role, sid):
         s3.put_object(Bucket=deployment.input_bucket, Key=f"{name}.mp4", Body=body)
         if stops == "the log":

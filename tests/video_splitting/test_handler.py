@@ -214,6 +214,61 @@ def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -
     assert len(callee.payloads) == 6
 
 
+def test_a_shorter_video_leaves_nothing_of_a_longer_one(
+    world: Any, callee: Any, clip: Path, make: Any, monkeypatch: Any
+) -> None:
+    # GIVEN frames and names of a video, and of others whose keys look like theirs
+    monkeypatch.setenv("FRAMES", "5")
+    callee.good_answer = names_etags(world)
+    for key in ("a.mp4", "a/output-03.mp4", "ab.mp4"):
+        world.put(key, clip)
+        world.handle(key)
+    # what the recogniser writes says of which video it is
+    for index in range(5):
+        source = world.metadata(world.stage, f"a/output-0{index}.jpg")
+        place = {"Bucket": world.output, "Key": f"a/output-0{index}.txt"}
+        if index != 3:  # that is the agreed name of another video
+            world.s3.put_object(**place, Body=b"x", Metadata=source)
+    world.s3.put_object(Bucket=world.output, Key="a/output-007b.txt", Body=b"by hand")
+    # WHEN a video of two frames takes the key
+    short = make("two.mp4", "-pix_fmt", "yuv420p", source="testsrc2=s=64x64:r=2:d=1")
+    world.put("a.mp4", short)
+    assert world.handle("a.mp4")["videos"][0]["frames"] == 2
+    # THEN its own are left, and what is not of this key
+    stage = [key for key in world.keys(world.stage) if key.startswith("a/output-")]
+    assert [key for key in stage if key.count("/") == 1] == [f"a/output-0{i}.jpg" for i in (0, 1)]
+    assert len(stage) == 2 + 5
+    texts = [key for key in world.keys(world.output) if key.count("/") == 1]
+    assert [key for key in texts if key.startswith("a/")] == [
+        "a/output-00.txt",
+        "a/output-007b.txt",
+        "a/output-01.txt",
+        "a/output-03.txt",
+    ]
+    assert len([key for key in texts if key.startswith("ab/")]) == 5
+
+
+def test_an_agreed_name_that_is_there_is_not_written_again(
+    world: Any, callee: Any, clip: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("FRAMES", "2")
+    world.s3.put_bucket_versioning(
+        Bucket=world.output, VersioningConfiguration={"Status": "Enabled"}
+    )
+
+    def versions() -> int:
+        return len(world.s3.list_object_versions(Bucket=world.output)["Versions"])
+
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    world.handle("a.mp4")
+    assert versions() == 1
+    # BUT another agreed name is
+    callee.faces["a/output-00.jpg"] = []
+    world.handle("a.mp4")
+    assert versions() == 2
+
+
 def test_names_in_any_script(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("FRAMES", "2")
     for index in (0, 1):
