@@ -16,9 +16,12 @@ import boto3
 import botocore.exceptions
 from botocore.config import Config
 
-from local_aws.function import Credentials, FunctionSpec, Telemetry
+from local_aws.function import CannotStart, Credentials, FunctionSpec, Telemetry
 
 log = logging.getLogger(__name__)
+
+# What a role meets that may not, or is no more.
+REFUSALS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, CannotStart)
 
 PutMetrics = Callable[[str, dict[str, tuple[float, str]]], None]
 
@@ -76,11 +79,18 @@ class TelemetrySink:
 
     def _work(self) -> None:
         while (telemetry := self._queue.get()) is not None:
-            # In this order: who sees an invocation's metrics can read its log, as on AWS, where
-            # metrics come later.
-            if telemetry.lines:
-                self._put_logs(telemetry)
-            self._put_metrics(telemetry.spec.name, telemetry.metrics)
+            try:
+                self._put(telemetry)
+            except Exception:
+                # A thread that ended here would take the telemetry of every function with it.
+                log.exception("telemetry of %s was lost", telemetry.spec.name)
+
+    def _put(self, telemetry: Telemetry) -> None:
+        # In this order: who sees an invocation's metrics can read its log, as on AWS, where metrics
+        # come later.
+        if telemetry.lines:
+            self._put_logs(telemetry)
+        self._put_metrics(telemetry.spec.name, telemetry.metrics)
 
     def _put_logs(self, telemetry: Telemetry) -> None:
         spec, stream = telemetry.spec, telemetry.stream
@@ -91,7 +101,7 @@ class TelemetrySink:
                 logs.create_log_stream(logGroupName=spec.log_group, logStreamName=stream)
                 self._streams.add((spec.log_group, stream))
             logs.put_log_events(logGroupName=spec.log_group, logStreamName=stream, logEvents=events)
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        except REFUSALS as error:
             if spec.name not in self._refused:
                 self._refused.add(spec.name)
                 log.warning("%s cannot write its log: %s", spec.name, error)
@@ -112,5 +122,5 @@ class QueueDestination:
             account = (spec.on_failure or "").split(":")[4]
             url = f"{sqs.meta.endpoint_url}/{account}/{name}"
             sqs.send_message(QueueUrl=url, MessageBody=json.dumps(record))
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        except REFUSALS as error:
             log.error("the failure of %s cannot be reported to %s: %s", spec.name, name, error)

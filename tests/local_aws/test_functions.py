@@ -362,6 +362,39 @@ def test_metrics_count_what_happened(cloud: Cloud) -> None:
     assert total("ConcurrentExecutions") == 2
 
 
+def test_a_function_whose_role_is_gone_takes_no_other_functions_log_with_it(cloud: Cloud) -> None:
+    role, bucket = cloud.role(ANYTHING), cloud.name("bucket")
+    s3, iam = cloud.client("s3"), cloud.client("iam")
+    s3.create_bucket(Bucket=bucket)
+    gone = cloud.function(
+        "import boto3, time\n"
+        "def handler(event, context):\n"
+        f"    boto3.client('s3').put_object(Bucket='{bucket}', Key='started')\n"
+        "    time.sleep(2)\n",
+        Role=role,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(cloud.invoke, gone)
+        s3.get_waiter("object_exists").wait(
+            Bucket=bucket, Key="started", WaiterConfig={"Delay": 0.2}
+        )
+        iam.delete_role_policy(RoleName=role.split("/")[-1], PolicyName="p")
+        iam.delete_role(RoleName=role.split("/")[-1])
+        assert call.result()[1] is None
+    other = cloud.function("def handler(event, context):\n    print('written')\n")
+
+    cloud.invoke(other)
+
+    logs, deadline = cloud.client("logs"), time.monotonic() + 10
+    events: list[object] = []
+    while not events and time.monotonic() < deadline:
+        time.sleep(0.2)
+        group = f"/aws/lambda/{other}"
+        events = logs.filter_log_events(logGroupName=group, filterPattern="written")["events"]
+    assert events
+    assert f"{gone} cannot write its log: There is no role" in cloud.aws.log_path.read_text()
+
+
 def test_a_role_without_the_right_to_log_writes_no_log(cloud: Cloud) -> None:
     silent = cloud.function(ECHO, Role=cloud.role([]))
     loud = cloud.function(ECHO)
