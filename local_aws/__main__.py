@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from local_aws import malloc
+from local_aws import client_environ, malloc
 from local_aws.server import PortBusy, Server, Settings
 
 
@@ -62,6 +63,7 @@ def _delays(context: click.Context, option: click.Parameter, value: str) -> tupl
     callback=_delays,
     help="Seconds before each retry of an asynchronous invocation.",
 )
+@click.option("--end-with", "end_with_fd", type=int, hidden=True, help="A pipe: end when it does.")
 def main(
     port: int | None,
     data: Path | None,
@@ -69,16 +71,26 @@ def main(
     region: str,
     max_concurrency: int,
     async_retry_delays: tuple[float, ...],
+    end_with_fd: int | None,
 ) -> None:
-    """Serve an AWS on this machine until Ctrl-C: eval "$(python -m local_aws | head -6)" """
+    """Serve an AWS on this machine until Ctrl-C: python -m local_aws | tee aws.env
+
+    Any other terminal's clients find it after: . ./aws.env
+    """
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
     )
     logging.getLogger("local_aws").setLevel(logging.INFO)
     malloc.return_large_blocks()
+    inherited = dict(os.environ)
+    client_environ.isolate()  # the server has clients of its own: for logs and failed events
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it runs under nohup
+        signal.signal(signal.SIGHUP, lambda *_: stop.set())
+    if end_with_fd is not None:
+        threading.Thread(target=_stop_with, args=(end_with_fd, stop), daemon=True).start()
     with contextlib.ExitStack() as stack:
         if data is None:
             data = Path(tempfile.mkdtemp(prefix="local-aws-"))
@@ -88,10 +100,15 @@ def main(
             server = stack.enter_context(Server(settings))
         except PortBusy as error:
             raise click.ClickException(str(error)) from error
-        for name, value in server.environ.items():
-            click.echo(f"export {name}={value}")
+        click.echo("\n".join(client_environ.shell_lines(server.environ, inherited)))
         sys.stdout.flush()
         stop.wait()
+
+
+def _stop_with(fd: int, stop: threading.Event) -> None:
+    """Stop when the pipe ends, whose other end the starter holds for as long as it lives."""
+    os.read(fd, 1)
+    stop.set()
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from local_aws.client_environ import isolated
 from local_aws.server import HEALTH
 
 START_LIMIT_S = 60
@@ -19,11 +20,14 @@ STOP_LIMIT_S = 30
 
 
 class StartError(RuntimeError):
-    """The local AWS did not start; the message has the end of its log."""
+    """The local AWS did not start, or has ended; the message has the last line of its log."""
 
 
 class LocalAWS:
-    """A running local AWS, from entering the context to leaving it."""
+    """A running local AWS, from entering the context to leaving it.
+
+    It ends, too, when the process that started it does, however that ends.
+    """
 
     def __init__(
         self, images: dict[str, Path] | None = None, port: int | None = 0, **settings: Any
@@ -40,15 +44,19 @@ class LocalAWS:
             self._argv += ["--image", f"{repository}={folder}"]
         self.environ: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
+        self._alive: int | None = None  # a pipe's end; the system closes it when this process ends
 
     def __enter__(self) -> LocalAWS:
         """Start it and wait until it serves; raises StartError when it does not."""
         handle = tempfile.NamedTemporaryFile(prefix="local-aws-", suffix=".log", delete=False)
         self.log_path = Path(handle.name)
+        watched, self._alive = os.pipe()
         with handle:
             self._process = subprocess.Popen(
-                self._argv,
+                [*self._argv, "--end-with", str(watched)],
                 cwd=Path(__file__).resolve().parent.parent,
+                env=isolated(os.environ),
+                pass_fds=(watched,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=handle,
@@ -56,6 +64,7 @@ class LocalAWS:
                 # A group of its own: Ctrl-C reaches its starter alone, which stops it in order.
                 start_new_session=True,
             )
+        os.close(watched)
         try:
             self._read_environ()
             self._wait_until_it_serves()
@@ -71,20 +80,33 @@ class LocalAWS:
         while "AWS_EC2_METADATA_DISABLED" not in self.environ:
             line = self._process.stdout.readline()
             if not line:
-                tail = self.log_path.read_text(errors="replace")[-2000:]
-                raise StartError(f"The local AWS did not start: {tail.strip()}")
+                raise StartError(f"The local AWS did not start: {self._last_words()}")
             name, _, value = line.removeprefix("export ").strip().partition("=")
             self.environ[name] = value
 
+    def _last_words(self) -> str:
+        """The last line of its log. A log that tells more, as of a defect, is kept, and named."""
+        text = self.log_path.read_text(errors="replace").strip()
+        lines = text.splitlines() or ["it gave no reason"]
+        if not any(line.startswith("Traceback") for line in lines):
+            return lines[-1]
+        kept = self.log_path.with_suffix(".failed.log")
+        self.log_path.replace(kept)
+        return f"{lines[-1]} (see {kept})"
+
     def _wait_until_it_serves(self) -> None:
         deadline = time.monotonic() + START_LIMIT_S
+        # Whatever proxy the shell names: it would be asked for its own 127.0.0.1.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while True:
             try:
-                urllib.request.urlopen(f"{self.endpoint}{HEALTH}", timeout=5).close()  # noqa: S310
+                opener.open(f"{self.endpoint}{HEALTH}", timeout=5).close()
                 return
-            except (urllib.error.URLError, OSError) as error:
+            except OSError as error:
                 if time.monotonic() > deadline:
-                    raise StartError(f"{self.endpoint} does not answer: {error}") from error
+                    raise StartError(
+                        f"The local AWS started, but {self.endpoint} does not answer: {error}"
+                    ) from error
                 time.sleep(0.1)
 
     def __exit__(
@@ -130,5 +152,8 @@ class LocalAWS:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        if self._alive is not None:
+            os.close(self._alive)
+            self._alive = None
         self._process = None
         self.log_path.unlink(missing_ok=True)

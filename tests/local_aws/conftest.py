@@ -28,6 +28,14 @@ TRUST = {
     ],
 }
 ANYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+# What a user's shell may hold, and what would lead clients elsewhere, or nowhere.
+MISLEADING = {
+    "AWS_SESSION_TOKEN": "x",
+    "AWS_PROFILE": "nosuch",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_ENDPOINT_URL_LOGS": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+}
 IMAGE_HANDLER = "def handler(event, context):\n    return 'from the folder'\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -15,13 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from local_aws.__main__ import main
 from local_aws.disk_bodies import Body
 from local_aws.process import LocalAWS, StartError
-from tests.local_aws.conftest import Cloud
+from tests.local_aws.conftest import MISLEADING, Cloud
 
 Start = Callable[..., LocalAWS]
 
@@ -93,6 +97,121 @@ def test_what_it_prints_can_be_evaluated() -> None:
     assert process.wait(20) == 0
     process.stdout.close()
     assert all(re.fullmatch(r"export AWS_[A-Z0-9_]+=\S+\n", line) for line in lines)
+
+
+STARTER = """
+import time
+from local_aws.process import LocalAWS
+with LocalAWS() as aws:
+    print(aws.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_it_ends_with_a_killed_starter(root: Path, tmp_path: Path) -> None:
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER],
+        cwd=root,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert starter.stdout is not None
+    server = psutil.Process(int(starter.stdout.readline()))
+
+    starter.kill()
+    starter.communicate()
+
+    try:
+        server.wait(20)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            server.kill()
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".log"  # the starter's own to remove
+
+
+def test_the_commands_of_its_help_work(root: Path, tmp_path: Path) -> None:
+    text = CliRunner().invoke(main, ["--help"]).output
+    serve, use = "python -m local_aws | tee aws.env", ". ./aws.env"
+    assert serve in text
+    assert use in text
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environ = {**os.environ, **MISLEADING, "PATH": paths, "PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        ["bash", "-c", serve],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        while not process.stdout.readline().startswith("unset "):
+            assert process.poll() is None
+
+        done = subprocess.run(
+            ["bash", "-c", f"{use} && aws s3 mb s3://made && aws s3 ls"],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=20)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(" made\n")
+
+
+def test_variables_of_the_shell_do_not_lead_the_server_astray(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in MISLEADING.items():
+        monkeypatch.setenv(name, value)
+    aws = started()
+    for name in MISLEADING:  # the test's own clients
+        monkeypatch.delenv(name)
+    cloud = Cloud(aws)
+
+    name = cloud.function(
+        "import boto3, os\n"
+        "def handler(event, context):\n"
+        "    print('listed', boto3.client('s3').list_buckets()['Buckets'])\n"
+        "    return sorted(os.environ)\n"
+    )
+    seen, error, _ = cloud.invoke(name)
+
+    assert error is None
+    assert not {"AWS_PROFILE", "AWS_ENDPOINT_URL_S3", "http_proxy"} & set(seen)
+    logs, deadline = cloud.client("logs"), time.monotonic() + 10
+    events: list[Any] = []
+    while not events and time.monotonic() < deadline:
+        time.sleep(0.2)
+        group = f"/aws/lambda/{name}"
+        events = logs.filter_log_events(logGroupName=group, filterPattern="listed")["events"]
+    assert events
+
+
+def test_a_failure_to_start_is_one_line_and_its_log_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "click.py").write_text("raise RuntimeError('this click is broken')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    with pytest.raises(StartError) as error:
+        LocalAWS().__enter__()
+
+    text = str(error.value)
+    match = re.fullmatch(
+        r"The local AWS did not start: RuntimeError: this click is broken \(see (\S+)\)", text
+    )
+    assert match, text
+    assert "Traceback" in Path(match[1]).read_text()
+    Path(match[1]).unlink()
 
 
 def test_bodies_stay_out_of_memory_and_descriptors(started: Start) -> None:
