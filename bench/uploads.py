@@ -17,9 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from local_aws.process import StartError
 from pipeline.settings import Deployment
-from samples.packages import fetch_photos
+from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, running
+from samples.undisturbed import undisturbed
 from samples.videos import ffmpeg_from, make_people, make_videos
 from workload.run import load
 
@@ -56,7 +58,11 @@ def main() -> None:
     options = parser.parse_args()
     photos = fetch_photos(BUILD / "samples" / "photos")
     people = make_people(photos, BUILD / "samples" / "people")
-    with running(Deployment("bench"), people) as stack, tempfile.TemporaryDirectory() as folder:
+    with (
+        undisturbed(),
+        running(Deployment("bench"), people) as stack,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         videos = make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD))
         rows = []
         for count in options.counts:
@@ -73,4 +79,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (SampleError, StartError) as error:
+        raise SystemExit(f"Error: {error}") from error

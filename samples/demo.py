@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
+from local_aws.process import StartError
 from pipeline.cli import clear_errors
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, client_side, running, say
+from samples.undisturbed import undisturbed
 from samples.videos import ffmpeg_from, make_people, make_videos
 from workload.drive import Drive
 from workload.latency import text_table
@@ -144,9 +146,9 @@ def main(**options: Any) -> None:
     """
     started = time.monotonic()
     try:
-        with clear_errors():
+        with undisturbed(), clear_errors():
             stack, rows = demonstrate(**options)
-    except (InputError, SampleError) as error:
+    except (InputError, SampleError, StartError) as error:
         raise click.ClickException(str(error)) from error
     wrong = sum(not row.is_right for row in rows)
     seconds = time.monotonic() - started

@@ -16,7 +16,7 @@ import click
 
 from deploy.containers import find_tool, run_tool
 from deploy.image import ensure_image
-from local_aws.process import LocalAWS
+from local_aws.process import LocalAWS, StartError
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import Run
 from pipeline.policies import lambda_trust, recognizer_permissions
@@ -34,6 +34,7 @@ from samples.stack import (
     local_tag,
     say,
 )
+from samples.undisturbed import undisturbed
 from samples.videos import make_people
 
 DEPLOYMENT = Deployment("image")
@@ -176,7 +177,11 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
         chosen = fetch_model(model)
         photos = fetch_photos(BUILD / "samples" / "photos")
         gallery = gallery or enrol(make_people(photos, BUILD / "samples" / "people"), chosen)
-        with tempfile.TemporaryDirectory(prefix="context-") as folder, LocalAWS() as local:
+        with (
+            undisturbed(),
+            tempfile.TemporaryDirectory(prefix="context-") as folder,
+            LocalAWS() as local,
+        ):
             aws = client_side(local)
             context = build_context(Path(folder), gallery)
             uri = build_and_push(aws, context, chosen, tool)
@@ -187,7 +192,7 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
                 "Running it: read-only, as a user without a home, under Lambda's runtime client ..."
             )
             result = try_out(aws, uri, chosen, photos / "obama2.jpg")
-    except (SampleError, AwsError) as error:
+    except (SampleError, AwsError, StartError) as error:
         raise click.ClickException(str(error)) from error
     finally:
         shutil.rmtree(BUILD / "containers", ignore_errors=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
 
+from local_aws.client_environ import shell_lines
+from local_aws.process import StartError
 from pipeline.settings import Deployment, SettingsError
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, running, say
+from samples.undisturbed import undisturbed
 from samples.videos import make_people
 
 
@@ -28,19 +29,20 @@ from samples.videos import make_people
 def main(prefix: str, model: str | None, people: Path | None) -> None:
     """Deploy the pipeline on this machine and leave it running: python -m samples.local
 
-    Prints the `export` lines that point any client (boto3, AWS CLI, these scripts) to it.
+    Prints the lines that point any client (boto3, AWS CLI, these scripts) to it: `export` what it
+    needs, `unset` what would lead it elsewhere.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs deaf to SIGINT
-        signal.signal(number, _stop)
     try:
-        photos = fetch_photos(BUILD / "samples" / "photos")
-        people = people or make_people(photos, BUILD / "samples" / "people")
-        with running(Deployment(prefix), people, model, port=None) as stack:
-            for name, value in {**stack.aws.environ, "PREFIX": prefix}.items():
-                click.echo(f"export {name}={value}")
+        if people is None:
+            photos = fetch_photos(BUILD / "samples" / "photos")
+            people = make_people(photos, BUILD / "samples" / "people")
+        deployment = Deployment(prefix)
+        with undisturbed() as inherited, running(deployment, people, model, port=None) as stack:
+            exports = {**stack.aws.environ, "PREFIX": prefix}
+            click.echo("\n".join(shell_lines(exports, inherited)))
             sys.stdout.flush()
             say(
-                "\nReady. Paste the export lines into another terminal, then:\n"
+                "\nReady. Paste these lines into another terminal, then:\n"
                 f"  aws s3 cp VIDEO.mp4 s3://{stack.deployment.input_bucket}/\n"
                 f"  aws s3 ls s3://{stack.deployment.output_bucket}/\n"
                 f"Log: {stack.aws.log_path}. Ctrl-C stops everything."
@@ -48,12 +50,8 @@ def main(prefix: str, model: str | None, people: Path | None) -> None:
             stack.aws.wait()
     except KeyboardInterrupt:
         say("\nStopped.")
-    except (SampleError, SettingsError) as error:
+    except (SampleError, SettingsError, StartError) as error:
         raise click.ClickException(str(error)) from error
-
-
-def _stop(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

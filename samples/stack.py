@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.image import image_tag
+from local_aws.client_environ import isolated
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
 from pipeline.settings import ROOT, Deployment
@@ -139,7 +140,7 @@ def deploy(aws: LocalAWS, deployment: Deployment, settings: dict[str, str]) -> N
         say(f"Running {script} {' '.join(names)} ...")
         run = subprocess.run(
             command,
-            env={**os.environ, **aws.environ},
+            env={**isolated(os.environ), **aws.environ},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,

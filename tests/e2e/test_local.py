@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import eventually
+from tests.local_aws.conftest import MISLEADING
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,6 +93,118 @@ def test_it_serves_any_client_and_leaves_nothing(
     with socket.socket() as probe:
         assert probe.connect_ex((address.hostname, address.port)) != 0
     assert set((ROOT / "build").glob("image-*")) == folders
+
+
+def stop_and_check(process: subprocess.Popen[str], stop: Callable[[], None]) -> int:
+    """Stop a program that runs a local AWS; nothing of it may be left. Returns its status."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    stop()
+    process.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+    return process.returncode
+
+
+def test_whatever_the_shell_holds_its_clients_come_here_and_its_end_is_the_servers(
+    people: Path, folders: set[Path], tmp_path: Path
+) -> None:
+    # GIVEN a shell in which nothing fits, and no way to fetch the sample photos
+    environ = {**os.environ, **MISLEADING}
+    local = subprocess.Popen(
+        [sys.executable, "-m", "samples.local", "--prefix", "led", "--people", people],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=(tmp_path / "stderr").open("w"),
+        text=True,
+        start_new_session=True,
+    )
+    assert local.stdout is not None
+    lines: list[str] = []
+    try:
+        while not lines or not lines[-1].startswith("unset "):
+            lines.append(local.stdout.readline())
+            assert lines[-1], (tmp_path / "stderr").read_text()
+
+        # WHEN that shell evaluates what was printed
+        client = "import boto3; print(len(boto3.client('s3').list_buckets()['Buckets']))"
+        done = subprocess.run(
+            ["bash", "-c", f'{"".join(lines)}"$0" -c "$1"', sys.executable, client],
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        # WHEN its terminal is closed
+        status = stop_and_check(local, lambda: os.killpg(local.pid, signal.SIGHUP))
+
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    assert status == 0
+    assert set((ROOT / "build").glob("image-*")) == folders
+
+
+def test_a_server_that_cannot_start_is_told_in_one_line(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "moto").mkdir()
+    (tmp_path / "moto" / "__init__.py").write_text("raise RuntimeError('no moto')\n")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "samples.local", "--people", people],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    found = re.fullmatch(
+        r"Error: The local AWS did not start: RuntimeError: no moto \(see (\S+)\)", last
+    )
+    assert found, done.stderr
+    Path(found[1]).unlink()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_demo_stops_in_order(
+    videos: Path, people: Path, folders: set[Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    demo = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "samples.demo", "--people", people, "--videos", videos),
+            *("--report", tmp_path / "report.html"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stderr is not None
+    while not demo.stderr.readline().startswith("Uploading"):
+        assert demo.poll() is None
+
+    status = stop_and_check(demo, lambda: demo.send_signal(number))
+
+    assert status == 1
+    assert set((ROOT / "build").glob("image-*")) == folders
+
+
+def test_the_demo_runs_whatever_the_shell_holds(videos: Path, people: Path, tmp_path: Path) -> None:
+    (tmp_path / "who.mp4").write_bytes((videos / "test_02.mp4").read_bytes())
+
+    demo = subprocess.run(
+        [
+            *(sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path),
+            *("--report", tmp_path / "report.html"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, **MISLEADING},
+        capture_output=True,
+        text=True,
+    )
+
+    assert demo.returncode == 0, demo.stderr
+    assert "1 of 1 right" in demo.stdout
 
 
 def test_the_demo_ends_with_1_when_an_answer_is_wrong(
