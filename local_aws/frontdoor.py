@@ -19,7 +19,7 @@ from local_aws.plugin import ControlPlane
 log = logging.getLogger(__name__)
 
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
-REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/")
+REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/lambda/")
 ACCOUNT_SETTINGS = "/2016-08-19/account-settings"
 ACCOUNT_LIMIT = {
     "CodeSizeUnzipped": 262_144_000,
@@ -38,14 +38,13 @@ class FrontDoor:
     """Routes Invoke to the executor or the queue and everything else to moto."""
 
     def __init__(
-        self, app: Wsgi, plane: ControlPlane, executor: Executor, events: AsyncQueue, region: str
+        self, app: Wsgi, plane: ControlPlane, executor: Executor, events: AsyncQueue
     ) -> None:
-        """`region` is meant where a request names none."""
+        """`app` is moto's."""
         self._app = app
         self._plane = plane
         self._executor = executor
         self._events = events
-        self._region = region
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""
@@ -56,8 +55,10 @@ class FrontDoor:
             body = {"AccountLimit": {**ACCOUNT_LIMIT, **counted}}
             return _answer(start, 200, json.dumps(body).encode(), {})
         match = INVOKE.match(path)
-        if match and environ["REQUEST_METHOD"] == "POST":
-            return self._invoke(environ, start, match[1])
+        # The guard judges a request by the service that it is signed for.
+        scope = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
+        if match and scope and environ["REQUEST_METHOD"] == "POST":
+            return self._invoke(environ, start, match[1], scope[1])
         self._plane.take_events()  # whatever an earlier request of this thread left
         return self._then_queue(self._app(environ, start))
 
@@ -82,11 +83,10 @@ class FrontDoor:
         return self._events.put(f"{region}:{name}:{qualifier}", find, payload)
 
     def _invoke(
-        self, environ: dict[str, Any], start: Callable[..., Any], name: str
+        self, environ: dict[str, Any], start: Callable[..., Any], name: str, region: str
     ) -> Iterable[bytes]:
         kind = environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse")
         qualifier = parse_qs(environ.get("QUERY_STRING", "")).get("Qualifier", [None])[0]
-        region = self._region_of(environ)
         limit = MAX_ASYNCHRONOUS_BYTES if kind == "Event" else MAX_SYNCHRONOUS_BYTES
         length = int(environ.get("CONTENT_LENGTH") or 0)
         payload = environ["wsgi.input"].read(length) if length <= limit else b""

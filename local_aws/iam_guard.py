@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
 from local_aws.iam_policy import Request, is_allowed
-from local_aws.iam_requests import TLS, needed
-from local_aws.sigv4 import Signature, SignatureError, raw_target, read, verify
+from local_aws.iam_requests import TLS, meant_for_lambda, needed
+from local_aws.sigv4 import Signature, SignatureError, header, raw_target, read, verify
+
+MOTO_API = "/moto-api"  # resets everything, whatever service a request is signed for
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -51,10 +53,22 @@ class Guard:
                     "The AWS Access Key Id you provided does not exist in our records.",
                 )
             verify(environ, signature, principal.secret_key, principal.session_token)
+            if meant_for_lambda(environ, signature) and signature.service != "lambda":
+                signature = replace(signature, service="lambda")  # who refuses it
+                raise SignatureError(
+                    "InvalidSignatureException",
+                    "Credential should be scoped to correct service: 'lambda'.",
+                )
         except SignatureError as error:
             return _refuse(environ, start, signature, error.code, str(error))
+        # What follows routes by this header: by the service that is judged here, and by no other.
+        environ["HTTP_AUTHORIZATION"] = header(signature)
         if principal.policies is None:
             return self._app(environ, start)
+        if environ.get("PATH_INFO", "").startswith(MOTO_API):
+            return _refuse(environ, start, signature, "AccessDenied", "This is no part of AWS.")
+        # A host's name could name a bucket, which the path does not.
+        environ["HTTP_HOST"] = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         for request in needed(environ, signature, self._account_id):
             if not is_allowed(principal.policies, request):
                 text = (

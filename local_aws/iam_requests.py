@@ -5,11 +5,14 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import re
+import zlib
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qsl, unquote
 
 from local_aws.iam_policy import Request
 from local_aws.sigv4 import Signature, query_pairs, raw_target, read_body
@@ -27,6 +30,17 @@ class Place:
     def arn(self, service: str, resource: str) -> str:
         """The ARN of a regional resource."""
         return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+
+LAMBDA_PATH = re.compile(
+    r"^/\d{4}-\d\d-\d\d/(functions|layers|event-source-mappings|account-settings)(/|$)"
+)
+
+
+def meant_for_lambda(environ: dict[str, Any], signature: Signature) -> bool:
+    """Whether the path is one of Lambda's API; for S3 it would be an object's."""
+    path = environ.get("PATH_INFO", "")
+    return signature.service != "s3" and LAMBDA_PATH.match(path) is not None
 
 
 def needed(environ: dict[str, Any], signature: Signature, account_id: str) -> list[Request]:
@@ -164,7 +178,11 @@ def lambda_requests(environ: dict[str, Any], place: Place) -> list[Request]:
         body = _json(environ)
     name = name or str(body.get("FunctionName", "*"))
     qualifier = dict(query_pairs(query)).get("Qualifier")
-    requests = [Request(f"lambda:{action}", _function_arn(name, qualifier, place), TLS)]
+    actions = {action}
+    if action != "InvokeFunction":  # which never reaches moto, who would heed another name for it
+        actions |= _named_actions(environ)
+    arn = _function_arn(name, qualifier, place)
+    requests = [Request(f"lambda:{each}", arn, TLS) for each in sorted(actions)]
     if body.get("Role"):
         context = {**TLS, "iam:passedtoservice": "lambda.amazonaws.com"}
         requests.append(Request("iam:PassRole", str(body["Role"]), context))
@@ -181,30 +199,50 @@ def _function_arn(name: str, qualifier: str | None, place: Place) -> str:
 
 
 def action_requests(environ: dict[str, Any], service: str, place: Place) -> list[Request]:
-    """Requests of the query and JSON protocols, which name their action."""
-    target = environ.get("HTTP_X_AMZ_TARGET", "")
-    path = raw_target(environ)[0]
-    if target:
-        action, parameters = target.rsplit(".", 1)[-1], _json(environ)
-    elif "/operation/" in path:  # Smithy RPC v2 (CBOR): the action is in the path
-        action, parameters = path.rsplit("/", 1)[-1], {}
-    else:
-        query = parse_qs(read_body(environ).decode(errors="replace"))
-        query = query or parse_qs(raw_target(environ)[1])
-        parameters = {name: values[0] for name, values in query.items()}
-        action = parameters.get("Action", "")
-    if (service, action) == ("sts", "GetCallerIdentity"):
+    """Requests of the query and JSON protocols, which name their action.
+
+    A request can name several, and several resources: in its header, its path, its query and its
+    body. Which of them moto takes is its own affair, so all of them must be allowed.
+    """
+    actions = _named_actions(environ) or {""}
+    if (service, actions) == ("sts", {"GetCallerIdentity"}):
         return []  # nobody can be denied it
+    parameters = [_json(environ), *_forms(environ)]
+    named = {resource for p in parameters if (resource := _resource(service, p, place))}
+    everything = place.arn("sqs", "*") if service == "sqs" else "*"
     prefix = {"monitoring": "cloudwatch"}.get(service, service)
-    return [Request(f"{prefix}:{action}", _resource(service, parameters, place), TLS)]
+    return [
+        Request(f"{prefix}:{action}", resource, TLS)
+        for action in sorted(actions)
+        for resource in sorted(named or {everything})
+    ]
 
 
-def _resource(service: str, parameters: dict[str, Any], place: Place) -> str:
+def _named_actions(environ: dict[str, Any]) -> set[str]:
+    """Every action that the request names, wherever."""
+    path = raw_target(environ)[0]
+    named = {form["Action"] for form in _forms(environ) if "Action" in form}
+    named.add(environ.get("HTTP_X_AMZ_TARGET", "").rsplit(".", 1)[-1])
+    named.add(environ.get("HTTP_ACTION", ""))  # where there is nothing else, moto looks here
+    if "/operation/" in path:  # Smithy RPC v2 (CBOR)
+        named.add(path.rsplit("/", 1)[-1])
+    return named - {""}
+
+
+def _forms(environ: dict[str, Any]) -> list[dict[str, str]]:
+    """The parameters in the body and in the query; of those given twice the last, and the first."""
+    texts = (_plain_body(environ).decode(errors="replace"), raw_target(environ)[1])
+    pairs = [parse_qsl(text, keep_blank_values=True) for text in texts]
+    return [form for found in pairs if found for form in (dict(found), dict(reversed(found)))]
+
+
+def _resource(service: str, parameters: dict[str, Any], place: Place) -> str | None:
+    """The ARN of what the parameters name, None where that is nothing."""
     if service == "iam" and "RoleName" in parameters:
         return f"arn:aws:iam::{place.account_id}:role/{parameters['RoleName']}"
     if service == "sts" and "RoleArn" in parameters:
         return str(parameters["RoleArn"])
-    if service == "sqs":
+    if service == "sqs" and ("QueueName" in parameters or "QueueUrl" in parameters):
         name = parameters.get("QueueName") or str(parameters.get("QueueUrl", "*")).split("/")[-1]
         return place.arn("sqs", str(name))
     if service == "logs" and "logGroupName" in parameters:
@@ -213,12 +251,21 @@ def _resource(service: str, parameters: dict[str, Any], place: Place) -> str:
         return place.arn("logs", f"log-group:{parameters['logGroupName']}{tail}")
     if service == "ecr" and "repositoryName" in parameters:
         return place.arn("ecr", f"repository/{parameters['repositoryName']}")
-    return "*"
+    return None
+
+
+def _plain_body(environ: dict[str, Any]) -> bytes:
+    """The body as moto reads it, which unpacks what is packed with gzip."""
+    body = read_body(environ)
+    if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
+        with contextlib.suppress(OSError, EOFError, zlib.error):
+            return gzip.decompress(body)
+    return body
 
 
 def _json(environ: dict[str, Any]) -> dict[str, Any]:
     try:
-        body = json.loads(read_body(environ) or b"{}")
+        body = json.loads(_plain_body(environ) or b"{}")
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

@@ -117,7 +117,7 @@ class Server:
         moto = DomainDispatcherApplication(create_backend_app)
         # It lists moto's folders and tries 180 patterns, in a lock, at every request.
         moto.get_backend_for_host = functools.cache(moto.get_backend_for_host)
-        door = FrontDoor(moto, plane, self._executor, self._events, settings.region)
+        door = FrontDoor(moto, plane, self._executor, self._events)
         principals = moto_principals(ACCOUNT_ID, self.access_key, self.secret_key)
         # What is not signed as AWS's requests are, and stands beside the guard therefore.
         unsigned: dict[str, Any] = {

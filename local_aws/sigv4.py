@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 ALGORITHM = "AWS4-HMAC-SHA256"
 MAX_SKEW_S = 15 * 60
 UNRESERVED = "-_.~"
+SCOPE = re.compile(r"[a-z0-9._-]+")
 
 
 class SignatureError(Exception):
@@ -73,11 +74,21 @@ def read(environ: dict[str, Any]) -> Signature | None:
     else:
         return None
     scope = parts.get("Credential", "").split("/")
-    if len(scope) != 5 or not parts.get("Signature"):
+    if len(scope) != 5 or not all(map(SCOPE.fullmatch, scope[1:])) or not parts.get("Signature"):
         raise SignatureError("AuthorizationHeaderMalformed", "The signature cannot be read.")
     headers = tuple(parts.get("SignedHeaders", "").split(";"))
     value = parts["Signature"]
     return Signature(scope[0], scope[1], scope[2], scope[3], headers, value, date, expires, token)
+
+
+def header(signature: Signature) -> str:
+    """The Authorization header that says what was read, and leaves nothing else to read."""
+    scope = (signature.access_key, signature.day, signature.region, signature.service)
+    signed = ";".join(signature.signed_headers)
+    return (
+        f"{ALGORITHM} Credential={'/'.join(scope)}/aws4_request, SignedHeaders={signed}, "
+        f"Signature={signature.value}"
+    )
 
 
 def verify(

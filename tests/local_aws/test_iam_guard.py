@@ -8,10 +8,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from local_aws.iam_policy import Request, is_allowed
@@ -170,6 +175,130 @@ def test_other_services_are_allowed_resource_by_resource(cloud: Cloud) -> None:
     assert code_of(lambda: logs.create_log_group(logGroupName="x")) == "AccessDeniedException"
     assert code_of(cloud.client("sts", credentials).get_caller_identity) == "OK"
     assert code_of(cloud.client("iam", credentials).list_roles) == "AccessDenied"
+
+
+def ask(
+    cloud: Cloud,
+    credentials: dict[str, str],
+    service: str,
+    path: str,
+    body: str = "",
+    presign: bool = False,
+    spoil: Callable[[str], str] = str,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, str]:
+    """Status and body of a request signed for `service`, whatever its path; `spoil`s the header."""
+    keys = Credentials(
+        credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"]
+    )
+    url = f"{cloud.aws.endpoint}{path}"
+    request = AWSRequest("POST" if body else "GET", url, data=body or None, headers=headers)
+    auth = SigV4QueryAuth if presign else SigV4Auth
+    auth(keys, service, "us-east-1").add_auth(request)
+    sent = request.prepare()
+    signed = {name: str(value) for name, value in sent.headers.items()}
+    if "Authorization" in signed:
+        signed["Authorization"] = spoil(signed["Authorization"])
+    data = body.encode() if body else None
+    try:
+        with urllib.request.urlopen(urllib.request.Request(sent.url, data, signed)) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+WHO = "Action=GetCallerIdentity&Version=2011-06-15"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def test_lambdas_paths_are_for_requests_signed_for_lambda(cloud: Cloud) -> None:
+    nobody, name = cloud.assume([]), cloud.function("def handler(event, context):\n    return 1\n")
+    path = f"/2015-03-31/functions/{name}/invocations"
+
+    for service in ("sts", "iam", "sqs"):
+        status, text = ask(cloud, nobody, service, f"{path}?{WHO}", "{}")
+        assert status == 403
+        assert "Credential should be scoped to correct service: 'lambda'" in text
+    status, text = ask(cloud, nobody, "sts", f"/2015-03-31/functions/{name}?{WHO}")
+    assert (status, "scoped to correct service" in text) == (403, True)
+    status, text = ask(cloud, nobody, "lambda", path, "{}")
+    assert (status, "lambda:InvokeFunction" in text) == (403, True)
+    # for S3 it is an object's place, and S3 it is that answers
+    anything = cloud.assume([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}])
+    status, text = ask(cloud, anything, "s3", path, "{}")
+    assert status >= 400
+    assert cloud.invoke(name)[0] == 1
+
+
+def test_a_request_goes_to_the_service_that_it_was_judged_for(cloud: Cloud) -> None:
+    nobody, bucket = cloud.assume([]), cloud.name("bucket")
+    other = cloud.name("bucket")
+    s3 = cloud.client("s3")
+    for each in (bucket, other):
+        s3.create_bucket(Bucket=each)
+        s3.put_object(Bucket=each, Key="key", Body=b"secret")
+    s3.put_object(Bucket=other, Key=f"{bucket}/key", Body=b"secret")
+    read = {"Effect": "Allow", "Action": "s3:*", "Resource": [f"arn:aws:s3:::{bucket}/*"]}
+    place = f"/{bucket}/key"
+
+    # a presigned URL has no header to route by
+    status, text = ask(cloud, nobody, "sts", f"{place}?{WHO}", presign=True)
+    assert "secret" not in text
+    # two credentials in one header
+    for spoil in (
+        lambda text: text.replace("Credential=", "Credential=a/b/us-east-1/s3/c, Credential=", 1),
+        lambda text: text.replace(" Credential=", " X=a/b/us-east-1/s3/c, Credential=", 1),
+    ):
+        status, text = ask(cloud, nobody, "sts", f"{place}?{WHO}", spoil=spoil)
+        assert "secret" not in text
+    # a host's name that is a bucket's
+    _, port = cloud.aws.endpoint.rsplit(":", 1)
+    reader = cloud.assume([read])
+    assert ask(cloud, reader, "s3", place) == (200, "secret")
+    s3.delete_object(Bucket=bucket, Key="key")
+    status, text = ask(cloud, reader, "s3", place, headers={"Host": f"{other}.localhost:{port}"})
+    assert "secret" not in text
+    # moto's own door
+    status, text = ask(cloud, nobody, "sts", f"/moto-api/data.json?{WHO}")
+    assert (status, "This is no part of AWS" in text) == (403, True)
+
+
+def test_all_actions_that_a_request_names_must_be_allowed(cloud: Cloud) -> None:
+    nobody = cloud.assume([])
+    role = cloud.role(ANYTHING)
+    assume = (
+        f"Action=AssumeRole&RoleArn={quote(role, safe='')}&RoleSessionName=x&Version=2011-06-15"
+    )
+
+    def denied(body: str, path: str = "/", **headers: str) -> bool:
+        status, text = ask(cloud, nobody, "sts", path, body, headers={**FORM, **headers})
+        return status == 403 and "sts:AssumeRole" in text
+
+    status, text = ask(cloud, nobody, "sts", "/", WHO, headers=FORM)
+    assert (status, "GetCallerIdentityResult" in text) == (200, True)
+    assert denied(assume)
+    assert denied(assume, **{"X-Amz-Target": "x.GetCallerIdentity"})
+    assert denied(assume, path="/service/x/operation/GetCallerIdentity")
+    assert denied(f"{WHO}&{assume}")
+    assert denied(f"{assume}&{WHO}")
+    assert denied(WHO, path=f"/?{assume}")
+    assert denied(assume, path=f"/?{WHO}")
+    assert denied("x=y", path=f"/?{WHO}", Action="AssumeRole")
+
+    # and on all resources: here the role of the body is not that of the query
+    mine = cloud.role(ANYTHING)
+    one = cloud.assume([{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": mine}])
+    query = assume.replace(quote(role, safe=""), quote(mine, safe=""))
+    status, text = ask(cloud, one, "sts", f"/?{query}", assume, headers=FORM)
+    assert (status, role in text) == (403, True)
+
+    # Lambda's action is in its path; what a query names besides is asked for, too
+    name = cloud.function("def handler(event, context):\n    return 1\n")
+    reader = cloud.assume([{"Effect": "Allow", "Action": "lambda:GetFunction", "Resource": "*"}])
+    place = f"/2015-03-31/functions/{name}"
+    assert ask(cloud, reader, "lambda", place)[0] == 200
+    status, text = ask(cloud, reader, "lambda", f"{place}?Action=DeleteFunction")
+    assert (status, "lambda:DeleteFunction" in text) == (403, True)
 
 
 def test_creating_a_function_needs_the_right_to_pass_its_role(cloud: Cloud) -> None:
