@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from local_aws.__main__ import main
@@ -30,13 +31,17 @@ from tests.local_aws.conftest import MISLEADING, Cloud
 Start = Callable[..., LocalAWS]
 
 
-def test_stopping_leaves_no_process_no_port_and_no_file(started: Start) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("local-aws-*"))
+def test_stopping_leaves_no_process_no_port_and_no_file(
+    started: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up anew
     aws = started()
     cloud = Cloud(aws)
     cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
     server = psutil.Process(aws.pid)
     functions = server.children(recursive=True)
+    assert len(list(tmp_path.iterdir())) == 2  # its log and its data
     port = int(aws.endpoint.rsplit(":", 1)[1])
     assert functions
 
@@ -45,7 +50,7 @@ def test_stopping_leaves_no_process_no_port_and_no_file(started: Start) -> None:
     assert not psutil.wait_procs(functions, timeout=5)[1]
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", port))
-    assert set(Path(tempfile.gettempdir()).glob("local-aws-*")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_functions_die_with_a_killed_server(started: Start, tmp_path: Path) -> None:
@@ -231,6 +236,41 @@ def test_bodies_stay_out_of_memory_and_descriptors(started: Start) -> None:
     assert s3.get_object(Bucket="big", Key="99")["Body"].read() == body
 
 
+def test_a_range_of_a_large_object_is_read_alone(started: Start) -> None:
+    aws = started()
+    s3, server = Cloud(aws).client("s3"), psutil.Process(aws.pid)
+    s3.create_bucket(Bucket="big")
+    body = os.urandom(1 << 20) * 100
+    s3.put_object(Bucket="big", Key="k", Body=body)
+    before = server.io_counters().read_chars
+
+    def read(text: str) -> bytes:
+        answer = s3.get_object(Bucket="big", Key="k", Range=text)
+        data: bytes = answer["Body"].read()
+        assert answer["ContentLength"] == len(data)
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == (200 if data == body else 206)
+        return data
+
+    assert read("bytes=1000-1999") == body[1000:2000]
+    assert read("bytes=-10") == body[-10:]
+    assert read(f"bytes={len(body) - 5}-") == body[-5:]
+    assert read(f"bytes={len(body) - 5}-{len(body) + 5}") == body[-5:]
+    assert server.io_counters().read_chars - before < 1 << 20
+    assert read("bytes=0-1,5-6") == body  # several ranges: all of it, as S3 does
+    with pytest.raises(ClientError, match="InvalidRange"):
+        read(f"bytes={len(body)}-")
+
+    # all of it goes from the file to the wire, block by block
+    rss = server.memory_info().rss
+    sent = s3.get_object(Bucket="big", Key="k")["Body"]
+    first = sent.read(1 << 20)
+    assert server.memory_info().rss - rss < 20 << 20
+    s3.delete_object(Bucket="big", Key="k")  # and lasts until it has been sent
+    assert first + sent.read() == body
+    s3.put_object(Bucket="big", Key="empty", Body=b"")
+    assert s3.get_object(Bucket="big", Key="empty")["Body"].read() == b""
+
+
 def test_reading_while_writing_never_mixes_two_bodies(cloud: Cloud) -> None:
     s3, bucket = cloud.client("s3"), cloud.name("bucket")
     s3.create_bucket(Bucket=bucket)
@@ -323,6 +363,7 @@ MOTO_SYMBOLS = (
     ("moto.s3.models", "FakeKey.instances_tracked"),
     ("moto.s3.models", "FakeMultipart.instances_tracked"),
     ("moto.s3.models", "FakeBucket.get_permission"),
+    ("moto.s3.responses", "S3Response.get_object"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.s3.responses", "S3Response._key_response"),
     ("moto.sts.models", "STSBackend.assume_role"),
