@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping
 
 HOST = "127.0.0.1"
+MISLEADING = ("AWS_", "MOTO_")
 # No user's ~/.aws: a profile there may name keys, endpoints and a role.
 NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 # Unset in any shell: who pastes the lines may do so in another one than they were printed for.
@@ -19,8 +20,8 @@ TASTES = ("AWS_PAGER", "AWS_DEFAULT_OUTPUT")  # how the AWS CLI prints; they lea
 
 
 def isolated(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without AWS's variables and files, and with no proxy before this machine."""
-    kept = {name: value for name, value in environ.items() if not name.startswith("AWS_")}
+    """`environ` without AWS's and moto's variables and files, and no proxy before this machine."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(MISLEADING)}
     return {**kept, **NO_FILES, **_no_proxy(environ)}
 
 

@@ -138,7 +138,7 @@ class LocalAWS:
         """Wait until it ends by itself; raises StartError when it does."""
         assert self._process is not None  # noqa: S101
         code = self._process.wait()
-        raise StartError(f"The local AWS ended with status {code}: see {self.log_path}")
+        raise StartError(f"The local AWS ended with status {code}: {self._last_words()}")
 
     def stop(self) -> None:
         """Stop it and everything it started; the log is removed."""

@@ -46,7 +46,12 @@ def test_a_proxy_is_passed_by(environ: dict[str, str], line: str | None) -> None
 
 
 def test_an_isolated_environment_has_neither_aws_variables_nor_files() -> None:
-    environ = {"PATH": "/bin", "AWS_PROFILE": "work", "AWS_ENDPOINT_URL_SQS": "https://elsewhere"}
+    environ = {
+        "PATH": "/bin",
+        "AWS_PROFILE": "work",
+        "MOTO_ACCOUNT_ID": "1",
+        "AWS_ENDPOINT_URL_SQS": "x",
+    }
 
     assert isolated(environ) == {
         "PATH": "/bin",

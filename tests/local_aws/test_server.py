@@ -136,6 +136,16 @@ def test_it_ends_with_a_killed_starter(root: Path, tmp_path: Path) -> None:
     assert left.suffix == ".log"  # the starter's own to remove
 
 
+def test_a_server_that_ends_by_itself_is_told_in_one_line(started: Start, tmp_path: Path) -> None:
+    aws = started(data=tmp_path)  # what is killed leaves its files
+
+    os.kill(aws.pid, signal.SIGKILL)
+
+    # its log, which goes with it, is not pointed to
+    with pytest.raises(StartError, match=r"^The local AWS ended with status -9: .* serving at .*$"):
+        aws.wait()
+
+
 def test_the_commands_of_its_help_work(root: Path, tmp_path: Path) -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     serve, use = "python -m local_aws | tee aws.env", ". ./aws.env"
