@@ -154,7 +154,7 @@ def test_the_commands_of_its_help_work(root: Path, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {**os.environ, **MISLEADING, "PATH": paths, "PYTHONPATH": str(root)}
     process = subprocess.Popen(
-        ["bash", "-c", serve],
+        ["bash", "-c", serve.replace(" |", " --port 0 |")],  # another may want 4566
         cwd=tmp_path,
         env=environ,
         stdout=subprocess.DEVNULL,
