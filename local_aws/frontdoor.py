@@ -49,22 +49,18 @@ class FrontDoor:
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""
         path = environ.get("PATH_INFO", "")
-        if path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
-            limit, unreserved = self._plane.concurrency(self._region_of(environ))
+        # The guard judges a request by the service that it is signed for.
+        scope = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
+        if scope and path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
+            limit, unreserved = self._plane.concurrency(scope[1])
             counted = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}
             body = {"AccountLimit": {**ACCOUNT_LIMIT, **counted}}
             return _answer(start, 200, json.dumps(body).encode(), {})
         match = INVOKE.match(path)
-        # The guard judges a request by the service that it is signed for.
-        scope = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
         if match and scope and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(environ, start, match[1], scope[1])
         self._plane.take_events()  # whatever an earlier request of this thread left
         return self._then_queue(self._app(environ, start))
-
-    def _region_of(self, environ: dict[str, Any]) -> str:
-        found = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
-        return found[1] if found else self._region
 
     def _then_queue(self, body: Iterable[bytes]) -> Iterator[bytes]:
         """The response as it is; when it has been sent, the events that the request caused."""
