@@ -9,12 +9,12 @@ from pipeline.aws import Aws
 from pipeline.settings import Deployment
 from workload.answers import Answers
 from workload.buckets import s3_skew
-from workload.failure_queue import EVENT_TIME_MARGIN_S, peek_or_note
+from workload.failure_queue import EVENT_TIME_MARGIN_S, Failure, Watch, peek, read_or_note
 from workload.run import VideoRun, WorkloadRun
 from workload.uploads import Uploader
 from workload.videos import Upload
 
-PEEK_EVERY_S = 3.0  # between two looks into the failure queue
+PEEK_EVERY_S = 3.0  # from one look into the failure queue to the next, if it takes no longer
 POLL_S = 0.2  # between two listings of the output bucket: the latencies' accuracy
 
 
@@ -44,8 +44,10 @@ class Drive:
         self._count = len(uploads)
         self._answered_at: dict[str, float] = {}
         self._failures: dict[str, str] = {}
+        self._watch = Watch(aws, deployment.failure_queue)
         self._next_peek = 0.0
         self._can_peek = True
+        self.has_read_queue = False  # when all answers were in or the time was over
         self._started = self._ended = time.time()
 
     @property
@@ -72,9 +74,14 @@ class Drive:
 
         Raises AwsError when an upload is refused; those made by then are in `result`.
         """
-        self._go(deadline_s, self._look, progress)
+        try:
+            self._go(deadline_s, self._look, progress)
+        finally:
+            self._watch.stop()
+        self._learn(self._watch.take)
         if self._waiting() and self._can_peek:
-            self._read_failures(wait_s=1)
+            queue = self._deployment.failure_queue
+            self.has_read_queue = self._learn(lambda: peek(self._aws, queue, wait_s=1))
 
     def _go(
         self, deadline_s: float, look: Callable[[], None], progress: Callable[[], None]
@@ -109,19 +116,24 @@ class Drive:
         for key in self._answers.poll(stored):
             self._answered_at[key] = time.time()
             self._failures.pop(key, None)
-        if self._can_peek and time.monotonic() >= self._next_peek and self._waiting():
-            self._read_failures()
+        if not self._can_peek:
+            return
+        self._learn(self._watch.take)
+        if time.monotonic() >= self._next_peek and self._waiting():
+            self._watch.begin()
             self._next_peek = time.monotonic() + PEEK_EVERY_S
 
-    def _read_failures(self, wait_s: int = 0) -> None:
-        failures = peek_or_note(self._aws, self._deployment.failure_queue, self._note_once, wait_s)
+    def _learn(self, read: Callable[[], list[Failure]]) -> bool:
+        """Take from the failures that `read` gives those of this run; whether it could read."""
+        failures = read_or_note(read, self._deployment.failure_queue, self._note_once)
         sent = self._uploader.stored()
-        for failure in failures:
+        for failure in failures or []:
             if failure.bucket != self._deployment.input_bucket or failure.key not in sent:
                 continue
             begun = sent[failure.key].started + self.skew_s - EVENT_TIME_MARGIN_S
             if failure.uploaded >= begun and failure.key not in self._answered_at:
                 self._failures[failure.key] = failure.reason
+        return failures is not None
 
     def _note_once(self, text: str) -> None:
         self._can_peek = False

@@ -141,7 +141,7 @@ def failure_reasons(
         return {}
     return {
         failure.key: failure.reason
-        for failure in peek_or_note(aws, deployment.failure_queue, note, wait_s=PEEK_S + 1)
+        for failure in peek_or_note(aws, deployment.failure_queue, note, PEEK_S + 1) or []
         if failure.bucket == deployment.input_bucket
         and failure.key in held.inputs
         and failure.uploaded >= held.inputs[failure.key].modified - EVENT_TIME_MARGIN_S

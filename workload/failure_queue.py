@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,10 +27,13 @@ class Failure:
     reason: str
 
 
-def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
+def peek(
+    aws: Aws, queue: str, wait_s: int = 0, is_over: Callable[[], bool] = lambda: False
+) -> list[Failure]:
     """What all messages that are visible now say; None is deleted.
 
-    `wait_s`: seconds to wait for the first message; 0 asks only some of SQS's servers.
+    `wait_s`: seconds to wait for the first message; 0 asks only some of SQS's servers. `is_over`:
+    asked between two requests, whether to be content with what is read.
     Raises ClientError when the queue cannot be read.
     """
     sqs = aws.client("sqs")
@@ -40,6 +44,8 @@ def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
     stale = 0
     # Those read first are soon visible again: in a long queue some come twice before others once.
     while time.monotonic() < deadline and stale <= 3 + len(seen) // 20:
+        if is_over():
+            break
         messages = sqs.receive_message(
             QueueUrl=url,
             MaxNumberOfMessages=10,
@@ -58,13 +64,20 @@ def peek(aws: Aws, queue: str, wait_s: int = 0) -> list[Failure]:
 
 def peek_or_note(
     aws: Aws, queue: str, note: Callable[[str], None], wait_s: int = 0
-) -> list[Failure]:
-    """As `peek`; if the queue is missing or may not be read, nothing, and a `note` that says so.
+) -> list[Failure] | None:
+    """As `peek`; None, and a `note` that says so, if the queue is missing or may not be read."""
+    return read_or_note(lambda: peek(aws, queue, wait_s), queue, note)
+
+
+def read_or_note(
+    read: Callable[[], list[Failure]], queue: str, note: Callable[[str], None]
+) -> list[Failure] | None:
+    """`read()`; None, and a `note` that says so, if the queue is missing or may not be read.
 
     Nothing is judged by the queue: it only gives reasons.
     """
     try:
-        return peek(aws, queue, wait_s)
+        return read()
     except botocore.exceptions.ClientError as error:
         code = error_code(error)
         if code in ("AccessDenied", "AccessDeniedException"):
@@ -73,7 +86,52 @@ def peek_or_note(
             note(f"There is no queue '{queue}': failures will have no reason.")
         else:
             raise
-        return []
+        return None
+
+
+class Watch:
+    """Looks into the queue from a thread of its own.
+
+    A look into a queue of hundreds of messages takes up to SWEEP_LIMIT_S, and answers that come
+    meanwhile must be seen when they come.
+    """
+
+    def __init__(self, aws: Aws, queue: str) -> None:
+        """Nothing is read yet."""
+        self._aws = aws
+        self._queue = queue
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._found: list[Failure] = []
+        self._error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Begin a look, unless one is under way or not yet taken; returns at once."""
+        if self._thread is None:
+            self._aws.client("sqs")  # made here: a session makes no clients side by side
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
+
+    def take(self) -> list[Failure]:
+        """What the look found, once it has ended; raises what it failed with."""
+        if self._thread is None or self._thread.is_alive():
+            return []
+        self._thread = None
+        if self._error is not None:
+            raise self._error
+        return self._found
+
+    def stop(self, seconds: float = 3) -> None:
+        """Break off the look under way, and wait up to `seconds` for that."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _work(self) -> None:
+        try:
+            self._found = peek(self._aws, self._queue, is_over=self._over.is_set)
+        except BaseException as error:  # noqa: BLE001 - raised again by `take`
+            self._error = error
 
 
 def failures_in(body: str) -> list[Failure]:

@@ -138,5 +138,6 @@ def show(aws: Aws, deployment: Deployment, note: Note) -> str:
         held = "missing" if bucket in missing else f"{count(aws.client('s3'), bucket)} objects"
         lines.append(f"s3://{bucket}: {held}")
     failures = peek_or_note(aws, deployment.failure_queue, note, wait_s=1)
-    lines.append(f"{deployment.failure_queue}: {len(failures)} failures")
-    return "\n".join([*lines, *(f"  {f.key}: {f.reason}" for f in failures)])
+    held = "not read" if failures is None else f"{len(failures)} failures"
+    lines.append(f"{deployment.failure_queue}: {held}")
+    return "\n".join([*lines, *(f"  {f.key}: {f.reason}" for f in failures or [])])

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.aws import Aws
+from pipeline.keys import output_key
 from tests.workload.conftest import PLAIN, Place, failure
 from workload.failure_queue import PEEK_S, peek
+from workload.run import load
 
 
 def nothing(folder: Path) -> None:
@@ -309,14 +311,42 @@ def test_help_says_what_to_paste_and_why_a_profile_is_better(bare: Place, script
     assert "history" in done.stdout
 
 
-def test_every_message_of_a_long_queue_is_read_and_none_taken(bare: Place) -> None:
-    sqs, queue = bare.client("sqs"), bare.deployment.failure_queue
-    url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    keys = [f"{number:03d}.mp4" for number in range(120)]
+def fill_queue(place: Place, keys: list[str]) -> None:
+    """Put a message about each of `keys` into the failure queue, of an upload of long ago."""
+    sqs = place.client("sqs")
+    url = sqs.get_queue_url(QueueName=place.deployment.failure_queue)["QueueUrl"]
     for start in range(0, len(keys), 10):
-        bodies = [failure(key, bare.deployment.input_bucket) for key in keys[start : start + 10]]
+        bodies = [failure(key, place.deployment.input_bucket) for key in keys[start : start + 10]]
         entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
         sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+
+def test_old_messages_do_not_make_answers_late(bare: Place, folder: Path, tmp_path: Path) -> None:
+    # GIVEN a queue that takes long to read, and a pipeline that answers at once
+    fill_queue(bare, [f"old-{number}.mp4" for number in range(300)])
+    s3, run = bare.client("s3"), tmp_path / "run.json"
+    options = ("--testcase-folder", folder, "--repeat", 8, "--interval", 0.5, "--run", run)
+    argv = bare.argv("workload/generate.py", *options)
+    environ = {**PLAIN, **bare.aws.environ}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(argv, env=environ, cwd=tmp_path, **quiet) as process:
+        answered: set[str] = set()
+        while process.poll() is None:
+            time.sleep(0.1)
+            for key in set(bare.keys(bare.deployment.input_bucket)) - answered:
+                s3.put_object(Bucket=bare.deployment.output_bucket, Key=output_key(key), Body=b"A")
+                answered.add(key)
+
+    # THEN each is seen when it is there
+    latencies = [video.latency_s for video in load(run).videos]
+    assert len(latencies) == 8
+    assert max(seconds for seconds in latencies if seconds is not None) < 2.5
+
+
+def test_every_message_of_a_long_queue_is_read_and_none_taken(bare: Place) -> None:
+    queue = bare.deployment.failure_queue
+    keys = [f"{number:03d}.mp4" for number in range(120)]
+    fill_queue(bare, keys)
     aws = Aws(
         bare.aws.region,
         endpoint_url=bare.aws.endpoint,
