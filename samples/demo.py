@@ -27,6 +27,8 @@ from workload.run import WorkloadRun
 from workload.videos import find_videos, folder_expected, plan
 
 UPLOADS_AT_ONCE = 4
+# Lambda waits one minute and then two: too long for a demo that shows why a video failed.
+RETRY_DELAYS = "2,4"
 
 
 @dataclass
@@ -109,7 +111,8 @@ def demonstrate(
         videos = videos or make_videos(photos, folder / "videos", ffmpeg_from(BUILD))
     found = find_videos(videos)
     expected = folder_expected(videos, found) or {}
-    with running(Deployment(prefix), people, model) as stack:
+    aws_settings = {"async_retry_delays": RETRY_DELAYS}
+    with running(Deployment(prefix), people, model, aws_settings=aws_settings) as stack:
         say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
         run, rows = run_videos(stack, found, expected, limit)
         click.echo(table(rows))

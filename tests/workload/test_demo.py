@@ -1,0 +1,30 @@
+"""The demo, on videos one of which is none."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.settings import ROOT
+
+
+def test_the_demo_says_why_a_video_failed(videos: Path, ffmpeg_zip: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    shutil.copy(videos / "test_00.mp4", mixed / "good.mp4")
+    (mixed / "bad.mp4").write_text("This is no video.")
+    words = ["--prefix", "shown", "--videos", str(mixed), "--report", str(tmp_path / "r.html")]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "samples.demo", *words, "--limit", "60"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("bad.mp4: ")]
+    assert len(told) == 1
+    assert "it is no video" in told[0]
