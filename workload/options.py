@@ -26,6 +26,19 @@ class InputError(ValueError):
     """A file or an option of the user's cannot be used; the message says which and why."""
 
 
+def key_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a click command the options --access_key and --secret_key."""
+    secret = click.option("--secret_key", "--secret-key", "secret_key", help="Its secret key.")
+    access = click.option(
+        "--access_key",
+        "--access-key",
+        "access_key",
+        help="Access key. A --profile is better: keys on a command line end in the shell's history "
+        "and in process lists.",
+    )
+    return access(secret(function))
+
+
 def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a click command the options that say where to work; pass it `aws, deployment` first."""
 
@@ -36,14 +49,7 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     @click.option("--region", help="AWS region; default: that of the profile or CloudShell.")
     @click.option("--profile", help="AWS CLI profile whose credentials to use.")
     @click.option("--endpoint-url", help="Another AWS, such as the local one.")
-    @click.option(
-        "--access_key",
-        "--access-key",
-        "access_key",
-        help="Access key. A --profile is better: keys on a command line end in the shell's history "
-        "and in process lists.",
-    )
-    @click.option("--secret_key", "--secret-key", "secret_key", help="Its secret key.")
+    @key_options
     @functools.wraps(function)
     def command(
         prefix: str,
@@ -57,7 +63,7 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         # A shell starts background jobs deaf to SIGINT; a run must be stoppable there, too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        keys = _keys(access_key, secret_key, profile)
+        keys = both_keys(access_key, secret_key, profile)
         if keys and not region and "AWS_DEFAULT_REGION" not in os.environ:
             region = os.environ.get("AWS_REGION", DOCUMENTS_REGION)
             click.echo(f"No --region is given: using {region}.", err=True)
@@ -74,7 +80,7 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _keys(
+def both_keys(
     access_key: str | None, secret_key: str | None, profile: str | None
 ) -> tuple[str, str] | None:
     """Both keys, or None; raises click.UsageError, which never repeats a key."""

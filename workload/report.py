@@ -14,6 +14,7 @@ import click
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import clear_errors
 from pipeline.settings import Deployment
+from workload.options import both_keys, key_options
 from workload.run import RunError, WorkloadRun, load
 
 try:
@@ -70,11 +71,14 @@ def _is_aws(aws: Aws) -> bool:
 
 
 @click.command()
-@click.option("--prefix", help="Starts every bucket's name; default: the run's.")
+@click.option(
+    "--prefix", "--asu_id", "prefix", help="Starts every bucket's name; default: the run's."
+)
 @click.option("--namespace", help="That of the deployment; default: the run's.")
 @click.option("--region", help="AWS region; default: the run's.")
 @click.option("--profile", help="AWS CLI profile whose credentials to use.")
 @click.option("--endpoint-url", help="Another AWS, such as the local one.")
+@key_options
 @click.option(
     "--run",
     "run_file",
@@ -99,6 +103,8 @@ def main(
     region: str | None,
     profile: str | None,
     endpoint_url: str | None,
+    access_key: str | None,
+    secret_key: str | None,
     run_file: Path,
     output: Path,
     prices: Path | None,
@@ -121,7 +127,8 @@ def main(
                 f"The run in {run_file} is of prefix {run.prefix!r}, namespace {run.namespace!r}: "
                 "pass these, or the file of another run."
             )
-        aws = Aws(region or run.region or None, profile, endpoint_url)
+        keys = both_keys(access_key, secret_key, profile)
+        aws = Aws(region or run.region or None, profile, endpoint_url, keys)
         write_report(aws, deployment, run, output, prices)
     click.echo(output)
 

@@ -105,17 +105,43 @@ def test_wrong_keys_are_refused_and_never_printed(bare: Place, folder: Path) -> 
             assert secret not in done.stderr
 
 
-def test_without_the_right_to_upload_it_says_so(bare: Place, folder: Path, tmp_path: Path) -> None:
-    iam, name = bare.client("iam"), bare.deployment.prefix
+def user(place: Place, allowed: list[str], denied: list[str] | None = None) -> dict[str, str]:
+    """The environment of a user who may do nothing else."""
+    iam, name = place.client("iam"), place.deployment.prefix
     iam.create_user(UserName=name)
-    statement = {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    statements = [{"Effect": "Allow", "Action": allowed, "Resource": "*"}]
+    if denied:
+        statements.append({"Effect": "Deny", "Action": denied, "Resource": "*"})
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
     iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
     key = iam.create_access_key(UserName=name)["AccessKey"]
-    environ = {
+    return {
         "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
     }
+
+
+def test_the_report_takes_the_documents_spelling(bare: Place, folder: Path, tmp_path: Path) -> None:
+    run, page = tmp_path / "run.json", tmp_path / "r.html"
+    bare.generate("--testcase-folder", folder, "--deadline", 0, "--run", run)
+    keys = (bare.aws.environ["AWS_ACCESS_KEY_ID"], bare.aws.environ["AWS_SECRET_ACCESS_KEY"])
+    words = ["--asu_id", bare.deployment.prefix, "--access_key", keys[0], "--secret_key", keys[1]]
+    argv = bare.argv("workload/report.py", *words, "--run", run, "--output", page)
+    del argv[2:4]  # --prefix
+    environ = {**PLAIN, "AWS_ENDPOINT_URL": bare.aws.endpoint}
+
+    content = json.loads(run.read_text())
+    ended = content["ended"] - 60  # so that nobody waits for logs
+    run.write_text(json.dumps({**content, "ended": ended}))
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert page.exists()
+    assert keys[1] not in page.read_text() + done.stdout + done.stderr
+
+
+def test_without_the_right_to_upload_it_says_so(bare: Place, folder: Path, tmp_path: Path) -> None:
+    environ, name = user(bare, ["s3:ListBucket"]), bare.deployment.prefix
 
     run = tmp_path / "run.json"
     done = bare.generate("--testcase-folder", folder, "--run", run, environ=environ)
@@ -328,8 +354,8 @@ def test_old_messages_do_not_make_answers_late(bare: Place, folder: Path, tmp_pa
     options = ("--testcase-folder", folder, "--repeat", 8, "--interval", 0.5, "--run", run)
     argv = bare.argv("workload/generate.py", *options)
     environ = {**PLAIN, **bare.aws.environ}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(argv, env=environ, cwd=tmp_path, **quiet) as process:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(argv, env=environ, stdout=null, stderr=null) as process:
         answered: set[str] = set()
         while process.poll() is None:
             time.sleep(0.1)
