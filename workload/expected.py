@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Container
 from pathlib import Path
 
 from workload.options import InputError, check_output_files
@@ -12,7 +13,10 @@ COLUMNS = ["video", "name"]
 
 
 def read_expected(path: Path) -> dict[str, str]:
-    """Video -> name; raises InputError for wrong columns, empty cells and videos named twice."""
+    """Video -> name; raises InputError for wrong columns, empty cells and videos named twice.
+
+    Videos are as written, spaces around them too (see `match_videos`); names are without.
+    """
     names: dict[str, str] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -31,7 +35,7 @@ def read_expected(path: Path) -> dict[str, str]:
                         f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
                         'name, and "quotes" around a name that has a comma.'
                     )
-                video, name = row[0].strip(), row[1].strip()
+                video, name = row[0], row[1].strip()
                 if video in names:
                     raise InputError(
                         f"Line {rows.line_num} of {path} names {video} again: leave one line a "
@@ -41,6 +45,20 @@ def read_expected(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Cannot read {path}: {error}. It must be a CSV file in UTF-8.") from error
     return names
+
+
+def match_videos(names: dict[str, str], known: Container[str]) -> dict[str, str]:
+    """`names` by videos that are `known`: spaces around one are left out where that finds it.
+
+    Raises InputError if that names a video twice.
+    """
+    matched: dict[str, str] = {}
+    for written, name in names.items():
+        video = written if written in known or written.strip() not in known else written.strip()
+        if video in matched:
+            raise InputError(f"The expected names have {video!r} twice: leave one line a video.")
+        matched[video] = name
+    return matched
 
 
 def write_expected(names: dict[str, str], path: Path) -> None:

@@ -25,7 +25,14 @@ from workload.options import (
 )
 from workload.run import save
 from workload.run_text import result_text
-from workload.videos import Upload, expected_of, find_videos, folder_expected, plan
+from workload.videos import (
+    Upload,
+    expected_of,
+    find_videos,
+    folder_expected,
+    plan,
+    said_of_mixed_case,
+)
 
 
 def note(text: str) -> None:
@@ -151,6 +158,8 @@ def main(
         check_report_packages()
     check_output_files(run_file, report_file)
     videos = find_videos(folder)
+    for line in said_of_mixed_case(folder):
+        note(line)
     uploads = plan(videos, repeat)
     expected_file = _expected_file(folder, videos, uploads, repeat, expected_out, dry_run)
     buckets.require_buckets(aws, deployment)

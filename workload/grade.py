@@ -165,7 +165,15 @@ def _expected(file: Path | None, folder: Path | None) -> dict[str, str] | None:
     """The expected names, from the CSV given or from the folder's."""
     if file is None and folder is not None:
         file = folder / FILE_NAME
-    return None if file is None else read_expected(file)
+    if file is None:
+        return None
+    names = read_expected(file)
+    if not names:
+        raise InputError(
+            f"{file} has its first line alone and names no video: add a line a video, or leave "
+            "the file out."
+        )
+    return names
 
 
 def _run(file: Path | None, deployment: Deployment) -> WorkloadRun | None:

@@ -12,7 +12,7 @@ from pipeline.settings import Deployment, Function
 from workload import evidence
 from workload.buckets import count
 from workload.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
-from workload.expected import some
+from workload.expected import match_videos, some
 from workload.failure_queue import peek_or_note
 from workload.limits import Limits, usage_checks
 from workload.metrics import settled_usage, usage, waited
@@ -60,6 +60,8 @@ def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> 
         reason = f"not checked without {some(missing)}: check --prefix"
         return checks + [Check(name, FAIL, points, reason) for name, points in NOT_CHECKED]
     held = evidence.holdings(aws, deployment)
+    if wanted.expected is not None:
+        wanted = replace(wanted, expected=match_videos(wanted.expected, held.inputs))
     require_uploaded(held, wanted)
     frames = wanted.frames or evidence.frames_setting(aws, deployment)
     reasons = evidence.failure_reasons(aws, deployment, held, note)

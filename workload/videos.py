@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.settings import VIDEO_SUFFIXES
-from workload.expected import FILE_NAME, read_expected, some
+from workload.expected import FILE_NAME, match_videos, read_expected, some
 from workload.options import InputError
 
 
@@ -34,7 +34,8 @@ def find_videos(folder: Path) -> list[Path]:
         ) from error
     videos = [p for p in found if p.suffix in VIDEO_SUFFIXES and not p.name.startswith(".")]
     if not videos:
-        raise InputError(f"{folder} has no videos, that is, no {' '.join(VIDEO_SUFFIXES[::2])}")
+        text = f"{folder} has no videos, that is, no {' '.join(VIDEO_SUFFIXES[::2])}"
+        raise InputError(" ".join([text, *said_of_mixed_case(folder)]))
     for video in videos:
         try:
             if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for its writer
@@ -47,6 +48,23 @@ def find_videos(folder: Path) -> list[Path]:
         except UnicodeEncodeError as error:
             raise InputError(f"{str(video)!r} is no UTF-8 name, as S3 needs: rename it.") from error
     return videos
+
+
+def said_of_mixed_case(folder: Path) -> list[str]:
+    """A line on the files in `folder` that are no videos for their suffix's case; none without."""
+    mixed = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix not in VIDEO_SUFFIXES
+        and path.suffix.lower() in VIDEO_SUFFIXES
+        and not path.name.startswith(".")
+    )
+    if not mixed:
+        return []
+    return [
+        f"Left out: {some(mixed)}. S3 starts the pipeline for suffixes in lower or upper case "
+        "alone: rename them."
+    ]
 
 
 def plan(videos: list[Path], repeat: int | None) -> list[Upload]:
@@ -73,8 +91,9 @@ def folder_expected(folder: Path, videos: list[Path]) -> dict[str, str] | None:
     path = folder / FILE_NAME
     if not path.exists():
         return None
-    names = read_expected(path)
-    unknown = sorted(set(names) - {video.name for video in videos})
+    here = {video.name for video in videos}
+    names = match_videos(read_expected(path), here)
+    unknown = sorted(set(names) - here)
     if unknown:
         raise InputError(f"{path} names videos that {folder} has not: {some(unknown)}")
     return names

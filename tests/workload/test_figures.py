@@ -11,7 +11,7 @@ import pytest
 from pipeline.settings import Deployment
 from workload.answers import common_prefix
 from workload.buckets import measure_skew
-from workload.expected import read_expected
+from workload.expected import match_videos, read_expected, write_expected
 from workload.latency import percentile, summarise
 from workload.limits import Limits, called_for, split_seconds, usage_checks
 from workload.metrics import DAY_S, Usage, period, settled_usage
@@ -241,3 +241,16 @@ def test_a_bad_csv_is_refused(tmp_path: Path, content: bytes, message: str) -> N
         read_expected(path)
 
     assert str(path) in str(refusal.value)
+
+
+def test_spaces_of_a_videos_name_are_kept_and_others_left_out(tmp_path: Path) -> None:
+    names = {" lead.mp4": "Ann", "b.mp4 ": "Bob", "c,d.mp4": "Cid"}
+    path = tmp_path / "expected.csv"
+    write_expected(names, path)
+    assert read_expected(path) == names
+
+    path.write_text('video,name\n" lead.mp4", Ann\n b.mp4 ,Bob\nc.mp4,Cid\n')
+    matched = match_videos(read_expected(path), {" lead.mp4", "b.mp4"})
+    assert matched == {" lead.mp4": "Ann", "b.mp4": "Bob", "c.mp4": "Cid"}
+    with pytest.raises(InputError, match=r"'b\.mp4' twice"):
+        match_videos({"b.mp4": "Bob", " b.mp4": "Bob"}, {"b.mp4"})

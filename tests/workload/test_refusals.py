@@ -140,6 +140,41 @@ def test_the_report_takes_the_documents_spelling(bare: Place, folder: Path, tmp_
     assert keys[1] not in page.read_text() + done.stdout + done.stderr
 
 
+def test_a_csv_without_a_line_is_called_empty(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("video,name\n")
+
+    done = bare.grade("--expected", tmp_path / "e.csv")
+
+    assert done.returncode == 1
+    assert "e.csv has its first line alone and names no video" in done.stderr
+
+
+def test_a_suffix_in_mixed_case_is_said_to_be_left_out(bare: Place, folder: Path) -> None:
+    (folder / "Mixed.Mp4").write_bytes(b"video")
+
+    done = bare.generate("--testcase-folder", folder, "--no-wait")
+
+    assert done.returncode == 0
+    assert (
+        "Left out: Mixed.Mp4. S3 starts the pipeline for suffixes in lower or upper" in done.stderr
+    )
+    nothing(folder)
+    (folder / "Mixed.Mp4").write_bytes(b"video")
+    assert "Left out: Mixed.Mp4" in bare.generate("--testcase-folder", folder).stderr
+
+
+def test_a_video_whose_name_starts_with_a_space(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (folder / "a.mp4").rename(folder / " lead.mp4")
+    (folder / "expected.csv").write_text("video,name\n lead.mp4,Ann\nb.mov , Bob\n")
+    copied = tmp_path / "e.csv"
+
+    done = bare.generate("--testcase-folder", folder, "--no-wait", "--expected-out", copied)
+
+    assert done.returncode == 0, done.stderr
+    graded = bare.grade("--expected", copied, "--metrics-wait", 0)
+    assert "/100 points" in graded.stdout, graded.stderr
+
+
 def test_without_the_right_to_upload_it_says_so(bare: Place, folder: Path, tmp_path: Path) -> None:
     environ, name = user(bare, ["s3:ListBucket"]), bare.deployment.prefix
 
