@@ -47,13 +47,9 @@ class Drive:
         self._watch = Watch(aws, deployment.failure_queue)
         self._next_peek = 0.0
         self._can_peek = True
+        self._is_waiting = False
         self.has_read_queue = False  # when all answers were in or the time was over
         self._started = self._ended = time.time()
-
-    @property
-    def repeated(self) -> set[str]:
-        """Videos whose same content was answered before the run: they have no latency."""
-        return self._answers.repeated
 
     @property
     def uploaded(self) -> int:
@@ -74,6 +70,7 @@ class Drive:
 
         Raises AwsError when an upload is refused; those made by then are in `result`.
         """
+        self._is_waiting = True
         try:
             self._go(deadline_s, self._look, progress)
         finally:
@@ -145,7 +142,8 @@ class Drive:
         for key, sent in self._uploader.stored().items():
             assert sent.stored is not None  # noqa: S101 - `stored` gives no others
             answered = self._answered_at.get(key)
-            if key in self.repeated:
+            is_repeated = key in self._answers.repeated
+            if is_repeated:
                 answered = sent.stored  # the answer was there before the question
             videos.append(
                 VideoRun(
@@ -155,6 +153,7 @@ class Drive:
                     stored=sent.stored + self.skew_s,
                     answered=None if answered is None else answered + self.skew_s,
                     failure=self._failures.get(key, ""),
+                    repeated=is_repeated,
                 )
             )
         return WorkloadRun(
@@ -165,4 +164,5 @@ class Drive:
             ended=self._ended + self.skew_s,
             skew_s=self.skew_s,
             videos=tuple(videos),
+            waited=self._is_waiting,
         )

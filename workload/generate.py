@@ -185,7 +185,7 @@ def main(
         if run_file is not None:
             save(run, run_file)
             note(f"Run: {run_file} (for grade.py --run)")
-        click.echo(result_text(run, len(uploads), drive.repeated, wait))
+        click.echo(result_text(run, len(uploads), drive.has_read_queue))
     if is_interrupted:
         raise SystemExit(INTERRUPTED)
     if report_file is not None:

@@ -127,6 +127,11 @@ def main(
                 f"The run in {run_file} is of prefix {run.prefix!r}, namespace {run.namespace!r}: "
                 "pass these, or the file of another run."
             )
+        if not run.waited:
+            raise click.ClickException(
+                f"The run in {run_file} waited for no answer, and a report is of answers: upload "
+                "with workload/generate.py --run FILE, without --no-wait."
+            )
         keys = both_keys(access_key, secret_key, profile)
         aws = Aws(region or run.region or None, profile, endpoint_url, keys)
         write_report(aws, deployment, run, output, prices)

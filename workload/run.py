@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# What JSON may have for a field, by its annotation.
+TYPES = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+LARGEST = 1e11  # seconds: more than three thousand years, which a date still holds
 
 
 class RunError(ValueError):
@@ -16,7 +23,8 @@ class VideoRun:
     """One uploaded video. Times are seconds since the epoch on S3's clock.
 
     `started`: the upload began; `stored`: S3 had it; `answered`: its output object was there, None
-    if it never came; `failure`: what the failure queue says of it, if anything.
+    if it never came; `failure`: what the failure queue says of it, if anything; `repeated`: its
+    output was there before, of the same content, so that `answered` is `stored` and no measure.
     """
 
     key: str
@@ -25,16 +33,20 @@ class VideoRun:
     stored: float
     answered: float | None = None
     failure: str = ""
+    repeated: bool = False
 
     @property
     def latency_s(self) -> float | None:
-        """Seconds from the upload's start to the output, None if it never came."""
-        return None if self.answered is None else self.answered - self.started
+        """Seconds from the upload's start to the output, None if it never came or came before."""
+        return None if self.answered is None or self.repeated else self.answered - self.started
 
 
 @dataclass(frozen=True)
 class WorkloadRun:
-    """A whole run. `skew_s`: S3's clock minus this machine's, already applied to all times."""
+    """A whole run. `skew_s`: S3's clock minus this machine's, already applied to all times.
+
+    `waited`: the generator looked for answers; else nothing is known of any.
+    """
 
     prefix: str
     namespace: str
@@ -43,6 +55,7 @@ class WorkloadRun:
     ended: float
     skew_s: float
     videos: tuple[VideoRun, ...]
+    waited: bool = True
 
 
 def save(run: WorkloadRun, path: Path) -> None:
@@ -53,12 +66,28 @@ def save(run: WorkloadRun, path: Path) -> None:
 
 
 def load(path: Path) -> WorkloadRun:
-    """Read what `save` wrote; raises RunError for anything else."""
+    """Read what `save` wrote, now or by an older version; raises RunError for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        videos = tuple(VideoRun(**video) for video in content.pop("videos"))
-        return WorkloadRun(**content, videos=videos)
+        videos = tuple(_checked(VideoRun(**video)) for video in content.pop("videos"))
+        return _checked(WorkloadRun(**content, videos=videos))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(
             f"Cannot read the run in {path}: {error}. workload/generate.py --run FILE writes one."
         ) from error
+
+
+def _checked(made: T) -> T:
+    """`made`, a VideoRun or a WorkloadRun; raises ValueError for a field of another type."""
+    for field in fields(made):  # type: ignore[arg-type]
+        if field.name == "videos":
+            continue
+        value = getattr(made, field.name)
+        if value is None and field.type == "float | None":
+            continue
+        kind = str(field.type).partition(" ")[0]
+        if type(value) not in TYPES[kind]:
+            raise ValueError(f"{field.name} is {value!r}, and must be of type {kind}")
+        if kind == "float" and not abs(value) < LARGEST:
+            raise ValueError(f"{field.name} is {value!r}, which is no time")
+    return made

@@ -6,24 +6,25 @@ from workload.latency import summarise, text_table
 from workload.run import VideoRun, WorkloadRun
 
 
-def video_rows(run: WorkloadRun, repeated: set[str]) -> list[tuple[str, str, str]]:
+def video_rows(run: WorkloadRun) -> list[tuple[str, str, str]]:
     """A row of text for each video: key, latency, and what is to be said of it."""
     rows = []
     for video in run.videos:
         seconds = "" if video.latency_s is None else f"{video.latency_s:.2f}"
-        if video.key in repeated:
+        if video.repeated:
             rows.append((video.key, "", "answered before, same content"))
         else:
             rows.append((video.key, seconds, "MISSING" if video.answered is None else ""))
     return rows
 
 
-def summary_lines(run: WorkloadRun, planned: int, repeated: set[str]) -> list[str]:
+def summary_lines(run: WorkloadRun, planned: int) -> list[str]:
     """The run in figures."""
     answered = [video for video in run.videos if video.answered is not None]
-    measured = [video for video in answered if video.key not in repeated]
+    measured = [video for video in answered if not video.repeated]
+    repeated = len(answered) - len(measured)
     lines = [f"uploaded    {len(run.videos)} of {planned}{_upload_pace(run.videos)}"]
-    before = f", {len(repeated)} of them before this run (same content)" if repeated else ""
+    before = f", {repeated} of them before this run (same content)" if repeated else ""
     lines.append(f"answered    {len(answered)} of {len(run.videos)}{before}")
     figures = summarise([video.latency_s for video in measured if video.latency_s is not None])
     if figures is not None:
@@ -47,23 +48,26 @@ def _upload_pace(videos: tuple[VideoRun, ...]) -> str:
     return f" ({megabytes:.1f} MB) in {seconds:.1f} s, {len(videos) / seconds:.2f} uploads/s"
 
 
-def missing_lines(run: WorkloadRun) -> list[str]:
+def missing_lines(run: WorkloadRun, is_queue_read: bool) -> list[str]:
     """Each video without an answer, and what the failure queue says of it."""
+    queue = (
+        "and nothing in the failure queue" if is_queue_read else "the failure queue was not read"
+    )
     return [
-        f"  {video.key}: {video.failure or 'no answer yet, and nothing in the failure queue'}"
+        f"  {video.key}: {video.failure or f'no answer yet, {queue}'}"
         for video in run.videos
         if video.answered is None
     ]
 
 
-def result_text(run: WorkloadRun, planned: int, repeated: set[str], is_waited: bool) -> str:
+def result_text(run: WorkloadRun, planned: int, is_queue_read: bool) -> str:
     """All of it; of a run that waited for no answers only the uploads."""
-    figures = summary_lines(run, planned, repeated)
-    if not is_waited:
+    figures = summary_lines(run, planned)
+    if not run.waited:
         return "\n".join(line for line in figures if not line.startswith("answered"))
     lines = []
     if run.videos:
-        lines += [text_table(("video", "seconds", ""), video_rows(run, repeated)), ""]
-    missing = missing_lines(run)
+        lines += [text_table(("video", "seconds", ""), video_rows(run)), ""]
+    missing = missing_lines(run, is_queue_read)
     lines += figures + ([f"missing     {len(missing)}"] if missing else []) + missing
     return "\n".join(lines)

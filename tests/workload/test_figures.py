@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from workload.latency import percentile, summarise
 from workload.limits import Limits, called_for, split_seconds, usage_checks
 from workload.metrics import DAY_S, Usage, period, settled_usage
 from workload.options import InputError
+from workload.run import RunError, VideoRun, WorkloadRun, load, save
 from workload.videos import expected_of, plan
 
 
@@ -254,3 +256,43 @@ def test_spaces_of_a_videos_name_are_kept_and_others_left_out(tmp_path: Path) ->
     assert matched == {" lead.mp4": "Ann", "b.mp4": "Bob", "c.mp4": "Cid"}
     with pytest.raises(InputError, match=r"'b\.mp4' twice"):
         match_videos({"b.mp4": "Bob", " b.mp4": "Bob"}, {"b.mp4"})
+
+
+RUN = WorkloadRun("p", "", "us-east-1", 1.0, 9.0, 0.5, (VideoRun("a.mp4", 10, 1.0, 2.0, 3.0),))
+
+
+def test_an_answer_of_before_has_no_latency_and_older_files_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    save(RUN, path)
+    content = json.loads(path.read_text())
+    del content["waited"], content["videos"][0]["repeated"]
+    path.write_text(json.dumps(content))
+
+    assert load(path) == RUN
+    assert RUN.videos[0].latency_s == 2.0
+    assert VideoRun("a.mp4", 10, 1.0, 2.0, 2.0, repeated=True).latency_s is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("key", 5),
+        ("size_bytes", "10"),
+        ("started", "1"),
+        ("stored", None),
+        ("stored", True),
+        ("answered", "3"),
+        ("answered", float("nan")),
+        ("answered", 1e300),
+        ("repeated", 1),
+    ],
+)
+def test_a_run_with_a_wrong_type_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    path = tmp_path / "run.json"
+    save(RUN, path)
+    content = json.loads(path.read_text())
+    content["videos"][0][name] = value
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(RunError, match=f"Cannot read the run in .*: {name} is "):
+        load(path)

@@ -89,6 +89,23 @@ def test_the_receipt_adds_up() -> None:
     assert receipt.rekognition_usd == 0.001
 
 
+def test_what_was_there_before_is_no_put() -> None:
+    # GIVEN a video whose frame and text were there, and one whose first try wrote both and failed
+    def split(video: str, reused: bool) -> Invocation:
+        notes = {"video": video, "frames": 1, "reused": reused}
+        return Invocation("r", 0.0, [Step("frames", 1.0, 0.1, notes)])
+
+    def name(frame: str, new: bool) -> Invocation:
+        return Invocation("r", 0.0, [Step("recognise", 1.0, 0.1, {"frame": frame, "new": new})])
+
+    splitter = [split("s3://b/a", True), split("s3://b/b", False), split("s3://b/b", True)]
+    recognizer = [name("s/a.jpg", False), name("s/b.jpg", True), name("s/b.jpg", False)]
+
+    receipt = write_receipt(("split", "name"), splitter, recognizer, 2, Prices())
+
+    assert receipt.puts == 2 + 1 + 1
+
+
 def test_prices_can_be_overridden_by_name(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     path.write_text('{"rekognition_image": 0.002}')

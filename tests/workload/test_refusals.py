@@ -121,6 +121,31 @@ def user(place: Place, allowed: list[str], denied: list[str] | None = None) -> d
     }
 
 
+def test_a_queue_that_was_not_read_is_not_called_empty(bare: Place, folder: Path) -> None:
+    environ = user(bare, ["*"], ["sqs:*"])
+
+    done = bare.generate("--testcase-folder", folder, "--deadline", 1, environ=environ)
+
+    assert "may not be read" in done.stderr
+    assert "a.mp4: no answer yet, the failure queue was not read" in done.stdout
+    assert "nothing in the failure queue" not in done.stdout
+    told = bare.grade("--menu", answers="3\nq\n", environ=environ)
+    assert f"{bare.deployment.failure_queue}: not read" in told.stdout
+
+
+def test_a_run_that_waited_for_nothing_is_no_report(
+    bare: Place, folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run.json"
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+
+    done = bare.run("workload/report.py", "--run", run, "--output", tmp_path / "r.html")
+
+    assert done.returncode == 1
+    assert "waited for no answer" in done.stderr
+    assert not (tmp_path / "r.html").exists()
+
+
 def test_the_report_takes_the_documents_spelling(bare: Place, folder: Path, tmp_path: Path) -> None:
     run, page = tmp_path / "run.json", tmp_path / "r.html"
     bare.generate("--testcase-folder", folder, "--deadline", 0, "--run", run)
@@ -138,6 +163,21 @@ def test_the_report_takes_the_documents_spelling(bare: Place, folder: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert page.exists()
     assert keys[1] not in page.read_text() + done.stdout + done.stderr
+
+
+def test_a_run_with_wrong_types_is_told(bare: Place, folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+    content = json.loads(run.read_text())
+    content["videos"][0]["stored"] = "now"
+    run.write_text(json.dumps(content))
+
+    for done in (
+        bare.grade("--run", run),
+        bare.run("workload/report.py", "--run", run, "--output", tmp_path / "r.html"),
+    ):
+        assert done.returncode == 1
+        assert "stored is 'now'" in done.stderr
 
 
 def test_a_csv_without_a_line_is_called_empty(bare: Place, folder: Path, tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_an_older_output_counts_only_for_the_same_content(
     text, again = run("test_00.mp4")
     assert "1 of them before this run" in text
     assert again.answered == again.stored
+    assert (again.repeated, again.latency_s) == (True, None)
     text, other = run("test_02.mp4")
     assert "before" not in text
     assert other.answered > other.stored
@@ -146,6 +147,27 @@ def test_an_older_output_counts_only_for_the_same_content(
         Bucket=pipeline.deployment.output_bucket, Key="again.txt"
     )
     assert answer["Body"].read() == b"Joe Biden"
+
+
+def test_answers_of_before_are_no_latencies(pipeline: Place, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    shutil.copy(videos / "test_00.mp4", tmp_path / "v" / "before.mp4")
+    options = ("--testcase-folder", tmp_path / "v", "--run", "run.json", "--report", "r.html")
+    puts = '<th scope="row">PUT</th><td>{}</td>'
+    assert pipeline.generate(*options, cwd=tmp_path).returncode == 0
+    assert puts.format(3) in (tmp_path / "r.html").read_text()
+
+    assert pipeline.generate(*options, cwd=tmp_path).returncode == 0
+
+    # THEN the report says so, and counts the upload alone
+    page = (tmp_path / "r.html").read_text()
+    assert "<h1>1 of 1 video answered</h1>" in page
+    assert "Answered before, same content." in page
+    assert "median" not in page
+    assert puts.format(1) in page
+    # AND the grader has no time to judge
+    graded = pipeline.grade("--run", "run.json", "--metrics-wait", 0, cwd=tmp_path)
+    assert "300 s: all outputs are older than their videos, of same content" in graded.stdout
 
 
 def test_a_cold_recogniser_is_not_held_against_the_splitter(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,10 @@ def _content(findings: Findings) -> dict[str, Any]:
     return {
         "run": run,
         "first_cards": FIRST_CARDS,
-        "cards": [(sighting, rows[sighting.video.key]) for sighting in findings.sightings],
+        "cards": [(_noted(sighting), rows[sighting.video.key]) for sighting in findings.sightings],
         "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
         "models": sorted({s.model for s in findings.sightings if s.model}),
-        "answered": len(values),
+        "answered": sum(video.answered is not None for video in run.videos),
         "percentiles": [(mark, percentile(values, mark)) for mark in MARKED] if values else [],
         "extremes": (min(values), max(values)) if values else None,
         "met_cold": sum(cold for _, cold in latencies),
@@ -81,6 +81,14 @@ def _content(findings: Findings) -> dict[str, Any]:
         "unsure_percent": round(100 * UNSURE_SHARE),
         "sqs_requests": SQS_REQUESTS_PER_FRAME,
     }
+
+
+def _noted(sighting: Sighting) -> Sighting:
+    """The card, which says of an answer without a latency why it has none."""
+    if not sighting.video.repeated:
+        return sighting
+    notes = ("Answered before, same content.", sighting.note)
+    return replace(sighting, note=" ".join(filter(None, notes)))
 
 
 def usd(dollars: float) -> str:

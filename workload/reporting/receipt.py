@@ -152,6 +152,29 @@ def frames_recognised(recognizer: Sequence[Invocation]) -> int:
     )
 
 
+def frames_kept(splitter: Sequence[Invocation]) -> int:
+    """Frames that were in the stage-1 bucket before and that no try had to write."""
+    kept: dict[str, int] = {}
+    for invocation in splitter:
+        for step in invocation.steps:
+            if step.name == "frames" and "error" not in step.notes:
+                video, reused = str(step.notes.get("video")), step.notes.get("reused") is True
+                count = int(step.notes.get("frames", 0)) if reused else 0
+                kept[video] = min(count, kept.get(video, count))
+    return sum(kept.values())
+
+
+def texts_kept(recognizer: Sequence[Invocation]) -> int:
+    """Frames whose text was in the output bucket before and that no try had to write."""
+    kept: dict[str, bool] = {}
+    for invocation in recognizer:
+        for step in invocation.steps:
+            if step.name == "recognise" and "frame" in step.notes:
+                frame = str(step.notes["frame"])
+                kept[frame] = kept.get(frame, True) and step.notes.get("new") is False
+    return sum(kept.values())
+
+
 def write_receipt(
     names: tuple[str, str],
     splitter: Sequence[Invocation],
@@ -162,12 +185,14 @@ def write_receipt(
     """The receipt of a run. `names`: the splitter's and the recogniser's; `videos`: uploaded.
 
     S3's requests are counted from what the code does, once each: an upload a video; a frame and a
-    text a frame; for each try HEAD of video and frame and one read by ffmpeg, which may take more.
+    text a frame, where they were not there before; for each try HEAD of video and frame and one
+    read by ffmpeg, which may take more.
     """
     frames = frames_recognised(recognizer)
     waiting = waiting_gb_seconds(splitter)
     agreed = sum(step.name == "agree" for invocation in splitter for step in invocation.steps)
-    puts = videos + 2 * frames + agreed
+    written = 2 * frames - frames_kept(splitter) - texts_kept(recognizer)
+    puts = videos + max(0, written) + agreed
     gets = 3 * len(splitter) + 2 * frames
     return Receipt(
         bills=(bill(names[0], splitter, prices), bill(names[1], recognizer, prices)),
