@@ -94,6 +94,7 @@ def error_message(error: botocore.exceptions.ClientError) -> str:
 
 
 ADVICE = {
+    "403": "(the credentials in use may not do this, or it is another account's)",
     "AccessDenied": "The credentials in use may not do this; ask for the permission named above.",
     "AccessDeniedException": "The credentials in use may not do this; ask for the permission.",
     "ExpiredToken": "The session has ended: sign in again (`aws sso login`, or new keys).",

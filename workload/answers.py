@@ -6,11 +6,8 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import botocore.exceptions
-
-from pipeline.aws import error_code
 from pipeline.keys import output_key
-from workload.buckets import objects
+from workload.buckets import head, objects
 from workload.uploads import Sent
 
 Version = tuple[str, int]  # an object's ETag and second of writing; another when overwritten
@@ -83,12 +80,9 @@ class Answers:
         The version is read again, as the output may be another than when it was listed.
         """
         output, _ = doubtful
-        try:
-            video = self._s3.head_object(Bucket=self._input_bucket, Key=self._videos[output])
-            answer = self._s3.head_object(Bucket=self._output_bucket, Key=output)
-        except botocore.exceptions.ClientError as error:
-            if error_code(error) == "404":  # deleted since it was listed
-                return None
-            raise
+        video = head(self._s3, self._input_bucket, self._videos[output])
+        answer = head(self._s3, self._output_bucket, output)
+        if video is None or answer is None:  # deleted since it was listed
+            return None
         is_ours = answer["Metadata"].get("source-etag") == video["ETag"].strip('"')
         return version_of(answer) if is_ours else None

@@ -56,6 +56,22 @@ def objects(s3: Any, bucket: str, prefix: str = "") -> Iterator[dict[str, Any]]:
         yield from page.get("Contents", [])
 
 
+def head(s3: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    """What S3 says of an object, None if there is none; raises AwsError if it may not be read."""
+    try:
+        answer: dict[str, Any] = s3.head_object(Bucket=bucket, Key=key)
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) == "404":
+            return None
+        if error_code(error) == "403":  # the answer to a HEAD has no body that says more
+            raise AwsError(
+                f"Cannot read s3://{bucket}/{key}: HeadObject failed: 403: Forbidden. It takes "
+                f"s3:GetObject on '{bucket}': ask for this permission, or pass another --profile."
+            ) from error
+        raise
+    return answer
+
+
 def count(s3: Any, bucket: str) -> int:
     """How many objects `bucket` holds."""
     return sum(1 for _ in objects(s3, bucket))
