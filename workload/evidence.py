@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import botocore.exceptions
 
@@ -11,7 +12,7 @@ from pipeline.aws import Aws, error_code, read_or_none
 from pipeline.cli import script_command
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
-from workload.buckets import bucket_exists, objects
+from workload.buckets import bucket_exists, head, objects
 from workload.checks import Check, Holdings, Item, verdict
 from workload.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 
@@ -90,14 +91,22 @@ def holdings(aws: Aws, deployment: Deployment) -> Holdings:
         and outputs[output_key(video)].modified < inputs[video].modified
     ]
 
-    def is_stale(video: str) -> bool:
-        # An output is left as it is when the same video comes again, so age alone says nothing.
-        head = s3.head_object(Bucket=deployment.output_bucket, Key=output_key(video))
-        return bool(head["Metadata"].get("source-etag") != inputs[video].etag)
+    # An output is left as it is when the same video comes again, so age alone says nothing.
+    ours = of_their_uploads(aws, held, older)
+    return replace(held, stale=frozenset(output_key(v) for v in older if v not in ours))
+
+
+def of_their_uploads(aws: Aws, held: Holdings, videos: Iterable[str]) -> set[str]:
+    """Those of `videos` whose output says that it was made of what the input bucket has now."""
+    s3, asked = aws.client("s3"), list(videos)
+
+    def is_ours(video: str) -> bool:
+        answer = head(s3, held.deployment_buckets[2], output_key(video))
+        etag = held.inputs[video].etag
+        return answer is not None and answer["Metadata"].get("source-etag") == etag
 
     with ThreadPoolExecutor(max_workers=READERS) as pool:
-        stale = [output_key(v) for v, is_it in zip(older, pool.map(is_stale, older)) if is_it]
-    return Holdings(deployment.buckets, inputs, frames, outputs, frozenset(stale))
+        return {video for video, is_it in zip(asked, pool.map(is_ours, asked)) if is_it}
 
 
 def read_answers(aws: Aws, held: Holdings, videos: Iterable[str]) -> dict[str, str]:
@@ -118,16 +127,6 @@ def read_answers(aws: Aws, held: Holdings, videos: Iterable[str]) -> dict[str, s
 
     with ThreadPoolExecutor(max_workers=READERS) as pool:
         return {v: text for v, text in zip(there, pool.map(read, there)) if text is not None}
-
-
-def answer_times(held: Holdings) -> dict[str, float]:
-    """Seconds from each video's LastModified to its output's, where the output is the later one."""
-    times: Mapping[str, float] = {
-        video: held.outputs[output_key(video)].modified - held.inputs[video].modified
-        for video in held.videos
-        if output_key(video) in held.outputs
-    }
-    return {video: seconds for video, seconds in times.items() if seconds >= 0}
 
 
 def failure_reasons(

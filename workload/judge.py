@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.aws import Aws, AwsError
-from pipeline.keys import output_key
 from pipeline.settings import Deployment, Function
 from workload import evidence
 from workload.buckets import count
 from workload.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
 from workload.expected import match_videos, some
 from workload.failure_queue import peek_or_note
-from workload.limits import Limits, usage_checks
+from workload.limits import Limits, Uploads, usage_checks
 from workload.metrics import settled_usage, usage, waited
 from workload.options import InputError
 from workload.run import WorkloadRun
+from workload.timing import timing
 
 Note = Callable[[str], None]  # says something on stderr
 
@@ -90,37 +89,23 @@ def require_uploaded(held: Holdings, wanted: Wanted) -> None:
 def _speed_checks(
     aws: Aws, deployment: Deployment, held: Holdings, wanted: Wanted, frames: int, note: Note
 ) -> list[Check]:
-    run = wanted.run
-    answered = [v for v in held.videos if output_key(v) in held.outputs]
-    if run is not None:
-        start, end = run.started, run.ended
-        times = {v.key: v.latency_s for v in run.videos if v.latency_s is not None}
-        source = "by the generator's run"
-        stored = [video.stored for video in run.videos]
-        upload_s = max(stored) - min(stored) if stored else 0.0
-        expected_calls = len(times)
-    else:
-        written = [i.modified for things in (held.inputs, held.outputs) for i in things.values()]
-        start = min((item.modified for item in held.inputs.values()), default=time.time())
-        end = max(written, default=start) if len(answered) == len(held.videos) else time.time()
-        times = evidence.answer_times(held)
-        source = "by the objects' LastModified"
-        uploaded = [item.modified for item in held.inputs.values()]
-        upload_s = max(uploaded) - min(uploaded) + 1 if uploaded else 0.0  # in whole seconds
-        expected_calls = len(answered)
+    when = timing(aws, deployment, held, wanted.run)
+    end = when.end + METRICS_MARGIN_S
     splitter = deployment.splitter
     used = settled_usage(
-        lambda: {
-            f.name: usage(aws, f, start, end + METRICS_MARGIN_S) for f in deployment.functions
-        },
-        expected_calls,
+        lambda: {f.name: usage(aws, f, when.start, end) for f in deployment.functions},
+        when.calls,
         wanted.metrics_wait_s,
         note,
     )
-    waited_s = _waited(aws, splitter, start, end + METRICS_MARGIN_S, note)
+    waited_s = _waited(aws, splitter, when.start, end, note)
     used[splitter.name] = replace(used[splitter.name], waited_s=waited_s)
-    checks = usage_checks(splitter, deployment.recognizer, used, wanted.limits, frames, upload_s)
-    return [*checks, time_check(times, wanted.limits.end_to_end_s, source, bool(answered))]
+    uploads = Uploads(when.uploads, when.precision_s)
+    checks = usage_checks(splitter, deployment.recognizer, used, wanted.limits, frames, uploads)
+    return [
+        *checks,
+        time_check(when.seconds, wanted.limits.end_to_end_s, when.source, when.untimed),
+    ]
 
 
 def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.settings import Function
@@ -10,6 +11,7 @@ from workload.checks import FAIL, PASS, Check
 from workload.metrics import Usage
 
 AT_ONCE = 3
+BURST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,14 @@ class Limits:
     end_to_end_s: float
 
 
+@dataclass(frozen=True)
+class Uploads:
+    """When each video was uploaded, in seconds since the epoch, exact to `precision_s`."""
+
+    times: Sequence[float]
+    precision_s: float = 0.0
+
+
 def split_seconds(splitter: Usage, recognizer: Usage) -> float:
     """Seconds an invocation of the splitter took by itself, without waiting for the recogniser.
 
@@ -38,14 +48,38 @@ def split_seconds(splitter: Usage, recognizer: Usage) -> float:
     return max(0.0, splitter.seconds - waited) / splitter.invocations
 
 
-def called_for(used: Usage, upload_s: float) -> int:
-    """How many invocations had to run at once, on average, for uploads that took `upload_s`.
+def called_for(used: Usage, uploads: Uploads) -> int:
+    """How many invocations had to run at once, on average, in the busiest stretch of the uploads.
 
     By Little's law: their seconds in sum over the seconds in which they came and were worked off.
     A fast function that is called now and then never runs twice at once, however far it scales.
+    The whole is such a stretch, and so is any of 1, 2, 4 ... seconds in it: a video of yesterday
+    does not make today's crowd a smaller one. In less than a second S3's events are not even.
     """
-    span = upload_s + used.average_s
-    return max(1, math.floor(used.seconds / span)) if span > 0 else 1
+    times = sorted(uploads.times)
+    if not times:
+        return 1
+    total_s = times[-1] - times[0] + uploads.precision_s
+    most, length = _at_once_in(used.seconds, total_s + used.average_s), BURST_S
+    while length < total_s:
+        seconds = _most_within(times, length) * used.average_s
+        most = max(most, _at_once_in(seconds, length + used.average_s))
+        length *= 2
+    return max(1, math.floor(most))
+
+
+def _at_once_in(seconds: float, span_s: float) -> float:
+    return seconds / span_s if span_s > 0 else 0.0
+
+
+def _most_within(times: Sequence[float], length: float) -> int:
+    """How many of `times`, which are sorted, lie within less than `length` at the most."""
+    most = first = 0
+    for last, when in enumerate(times):
+        while when - times[first] >= length:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
 
 
 def usage_checks(
@@ -54,12 +88,11 @@ def usage_checks(
     used: dict[str, Usage],
     limits: Limits,
     frames: int,
-    upload_s: float,
+    uploads: Uploads,
 ) -> list[Check]:
     """Average durations and peak concurrency of both functions.
 
-    `used` is by function name; `frames` are asked for of each video; `upload_s`: seconds from the
-    first upload to the last.
+    `used` is by function name; `frames` are asked for of each video.
     """
     split, recognition = used[splitter.name], used[recognizer.name]
     own = split_seconds(split, recognition)
@@ -86,16 +119,16 @@ def usage_checks(
             f"{recognition.average_s:.2f} s",
         ),
         *(
-            _at_once(function, used[function.name], limits.at_once, upload_s)
+            _at_once(function, used[function.name], limits.at_once, uploads)
             for function in (splitter, recognizer)
         ),
     ]
 
 
-def _at_once(function: Function, used: Usage, asked: int | None, upload_s: float) -> Check:
+def _at_once(function: Function, used: Usage, asked: int | None, uploads: Uploads) -> Check:
     wanted, figures = asked or AT_ONCE, f"{used.peak} at once"
     if asked is None and used.peak < AT_ONCE:
-        wanted = min(AT_ONCE, called_for(used, upload_s))
+        wanted = min(AT_ONCE, called_for(used, uploads))
         if wanted < AT_ONCE:
             figures += f" (the uploads called for {wanted}, not for {AT_ONCE})"
     name = f"{function.name} runs at least {wanted} at once"

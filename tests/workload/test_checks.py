@@ -109,13 +109,14 @@ def test_a_wrong_name_is_named_and_a_missing_one_is_not_wrong() -> None:
 
 
 def test_late_answers_are_named() -> None:
-    check = time_check({"a.mp4": 3.0, "b.mp4": 11.0}, 10, "measured", True)
+    check = time_check({"a.mp4": 3.0, "b.mp4": 11.0}, 10, "measured", "")
 
     assert check.objects == ("b.mp4: 11.0 s",)
     assert "average 7.0 s, longest 11.0 s" in check.reason
-    assert time_check({"a.mp4": 10.0}, 10, "measured", True).status == PASS
-    assert time_check({}, 10, "measured", True).status == SKIP
-    assert time_check({}, 10, "measured", False).status == FAIL
+    assert time_check({"a.mp4": 10.0}, 10, "measured", "").status == PASS
+    skipped = time_check({}, 10, "measured", "all are older")
+    assert (skipped.status, skipped.reason) == (SKIP, "all are older")
+    assert time_check({}, 10, "measured", "").status == FAIL
 
 
 def test_points_are_those_of_the_checks_made() -> None:

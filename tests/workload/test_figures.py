@@ -14,7 +14,7 @@ from workload.answers import common_prefix
 from workload.buckets import measure_skew
 from workload.expected import match_videos, read_expected, write_expected
 from workload.latency import percentile, summarise
-from workload.limits import Limits, called_for, split_seconds, usage_checks
+from workload.limits import Limits, Uploads, called_for, split_seconds, usage_checks
 from workload.metrics import DAY_S, Usage, period, settled_usage
 from workload.options import InputError
 from workload.run import RunError, VideoRun, WorkloadRun, load, save
@@ -139,6 +139,11 @@ def test_the_splitters_time_is_less_the_recognisers() -> None:
     assert split_seconds(Usage(10, 12.0, 3, 0.0), Usage(10, 9.0, 3)) == pytest.approx(1.2)
 
 
+def evenly(count: int, seconds: float) -> Uploads:
+    """So many uploads, the last so many seconds after the first."""
+    return Uploads([1e9 + seconds * n / max(1, count - 1) for n in range(count)])
+
+
 @pytest.mark.parametrize(("frames", "status"), [(1, "FAIL"), (2, "FAIL"), (5, "PASS")])
 def test_the_splitters_limit_is_of_a_frame(frames: int, status: str) -> None:
     # GIVEN splits of 6 s beside recognitions of 1 s
@@ -146,7 +151,7 @@ def test_the_splitters_limit_is_of_a_frame(frames: int, status: str) -> None:
     used = {names.splitter.name: Usage(10, 60.0, 3), names.recognizer.name: Usage(10, 10.0, 3)}
 
     split, recognition, *at_once = usage_checks(
-        names.splitter, names.recognizer, used, Limits(2.0, 1.5, 3, 300.0), frames, 1.0
+        names.splitter, names.recognizer, used, Limits(2.0, 1.5, 3, 300.0), frames, evenly(10, 1.0)
     )
 
     assert split.status == status
@@ -167,7 +172,28 @@ def test_the_splitters_limit_is_of_a_frame(frames: int, status: str) -> None:
 def test_what_uploads_call_for_is_by_littles_law(
     invocations: int, each_s: float, upload_s: float, at_once: int
 ) -> None:
-    assert called_for(Usage(invocations, invocations * each_s, 1), upload_s) == at_once
+    uploads = evenly(invocations, upload_s)
+
+    assert called_for(Usage(invocations, invocations * each_s, 1), uploads) == at_once
+
+
+@pytest.mark.parametrize(
+    ("times", "each_s", "at_once"),
+    [
+        ([0, *[86400 + n / 11 for n in range(11)]], 0.4, 3),  # 11 within a second
+        ([0, *[86400] * 11], 0.4, 3),  # the same, as LastModified tells it
+        ([0, *[86400 + n // 10 for n in range(40)]], 0.09, 1),  # ten a second, each over at once
+        ([0, *[86400 + n // 10 for n in range(40)]], 1.5, 10),
+        ([0, *[86400.0] * 3], 0.1, 1),  # too few to tell from events that come one by one
+        ([0, 86400, 2 * 86400], 20.0, 1),
+    ],
+)
+def test_an_upload_of_long_ago_does_not_thin_a_crowd(
+    times: list[float], each_s: float, at_once: int
+) -> None:
+    for precision_s in (0.0, 1.0):
+        uploads = Uploads(times, precision_s)
+        assert called_for(Usage(len(times), len(times) * each_s, 1), uploads) == at_once
 
 
 @pytest.mark.parametrize(
@@ -192,7 +218,7 @@ def test_as_many_must_run_at_once_as_the_uploads_call_for(
     limits = Limits(2.0, 10.0, asked, 300.0)
 
     *_, split, recognition = usage_checks(
-        names.splitter, names.recognizer, used, limits, 1, upload_s=2.0
+        names.splitter, names.recognizer, used, limits, 1, evenly(20, 2.0)
     )
 
     assert (split.status, recognition.status) == (status, status)

@@ -121,6 +121,24 @@ def user(place: Place, allowed: list[str], denied: list[str] | None = None) -> d
     }
 
 
+def test_without_the_right_to_read_objects_it_says_which(bare: Place, folder: Path) -> None:
+    # GIVEN an output of before, whose metadata must be read
+    output = bare.deployment.output_bucket
+    bare.client("s3").put_object(Bucket=output, Key="a.txt", Body=b"Ann")
+    environ = user(bare, ["*"], ["s3:GetObject"])
+
+    done = bare.generate("--testcase-folder", folder, "--deadline", 5, environ=environ)
+    graded = bare.grade("--metrics-wait", 0, environ=environ)
+
+    for refused, bucket, key in (
+        (done, bare.deployment.input_bucket, "a.mp4"),
+        (graded, output, "a.txt"),
+    ):
+        assert refused.returncode == 1
+        assert f"Cannot read s3://{bucket}/{key}: HeadObject failed: 403" in refused.stderr
+        assert f"It takes s3:GetObject on '{bucket}'" in refused.stderr
+
+
 def test_a_queue_that_was_not_read_is_not_called_empty(bare: Place, folder: Path) -> None:
     environ = user(bare, ["*"], ["sqs:*"])
 
@@ -131,6 +149,16 @@ def test_a_queue_that_was_not_read_is_not_called_empty(bare: Place, folder: Path
     assert "nothing in the failure queue" not in done.stdout
     told = bare.grade("--menu", answers="3\nq\n", environ=environ)
     assert f"{bare.deployment.failure_queue}: not read" in told.stdout
+
+
+def test_a_client_whose_clock_is_slow_can_grade(bare: Place, folder: Path, tmp_path: Path) -> None:
+    slow = "import time\nreal = time.time\ntime.time = lambda: real() - 600\n"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    bare.generate("--testcase-folder", folder, "--no-wait")
+
+    done = bare.grade("--metrics-wait", 0, environ={"PYTHONPATH": str(tmp_path)})
+
+    assert "0/4  every answer came within 300 s: there is no answer" in done.stdout, done.stderr
 
 
 def test_a_run_that_waited_for_nothing_is_no_report(

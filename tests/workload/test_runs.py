@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.workload.conftest import PLAIN, Place
+from pipeline.settings import Deployment
+from samples.stack import running
+from samples.videos import make_people
+from tests.workload.conftest import BUILD, PLAIN, Place
 from workload.run import load
 
 
@@ -168,6 +171,69 @@ def test_answers_of_before_are_no_latencies(pipeline: Place, videos: Path, tmp_p
     # AND the grader has no time to judge
     graded = pipeline.grade("--run", "run.json", "--metrics-wait", 0, cwd=tmp_path)
     assert "300 s: all outputs are older than their videos, of same content" in graded.stdout
+
+
+def test_a_run_that_saw_no_answer_is_graded_for_what_it_is(
+    emptied: Place, videos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    shutil.copy(videos / "test_00.mp4", tmp_path / "v" / "unseen.mp4")
+    path = tmp_path / "run.json"
+    assert (
+        emptied.generate("--testcase-folder", tmp_path / "v", "--no-wait", "--run", path).returncode
+        == 0
+    )
+    deadline = time.monotonic() + 60
+    while not emptied.keys(emptied.deployment.output_bucket) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+    graded = emptied.grade("--run", path)
+    assert "by the objects' LastModified, as the run waited for no answer" in graded.stdout
+    assert "SKIP         every answer" not in graded.stdout
+    # WHEN a run was stopped before it saw an answer
+    path.write_text(json.dumps({**json.loads(path.read_text()), "waited": True}))
+    stopped = emptied.grade("--run", path, "--metrics-wait", 0)
+    assert "300 s: the run ended before it saw an answer" in stopped.stdout
+
+
+def test_a_name_put_by_hand_is_wrong_and_not_late_too(
+    emptied: Place, videos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    for name in ("test_00.mp4", "test_02.mp4", "expected.csv"):
+        shutil.copy(videos / name, tmp_path / "v")
+    csv = tmp_path / "v" / "expected.csv"
+    lines = csv.read_text().splitlines()
+    chosen = [line for line in lines if line.startswith(("video,", "test_00", "test_02"))]
+    csv.write_text("\n".join(chosen) + "\n")
+    assert emptied.generate("--testcase-folder", tmp_path / "v").returncode == 0
+    time.sleep(12)
+
+    names = emptied.deployment
+    emptied.client("s3").put_object(Bucket=names.output_bucket, Key="test_02.txt", Body=b"Nobody")
+    done = emptied.grade("--expected", csv, "--json", "--max-latency", 10)
+
+    assert failed(done) == [f"s3://{names.output_bucket}/test_02.txt"]
+
+
+def test_one_at_a_time_is_told_though_an_older_video_is_there(
+    sample_photos: Path, ffmpeg_zip: Path, videos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "v").mkdir()
+    shutil.copy(videos / "test_00.mp4", tmp_path / "v" / "old.mp4")
+    people = make_people(sample_photos, BUILD / "samples" / "people")
+    settings = {"max_concurrency": 1}
+    with running(Deployment("narrow"), people, aws_settings=settings) as stack:
+        place = Place(stack.aws, stack.deployment)
+        assert place.generate("--testcase-folder", tmp_path / "v").returncode == 0
+        time.sleep(20)
+        many = ("--testcase-folder", videos, "--repeat", 40, "--concurrency", 32)
+        assert place.generate(*many, cwd=tmp_path).returncode == 0
+
+        graded = json.loads(place.grade("--json").stdout)
+
+    at_once = [check for check in graded["checks"] if check["name"].endswith("at once")]
+    assert [(c["status"], c["reason"].split(" at once")[0]) for c in at_once] == [("FAIL", "1")] * 2
 
 
 def test_a_cold_recogniser_is_not_held_against_the_splitter(

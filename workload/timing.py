@@ -1,0 +1,90 @@
+"""When a run was and how long its answers took: by the generator's run, or by the objects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.aws import Aws
+from pipeline.keys import output_key
+from pipeline.settings import Deployment
+from workload.buckets import s3_skew
+from workload.checks import Holdings
+from workload.evidence import of_their_uploads
+from workload.run import WorkloadRun
+
+OLDER = "all outputs are older than their videos, of same content"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times in seconds since the epoch, on S3's clock.
+
+    `uploads`: when each video was there, exact to `precision_s`; `seconds`: from each video to its
+    answer; `untimed`: why the answers that are there have no known time, empty if there are none;
+    `calls`: how often each function was called at the least.
+    """
+
+    start: float
+    end: float
+    uploads: Sequence[float]
+    precision_s: float
+    seconds: Mapping[str, float]
+    untimed: str
+    calls: int
+    source: str
+
+
+def timing(aws: Aws, deployment: Deployment, held: Holdings, run: WorkloadRun | None) -> Timing:
+    """By the generator's `run` if there is one, and it waited for answers; else by the objects."""
+    answered = [video for video in held.videos if output_key(video) in held.outputs]
+    if run is None:
+        return _of_objects(aws, deployment, held, answered)
+    if not run.waited:
+        by_objects = _of_objects(aws, deployment, held, answered)
+        source = f"{by_objects.source}, as the run waited for no answer"
+        return replace(by_objects, source=source)
+    return _of_run(run, bool(answered))
+
+
+def _of_run(run: WorkloadRun, is_answered: bool) -> Timing:
+    seen = [video for video in run.videos if video.answered is not None]
+    unseen = "the run ended before it saw an answer: without --run the objects' times are taken"
+    return Timing(
+        start=run.started,
+        end=run.ended,
+        uploads=[video.stored for video in run.videos],
+        precision_s=0.0,
+        seconds={v.key: v.latency_s for v in run.videos if v.latency_s is not None},
+        untimed=(OLDER if seen else unseen) if is_answered else "",
+        calls=len(seen),
+        source="by the generator's run",
+    )
+
+
+def _of_objects(
+    aws: Aws, deployment: Deployment, held: Holdings, answered: Sequence[str]
+) -> Timing:
+    uploads = [item.modified for item in held.inputs.values()]
+    end = max([*uploads, *(item.modified for item in held.outputs.values())], default=0.0)
+    if len(answered) < len(held.videos) or not uploads:  # something may still run
+        end = max(end, time.time() + s3_skew(aws.client("s3"), deployment.input_bucket))
+    took = {
+        video: held.outputs[output_key(video)].modified - held.inputs[video].modified
+        for video in answered
+    }
+    # What another hand wrote later is no answer, and no late one.
+    timed = of_their_uploads(aws, held, [video for video in answered if took[video] >= 0])
+    older = [v for v in answered if took[v] < 0 and output_key(v) not in held.stale]
+    foreign = "no output is of its video's upload, by its metadata"
+    return Timing(
+        start=min(uploads, default=end),
+        end=end,
+        uploads=uploads,
+        precision_s=1.0,  # S3 tells whole seconds
+        seconds={video: took[video] for video in answered if video in timed},
+        untimed=(OLDER if older else foreign) if answered else "",
+        calls=len(answered),
+        source="by the objects' LastModified",
+    )
