@@ -47,7 +47,7 @@ class Drive:
         self._watch = Watch(aws, deployment.failure_queue)
         self._next_peek = 0.0
         self._can_peek = True
-        self._is_waiting = False
+        self._has_waited = False
         self.has_read_queue = False  # when all answers were in or the time was over
         self._started = self._ended = time.time()
 
@@ -70,7 +70,7 @@ class Drive:
 
         Raises AwsError when an upload is refused; those made by then are in `result`.
         """
-        self._is_waiting = True
+        self._has_waited = True
         try:
             self._go(deadline_s, self._look, progress)
         finally:
@@ -164,5 +164,5 @@ class Drive:
             ended=self._ended + self.skew_s,
             skew_s=self.skew_s,
             videos=tuple(videos),
-            waited=self._is_waiting,
+            waited=self._has_waited,
         )
