@@ -227,7 +227,7 @@ def test_one_at_a_time_is_told_though_an_older_video_is_there(
         place = Place(stack.aws, stack.deployment)
         assert place.generate("--testcase-folder", tmp_path / "v").returncode == 0
         time.sleep(20)
-        many = ("--testcase-folder", videos, "--repeat", 40, "--concurrency", 32)
+        many = ("--testcase-folder", videos, "--repeat", 80, "--concurrency", 32)
         assert place.generate(*many, cwd=tmp_path).returncode == 0
 
         graded = json.loads(place.grade("--json").stdout)
