@@ -109,7 +109,12 @@ def test_the_command_writes_the_same_page_again(
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "again.html")
-    assert "those of prices.json" in (tmp_path / "again.html").read_text()
+    again = (tmp_path / "again.html").read_text()
+    assert "those of prices.json" in again
+    # whose price it is, x86's or arm64's, only its giver knows
+    assert "Lambda x86, a GB-second" in page.read_text()
+    assert "Lambda x86" not in again
+    assert "Lambda, a GB-second" in again
 
     refused = pipeline.run("workload/report.py", *options, prefix="other")
     assert refused.returncode == 1

@@ -24,12 +24,17 @@ class Prices:
 
     date: str = "2026-11, list prices as recalled: check before you rely on them"
     region: str = "us-east-1"
-    lambda_gb_second: float = 0.0000166667  # x86
+    lambda_gb_second: float = 0.0000166667  # x86; a price of your own may be arm64's
     lambda_million_requests: float = 0.20
     s3_thousand_puts: float = 0.005
     s3_thousand_gets: float = 0.0004  # HEAD is charged as GET
     sqs_million_requests: float = 0.40
     rekognition_image: float = 0.001
+
+    @property
+    def is_x86(self) -> bool:
+        """Whether the GB-second is the list's, which is that of x86 functions."""
+        return self.lambda_gb_second == Prices.lambda_gb_second
 
 
 def load_prices(path: Path | None) -> Prices:
