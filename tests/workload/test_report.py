@@ -62,6 +62,13 @@ def test_it_is_whole_on_every_screen(page: Path, tmp_path: Path, device: str, sc
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] < 100"
         )
         assert dark is (scheme == "dark")
+# Names that plots could take for mathematics, a font, a colour, an ID or a link.
+ODD = [
+    '$x$ "q" \'a\' id="z.mp4',
+    "font: 12px x.mp4",
+    ": #010203 url(#a).mp4",
+    "&lt;b>\\frac_^{.mp4",
+]
         # boxes lie on faces, plots are there, the total is that of its parts
         assert browser.run("document.querySelectorAll('rect.box').length") == 10
         assert browser.run("document.querySelectorAll('figure svg, .plot svg').length") >= 2
@@ -124,8 +131,9 @@ def test_the_command_writes_the_same_page_again(
 @pytest.mark.skipif(BINARY is None, reason="no Chromium here")
 def test_names_are_text_whatever_they_look_like(pipeline: Place, tmp_path: Path) -> None:
     # GIVEN a run of nothing but videos that never were answered
-    video = VideoRun(NASTY, 10, 1.0, 2.0, None, "<img src=x onerror=alert(2)>")
-    run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, (video,))
+    failure = "<img src=x onerror=alert(2)>"
+    videos = tuple(VideoRun(key, 10, 1.0, 2.0, None, failure) for key in [NASTY, *ODD])
+    run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, videos)
     write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "nasty.html")
 
     (tmp_path / "profile").mkdir()
@@ -160,3 +168,8 @@ def test_an_empty_run_is_a_page_too(pipeline: Place, tmp_path: Path) -> None:
     write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "empty.html")
 
     assert "0 of 0" in (tmp_path / "empty.html").read_text()
+        for form in ("wide", "narrow"):
+            script = f"[...document.querySelectorAll('svg.{form} text')].map(t => t.textContent)"
+            assert set(ODD) <= set(browser.run(script)), form
+        family = "getComputedStyle(document.querySelector({})).fontFamily"
+        assert browser.run(family.format("'svg.wide text'")) == browser.run(family.format("'body'"))

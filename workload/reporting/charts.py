@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -26,6 +27,9 @@ PAINT = {
     "recognise": "#010215",
     "failed": "#010216",
 }
+VARIABLES = {colour: f"var(--{name})" for name, colour in PAINT.items()}
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
 SETTINGS: Any = {  # Any: the type is a list of 300 names
     "svg.fonttype": "none",  # text stays text: it is in the page's font and can be read aloud
     "font.family": "sans-serif",
@@ -66,7 +70,8 @@ def bare(axes: Any, grid: str) -> None:
 def svg(made: Figure, name: str, title: str, classes: str) -> str:
     """The figure as an `<svg>` for the page. `name` starts its IDs, `title` is read aloud.
 
-    matplotlib escapes texts; characters that XML forbids must not be in them.
+    Only attributes are changed, never a text: a video may be called `font: 12px`. Characters that
+    XML forbids must not be in the texts.
     """
     made.set_canvas(FigureCanvasSVG(made))
     out = io.StringIO()
@@ -75,22 +80,42 @@ def svg(made: Figure, name: str, title: str, classes: str) -> str:
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         with mpl.rc_context({"svg.hashsalt": name}):
             made.savefig(out, format="svg", transparent=True)
-    text = out.getvalue()
-    text = text[text.index("<svg") :].strip()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' (id|xlink:href)="(#?)', rf' \1="\2{name}-', text)
-    text = text.replace("url(#", f"url(#{name}-").replace("xlink:href", "href")
-    for variable, colour in PAINT.items():
-        text = text.replace(f": {colour}", f": var(--{variable})")
-        # an attribute takes no variable
-        text = text.replace(f'fill="{colour}"', f'style="fill: var(--{variable})"')
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
-    head = re.match(r"<svg[^>]*>", text)
-    box = re.search(r'viewBox="[^"]*"', head.group() if head else "")
-    if head is None or box is None:
-        raise RuntimeError(f"matplotlib wrote no svg element for the plot {name}.")
-    opening = f'<svg class="{classes}" {box.group()} role="img" aria-labelledby="{name}-title">'
-    return f'{opening}<title id="{name}-title">{title}</title>{text[head.end() :]}'
+    # matplotlib's own, and it escapes texts
+    drawn = ElementTree.fromstring(out.getvalue())  # noqa: S314
+    for metadata in drawn.findall(f"{{{SVG}}}metadata"):
+        drawn.remove(metadata)
+    for element in drawn.iter():
+        _adapt(element, name)
+    head = {"class": classes, "viewBox": drawn.attrib["viewBox"], "role": "img"}
+    drawn.attrib.clear()
+    drawn.attrib.update(head, **{"aria-labelledby": f"{name}-title"})
+    heading = ElementTree.Element("title", id=f"{name}-title")
+    heading.text = title
+    drawn.insert(0, heading)
+    return ElementTree.tostring(drawn, encoding="unicode")
+
+
+def _adapt(element: ElementTree.Element, name: str) -> None:
+    """Make an element part of a page: IDs that start with `name`, the page's font and colours."""
+    element.tag = element.tag.replace(f"{{{SVG}}}", "")  # HTML knows the elements by their names
+    # an attribute takes no variable
+    style = element.get("style", "")
+    for kind in ("fill", "stroke"):
+        if element.get(kind) in VARIABLES:
+            style += f"; {kind}: {element.attrib.pop(kind)}"
+    style = re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), style)
+    style = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", style)
+    style = re.sub(r"font-family: [^;]*(; )?", "", style)  # newer matplotlib's, instead of `font`
+    if style:
+        element.set("style", style.removeprefix("; "))
+    for attribute, value in list(element.attrib.items()):
+        if attribute == "id":
+            element.set("id", f"{name}-{value}")
+        elif attribute == f"{{{XLINK}}}href":
+            del element.attrib[attribute]
+            element.set("href", value.replace("#", f"#{name}-", 1))
+        else:
+            element.set(attribute, value.replace("url(#", f"url(#{name}-"))
 
 
 def printable(text: str, length: int) -> str:
