@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.aws import Aws
+from pipeline.keys import frame_key, output_key
 from tests.workload.chromium import BINARY, browsing
 from tests.workload.conftest import Place
 from workload.report import write_report
@@ -17,8 +20,39 @@ from workload.run import VideoRun, WorkloadRun, load, save
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent !== null).length"
 WIDTHS = {"desktop": 1280, "phone": 390}
+# Left, top, right and bottom of the boxes, by video, in parts of the picture as it is shown.
+BOXES = """Object.fromEntries([...document.querySelectorAll('.card')].map(card => {
+  const place = card.querySelector('img')?.getBoundingClientRect();
+  return [card.querySelector('.key').firstElementChild.textContent,
+    [...card.querySelectorAll('rect.box')].map(r => r.getBoundingClientRect()).map(box => [
+      (box.left - place.left) / place.width, (box.top - place.top) / place.height,
+      (box.right - place.left) / place.width, (box.bottom - place.top) / place.height])];
+}))"""
+# For each plot that is shown: its section, and how many bars of each colour lie within it.
+BARS = """[...document.querySelectorAll('figure > svg')].filter(s => s.clientWidth).map(svg => {
+  const within = svg.getBoundingClientRect(), bars = {};
+  for (const path of svg.querySelectorAll('path')) {
+    const box = path.getBoundingClientRect();
+    const hatch = path.style.fill.match(/url\\("#(.*)"\\)/);
+    const painted = hatch ? document.getElementById(hatch[1]).querySelector('rect') : path;
+    const kind = painted.style.fill.match(/var\\(--(.*)\\)/)?.[1];
+    if (kind && box.width > 0 && box.height > 1 && box.left >= within.left
+        && box.right <= within.right && box.top >= within.top && box.bottom <= within.bottom)
+      bars[kind] = (bars[kind] ?? 0) + 1;
+  }
+  return [svg.closest('section').querySelector('h2').id, svg.classList.value, bars];
+})"""
+CELLS = """[...document.querySelectorAll('.receipt tbody:not(.sum) td:last-child')].map(
+  cell => cell.textContent)"""
 # A name that would be markup, script and attribute if it were not escaped.
 NASTY = "a folder/<b>&'\"<script>alert(1)</script>.mov"
+# Names that plots could take for mathematics, a font, a colour, an ID or a link.
+ODD = [
+    '$x$ "q" \'a\' id="z.mp4',
+    "font: 12px x.mp4",
+    ": #010203 url(#a).mp4",
+    "&lt;b>\\frac_^{.mp4",
+]
 
 
 def aws_of(place: Place) -> Aws:
@@ -62,17 +96,21 @@ def test_it_is_whole_on_every_screen(page: Path, tmp_path: Path, device: str, sc
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] < 100"
         )
         assert dark is (scheme == "dark")
-# Names that plots could take for mathematics, a font, a colour, an ID or a link.
-ODD = [
-    '$x$ "q" \'a\' id="z.mp4',
-    "font: 12px x.mp4",
-    ": #010203 url(#a).mp4",
-    "&lt;b>\\frac_^{.mp4",
-]
-        # boxes lie on faces, plots are there, the total is that of its parts
-        assert browser.run("document.querySelectorAll('rect.box').length") == 10
-        assert browser.run("document.querySelectorAll('figure svg, .plot svg').length") >= 2
-        assert browser.run("document.querySelector('.receipt .total td').innerText")[0] == "$"
+        # the plots are there, those for this width, with a bar for everything that took time
+        form = "wide" if WIDTHS[device] > 720 else "narrow"
+        (time, time_form, stretches), (latency, latency_form, answers) = browser.run(BARS)
+        assert (time, time_form, latency, latency_form) == ("time", form, "latency", form)
+        assert stretches["upload"] == 12
+        assert stretches["split"] >= 11
+        assert stretches["wait"] >= 10
+        assert stretches["recognise"] >= 10
+        assert stretches["failed"] >= 1
+        assert answers.get("recognise", 0) + answers.get("cold", 0) >= 1
+        # the total is that of its parts, each of which is rounded
+        parts = [float(cell.lstrip("$")) for cell in browser.run(CELLS)]
+        assert len(parts) == 6
+        total = browser.run("document.querySelector('.receipt .total td').textContent")
+        assert float(total.lstrip("$")) == pytest.approx(sum(parts), abs=4e-6)
         # nothing is wrong, and nothing is fetched
         problems = [e["entry"]["text"] for e in browser.named("Log.entryAdded")]
         assert problems == []
@@ -81,6 +119,34 @@ ODD = [
             e["request"]["url"].split(":")[0] for e in browser.named("Network.requestWillBeSent")
         }
         assert urls <= {"file", "data"}
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Chromium here")
+@pytest.mark.parametrize("device", list(WIDTHS))
+def test_boxes_lie_on_the_faces(pipeline: Place, page: Path, tmp_path: Path, device: str) -> None:
+    with browsing(tmp_path) as browser:
+        browser.open(page, WIDTHS[device], "light")
+        shown = browser.run(BOXES)
+
+    assert sum(map(len, shown.values())) == 10
+    for key, boxes in shown.items():
+        faces = _faces(pipeline, key)
+        assert len(boxes) == len(faces), key
+        for box, face in zip(boxes, faces, strict=True):
+            assert box == pytest.approx(face, abs=0.01), key
+
+
+def _faces(place: Place, key: str) -> list[list[float]]:
+    """Where the recogniser says that a video's faces are, in parts of the frame."""
+    s3, names = place.client("s3"), place.deployment
+    if output_key(key) not in place.keys(names.output_bucket):
+        return []
+    answer = s3.get_object(Bucket=names.output_bucket, Key=output_key(key))
+    frame = s3.get_object(Bucket=names.stage_1_bucket, Key=frame_key(key))["Body"].read()
+    width, height = Image.open(io.BytesIO(frame)).size
+    faces = json.loads(answer["Metadata"].get("faces", "[]"))
+    sides = (width, height, width, height)
+    return [[edge / side for edge, side in zip(face["box"], sides, strict=True)] for face in faces]
 
 
 @pytest.mark.skipif(BINARY is None, reason="no Chromium here")
@@ -142,6 +208,11 @@ def test_names_are_text_whatever_they_look_like(pipeline: Place, tmp_path: Path)
         assert NASTY in browser.run("document.querySelector('.card').textContent")
         assert browser.run("document.querySelectorAll('img, .card script, .card b').length") == 0
         assert browser.named("Page.javascriptDialogOpening") == []
+        for form in ("wide", "narrow"):
+            script = f"[...document.querySelectorAll('svg.{form} text')].map(t => t.textContent)"
+            assert set(ODD) <= set(browser.run(script)), form
+        family = "getComputedStyle(document.querySelector({})).fontFamily"
+        assert browser.run(family.format("'svg.wide text'")) == browser.run(family.format("'body'"))
 
 
 @pytest.mark.skipif(BINARY is None, reason="no Chromium here")
@@ -168,8 +239,3 @@ def test_an_empty_run_is_a_page_too(pipeline: Place, tmp_path: Path) -> None:
     write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "empty.html")
 
     assert "0 of 0" in (tmp_path / "empty.html").read_text()
-        for form in ("wide", "narrow"):
-            script = f"[...document.querySelectorAll('svg.{form} text')].map(t => t.textContent)"
-            assert set(ODD) <= set(browser.run(script)), form
-        family = "getComputedStyle(document.querySelector({})).fontFamily"
-        assert browser.run(family.format("'svg.wide text'")) == browser.run(family.format("'body'"))
