@@ -90,6 +90,14 @@ class Page:
         shot = self.send("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
+    def on_paper(self, width: int) -> None:
+        """Lay the open page out as for print, `width` pixels between the margins."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            **{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+        )
+        self.send("Emulation.setEmulatedMedia", media="print")
+
     def printed(self) -> bytes:
         """The page as a PDF."""
         return base64.b64decode(self.send("Page.printToPDF", printBackground=True)["data"])

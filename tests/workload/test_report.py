@@ -14,12 +14,27 @@ from pipeline.aws import Aws
 from pipeline.keys import frame_key, output_key
 from tests.workload.chromium import BINARY, browsing
 from tests.workload.conftest import Place
+from tests.workload.pdf import texts
 from workload.report import write_report
 from workload.reporting.page import FIRST_CARDS
 from workload.run import VideoRun, WorkloadRun, load, save
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent !== null).length"
-WIDTHS = {"desktop": 1280, "phone": 390}
+WIDTHS = {"desktop": 1280, "tablet": 768, "phone": 390, "small phone": 320}
+LONG = f"holiday_{'x' * 90}.mp4"
+# Words that a line breaks in their middle, all but those of the long name.
+BROKEN = """(() => {
+  const broken = [];
+  for (const cell of document.querySelectorAll('.videos th, .videos td')) {
+    for (const word of cell.textContent.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(cell.firstChild, word.index);
+      range.setEnd(cell.firstChild, word.index + word[0].length);
+      if (range.getClientRects().length > 1 && word[0].length < 60) broken.push(word[0]);
+    }
+  }
+  return broken;
+})()"""
 # Left, top, right and bottom of the boxes, by video, in parts of the picture as it is shown.
 BOXES = """Object.fromEntries([...document.querySelectorAll('.card')].map(card => {
   const place = card.querySelector('img')?.getBoundingClientRect();
@@ -44,6 +59,7 @@ BARS = """[...document.querySelectorAll('figure > svg')].filter(s => s.clientWid
 })"""
 CELLS = """[...document.querySelectorAll('.receipt tbody:not(.sum) td:last-child')].map(
   cell => cell.textContent)"""
+PAPER_PX = 710  # US letter at 96 dots an inch, without the margins: the lower of the usual two
 # A name that would be markup, script and attribute if it were not escaped.
 NASTY = "a folder/<b>&'\"<script>alert(1)</script>.mov"
 # Names that plots could take for mathematics, a font, a colour, an ID or a link.
@@ -63,11 +79,14 @@ def aws_of(place: Place) -> Aws:
 
 @pytest.fixture(scope="module")
 def page(pipeline: Place, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report that generate.py writes: all sample videos and one that is none."""
+    """The report that generate.py writes: all sample videos, one renamed, and one that is none."""
     folder = tmp_path_factory.mktemp("reported")
     sent = folder / "videos"
     shutil.copytree(videos, sent)
     (sent / "unreadable.mp4").write_bytes(b"no video")
+    (sent / "test_00.mp4").rename(sent / LONG)
+    expected = (sent / "expected.csv").read_text()
+    (sent / "expected.csv").write_text(expected.replace("test_00.mp4", LONG))
     done = pipeline.generate(
         *("--testcase-folder", sent, "--report", folder / "report.html"),
         *("--run", folder / "run.json", "--deadline", 60),
@@ -96,6 +115,7 @@ def test_it_is_whole_on_every_screen(page: Path, tmp_path: Path, device: str, sc
             "getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] < 100"
         )
         assert dark is (scheme == "dark")
+        assert browser.run(BROKEN) == []
         # the plots are there, those for this width, with a bar for everything that took time
         form = "wide" if WIDTHS[device] > 720 else "narrow"
         (time, time_form, stretches), (latency, latency_form, answers) = browser.run(BARS)
@@ -159,7 +179,10 @@ def test_cards_can_be_chosen_and_the_page_printed(page: Path, tmp_path: Path) ->
 
         assert browser.run(SHOWN) == 1
         assert "unreadable.mp4" in browser.run("document.querySelector('.card.missing').innerText")
-        assert browser.printed().startswith(b"%PDF-")
+        pages = texts(browser.printed())
+        # all cards are printed, whichever were chosen, and the table
+        printed = [run for page in pages for run in page]
+        assert printed.count("test_01.mp4") == 3  # card, timeline, table
 
 
 def test_it_names_what_failed_and_is_one_file(page: Path) -> None:
@@ -192,6 +215,39 @@ def test_the_command_writes_the_same_page_again(
     refused = pipeline.run("workload/report.py", *options, prefix="other")
     assert refused.returncode == 1
     assert "pass these, or the file of another run" in refused.stderr
+
+
+@pytest.mark.skipif(BINARY is None, reason="no Chromium here")
+@pytest.mark.parametrize("count", [40, 100])
+def test_a_plot_is_printed_below_its_heading_and_names_in_one_line(
+    pipeline: Place, tmp_path: Path, count: int
+) -> None:
+    keys = [f"test_{number:02}.mp4" for number in range(count - 1)]
+    videos = tuple(VideoRun(key, 10, 1.0, 2.0, None) for key in [*keys, LONG])
+    run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, videos)
+    write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "printed.html")
+
+    (tmp_path / "profile").mkdir()
+    with browsing(tmp_path / "profile") as browser:
+        browser.open(tmp_path / "printed.html", 1280, "light")
+        pages = texts(browser.printed())
+        browser.on_paper(PAPER_PX)
+        broken = browser.run(BROKEN)
+        scales = browser.run(
+            "[...document.querySelectorAll('figure > svg.wide')].map(s => s.getScreenCTM().a)"
+        )
+
+    assert broken == []
+    assert min(scales) > 0.6  # what is drawn as 10 pixels is no less than 6
+    (timeline,) = [page for page in pages if "Where the time went" in page]
+    assert "seconds since the run began" in timeline
+    assert keys[0] in timeline
+    table = pages[next(i for i, page in enumerate(pages) if "Every video" in page) :]
+    assert len(table) <= 1 + count / 30
+    rows = [run for page in table for run in page]
+    assert [key for key in rows if key in keys] == keys
+    assert rows.count("Missing") == count
+    assert "Upload" not in rows
 
 
 @pytest.mark.skipif(BINARY is None, reason="no Chromium here")

@@ -30,6 +30,7 @@ class Size:
 
 
 SIZES = (Size("wide", 1040), Size("narrow", 350))
+PART_PX = 940  # a wide plot that is higher would not fit on a printed page with its heading
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -39,11 +40,25 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def timeline_svgs(rows: Sequence[Row]) -> list[str]:
-    """The run as bars, a row a video: wide, and narrow for phones. None without rows."""
+    """The run as bars, a row a video: wide, and narrow for phones. None without rows.
+
+    The wide one comes in parts that fit on a page.
+    """
     if not rows:
         return []
+    pitch = 26 if len(rows) <= 40 else 13 if len(rows) <= 150 else 5
+    stretches = [segment for row in rows for segment in row.segments]
+    ends = [s.end for s in stretches] + [row.answered for row in rows if row.answered is not None]
+    span = min([0.0, *(s.start for s in stretches)]), 1.02 * max([0.1, *ends])
+    wide, narrow = SIZES
+    parts = math.ceil(pitch * len(rows) / PART_PX)
+    length = math.ceil(len(rows) / parts)
     with mpl.rc_context(SETTINGS):
-        return [_timeline(rows, size) for size in SIZES]
+        drawn = [
+            _timeline(rows[first : first + length], wide, pitch, span, f"-{first}")
+            for first in range(0, len(rows), length)
+        ]
+        return [*drawn, _timeline(rows, narrow, pitch, span)]
 
 
 def latency_svgs(latencies: Sequence[tuple[float, bool]]) -> list[str]:
@@ -54,8 +69,9 @@ def latency_svgs(latencies: Sequence[tuple[float, bool]]) -> list[str]:
         return [_latency(latencies, size) for size in SIZES]
 
 
-def _timeline(rows: Sequence[Row], size: Size) -> str:
-    pitch = 26 if len(rows) <= 40 else 13 if len(rows) <= 150 else 5
+def _timeline(
+    rows: Sequence[Row], size: Size, pitch: int, span: tuple[float, float], part: str = ""
+) -> str:
     labels_above = size.is_narrow and pitch == 26
     pitch += 14 if labels_above else 0
     made = figure(size.width, pitch * len(rows) + 40)
@@ -83,12 +99,12 @@ def _timeline(rows: Sequence[Row], size: Size) -> str:
             at = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 11}
             axes.annotate(printable(line.key, 44), (0, row - 0.27), **at)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=min(0, *(s.start for line in rows for s in line.segments)))
+    axes.set_xlim(span)
     names = [printable(line.key, 30) for line in rows] if pitch > 5 and not size.is_narrow else []
     axes.set_yticks(range(len(names)), names, fontsize=12 if pitch == 26 else 10)
     axes.tick_params(axis="y", labelcolor=PAINT["ink"])
     axes.set_xlabel("seconds since the run began")
-    return svg(made, f"timeline-{size.name}", "When each video was where", size.name)
+    return svg(made, f"timeline-{size.name}{part}", "When each video was where", size.name)
 
 
 def _bars(
