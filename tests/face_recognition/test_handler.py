@@ -207,6 +207,29 @@ def test_a_bad_frame_is_named_after_the_others_are_done(
     assert output(s3, "good.txt")[0] == "Joe Biden"
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "DDS"])
+def test_a_damaged_image_of_any_kind_keeps_no_other_from_being_tried(
+    handler: ModuleType, s3: Any, put: Any, kind: str
+) -> None:
+    put("whole.jpg", "biden.jpg", **{"source-etag": kind})
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, kind)
+    damaged = bytearray(buffer.getvalue())
+    if kind == "AVIF":
+        start = damaged.index(b"mdat") + 4
+        damaged[start:] = bytes(len(damaged) - start)
+    else:
+        damaged[80:88] = b"\4\0\0\0none"  # an unknown compression
+    s3.put_object(Bucket="p-stage-1", Key="damaged.jpg", Body=bytes(damaged))
+    names = ["damaged.jpg", "whole.jpg"]
+
+    with pytest.raises(handler.RecognitionFailed) as error:
+        handler.handler({"bucket_name": "p-stage-1", "image_file_names": names}, None)
+
+    assert "1 of 2 frames: p-stage-1/damaged.jpg: it is no image that can" in str(error.value)
+    assert output(s3, "whole.txt")[1]["source-etag"] == kind
+
+
 @pytest.mark.parametrize(
     ("event", "reason"),
     [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from images import UnreadableImage, read_rgb
+from images import FORMATS, UnreadableImage, read_rgb
 from PIL import Image
 
 
@@ -82,3 +82,42 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
         read_rgb(bomb)
     with pytest.raises(UnreadableImage, match="11000 x 10000 px, at most 100 megapixels"):
         read_rgb(large)
+
+
+PHOTO = Image.effect_noise((48, 32), 90).convert("RGB")
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it can read all the same
+@pytest.mark.parametrize("kind", FORMATS)
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(kind: str) -> None:
+    whole, random = encoded(PHOTO, kind), np.random.default_rng(0)
+    assert read_rgb(whole).shape == (32, 48, 3)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole[: int(random.integers(1, len(whole) + 1))])
+        for _ in range(3):
+            damaged[int(random.integers(min(len(damaged), 400)))] = int(random.integers(256))
+        try:
+            assert read_rgb(bytes(damaged)).shape[2] == 3
+        except UnreadableImage:
+            refused += 1
+    assert refused > 50
+
+
+def test_an_avif_without_its_pixels_is_refused() -> None:
+    head, _, pixels = encoded(PHOTO, "AVIF").partition(b"mdat")
+
+    with pytest.raises(UnreadableImage, match="no image that can be read"):
+        read_rgb(head + b"mdat" + bytes(len(pixels)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Pillow will not write IM for ever
+@pytest.mark.parametrize("kind", ["DDS", "IM", "PPM"])
+def test_what_no_camera_writes_is_refused_with_what_is_read(kind: str) -> None:
+    with pytest.raises(UnreadableImage, match="none of JPEG, PNG, WEBP, TIFF, GIF, BMP, AVIF"):
+        read_rgb(encoded(PHOTO, kind))
+
+
+def test_an_iphones_heic_says_what_to_do() -> None:
+    with pytest.raises(UnreadableImage, match=r"it is HEIC.* export it as JPEG"):
+        read_rgb(b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(100))
