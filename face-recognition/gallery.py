@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ OLDER: dict[str, Any] = {"model": "facenet-vggface2", "image_size": 240}
 # strangers pass for one of many.
 # SFace: cosine similarity 0.363 and more is the same person (OpenCV Zoo, face_recognition_sface).
 THRESHOLDS = {"facenet-vggface2": 0.9, "sface": 1 - 0.363}
+LENGTHS = {"facenet-vggface2": 512, "sface": 128}  # numbers in an embedding
 
 
 class GalleryError(RuntimeError):
@@ -103,19 +105,31 @@ def parse(data: bytes, path: str, model: str, threshold: float | None = None) ->
             f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
             f"use: enrol again with --model {model}, or set MODEL={metadata['model']}."
         )
-    names, embeddings = _checked(path, content[0], content[1])
-    own = metadata.get("threshold", THRESHOLDS.get(model, 1.0))
+    names, embeddings = _checked(path, content[0], content[1], LENGTHS.get(model))
+    own = _number(path, "threshold", metadata.get("threshold", THRESHOLDS.get(model, 1.0)))
+    size = _number(path, "image_size", metadata.get("image_size", OLDER["image_size"]))
+    if size < 1 or size % 1:
+        raise GalleryError(f"The gallery {path} has the image_size {size}: no number of pixels.")
     return Gallery(
         embeddings=embeddings,
         names=names,
         model=model,
-        image_size=int(metadata.get("image_size", OLDER["image_size"])),
+        image_size=int(size),
         threshold=float(own if threshold is None else threshold),
         digest=hashlib.sha256(data).hexdigest()[:16],
     )
 
 
-def _checked(path: str, embeddings: Any, names: Any) -> tuple[tuple[str, ...], Array]:
+def _number(path: str, name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise GalleryError(f"The gallery {path} has the {name} {value!r}, which is no number.")
+    return float(value)
+
+
+def _checked(
+    path: str, embeddings: Any, names: Any, length: int | None
+) -> tuple[tuple[str, ...], Array]:
+    """The names and the rows as unit vectors; `length`: the numbers of a row, None if unknown."""
     if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
         raise GalleryError(f"{path} is no gallery: embeddings and names must be lists.")
     if not names:
@@ -126,14 +140,21 @@ def _checked(path: str, embeddings: Any, names: Any) -> tuple[tuple[str, ...], A
         )
     if not all(isinstance(name, str) and name for name in names):
         raise GalleryError(f"The gallery {path} has a name that is no text, or empty.")
+    if not all(is_utf8(name) for name in names):
+        raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enrol again.")
     if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
         raise GalleryError(f"The gallery {path} has an embedding that is no float tensor.")
     rows = [row.detach().float().flatten().numpy() for row in embeddings]
     if len({row.shape for row in rows}) != 1:
         raise GalleryError(f"The gallery {path} has embeddings of different lengths.")
+    if length is not None and rows[0].size != length:
+        raise GalleryError(
+            f"The gallery {path} has embeddings of {rows[0].size} numbers, but the model in use "
+            f"makes {length}: enrol again."
+        )
     matrix = np.stack(rows)
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    if not np.isfinite(matrix).all() or not (norms > 0).all():
+    if not np.isfinite(norms).all() or not (norms > 0).all():
         raise GalleryError(f"The gallery {path} has an embedding that is not finite, or zero.")
     return tuple(names), np.asarray(matrix / norms, np.float32)
 
@@ -141,8 +162,26 @@ def _checked(path: str, embeddings: Any, names: Any) -> tuple[tuple[str, ...], A
 def save(
     path: Path, embeddings: list[Array], names: list[str], model: str, image_size: int
 ) -> None:
-    """Write a gallery in one step: whoever reads `path` finds the old one or the new one."""
+    """Write a gallery in one step: whoever reads `path` finds the old one or the new one.
+
+    Raises OSError, with nothing left behind, when it cannot be written.
+    """
     rows = [torch.from_numpy(np.array(row, np.float32))[None] for row in embeddings]
+    data = io.BytesIO()
+    torch.save([rows, names, {"model": model, "image_size": image_size}], data)
     partial = path.with_name(f".{path.name}.part")
-    torch.save([rows, names, {"model": model, "image_size": image_size}], partial)
-    partial.replace(path)
+    try:
+        partial.write_bytes(data.getvalue())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name can be written: a file's name of undecodable bytes cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,31 +19,36 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
-def row(*values: float) -> torch.Tensor:
-    return torch.tensor([values], dtype=torch.float32)
+def vector(*values: float, length: int = 128) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """These values and zeros, in the length of an embedding (128: sface)."""
+    return np.array([*values, *[0] * (length - len(values))], np.float32)
+
+
+def row(*values: float, length: int = 128) -> torch.Tensor:
+    return torch.from_numpy(vector(*values, length=length))[None]
 
 
 def test_the_nearest_person_is_named_with_the_cosine_distance(tmp_path: Path) -> None:
     path = write(tmp_path / "data.pt", [[row(2, 0), row(0, 1)], ["Ann", "Bob"], METADATA])
     people = load(path, "sface")
 
-    match = people.nearest(np.array([0.8, 0.6], np.float32))
+    match = people.nearest(vector(0.8, 0.6))
 
     assert match.name == "Ann"
     assert match.distance == pytest.approx(0.2)
 
 
 def test_facenet_measures_euclidean_distance(tmp_path: Path) -> None:
-    path = write(tmp_path / "data.pt", [[row(1, 0)], ["Ann"]])
+    path = write(tmp_path / "data.pt", [[row(1, 0, length=512)], ["Ann"]])
 
-    match = load(path, "facenet-vggface2", threshold=2).nearest(np.array([0.0, 1.0], np.float32))
+    match = load(path, "facenet-vggface2", threshold=2).nearest(vector(0, 1, length=512))
 
     assert match.distance == pytest.approx(2**0.5)
 
 
 def test_over_the_threshold_is_unknown_and_on_it_is_not(tmp_path: Path) -> None:
     path = write(tmp_path / "data.pt", [[row(1, 0)], ["Ann"], METADATA])
-    probe = np.array([0.5, 0.75**0.5], np.float32)
+    probe = vector(0.5, 0.75**0.5)
     distance = load(path, "sface").nearest(probe).distance
 
     assert load(path, "sface", threshold=distance).nearest(probe).name == "Ann"
@@ -89,7 +94,15 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
         ([[row(1, 0)], [""], METADATA], "empty"),
         ([[[1.0, 0.0]], ["Ann"], METADATA], "no float tensor"),
         ([[torch.tensor([1, 0])], ["Ann"], METADATA], "no float tensor"),
-        ([[row(1, 0), row(1, 0, 0)], ["Ann", "Bob"], METADATA], "different lengths"),
+        ([[row(1), row(1, length=129)], ["Ann", "Bob"], METADATA], "different lengths"),
+        ([[row(1, length=512)], ["Ann"], METADATA], "of 512 numbers, but the model .* makes 128"),
+        ([[row(1)], ["J\udcf6rg"], METADATA], "a name that is not UTF-8"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": "large"}], "image_size 'large'"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": None}], "image_size None"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": -1}], "image_size -1"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": "lax"}], "threshold 'lax'"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": [1]}], "threshold"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": float("nan")}], "threshold nan"),
         ([[row(float("nan"), 0)], ["Ann"], METADATA], "not finite"),
         ([[row(0, 0)], ["Ann"], METADATA], "zero"),
         ([[row(1, 0)], ["Ann"], {}], "does not say which model"),
@@ -132,10 +145,19 @@ def test_a_file_that_is_no_gallery_is_not_executed(tmp_path: Path, content: Any)
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "data.pt"
-    gallery.save(path, [np.array([0.6, 0.8], np.float32)], ["Änn"], "sface", 112)
+    gallery.save(path, [vector(0.6, 0.8)], ["Änn"], "sface", 112)
 
     people = load(path, "sface")
 
     assert people.names == ("Änn",)
-    assert np.allclose(people.embeddings, [[0.6, 0.8]])
+    assert np.allclose(people.embeddings, [vector(0.6, 0.8)])
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_gallery_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "data.pt").mkdir()
+
+    with pytest.raises(OSError, match=r"data\.pt"):
+        gallery.save(tmp_path / "data.pt", [vector(1)], ["Ann"], "sface", 112)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["data.pt"]
