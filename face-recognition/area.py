@@ -31,7 +31,8 @@ class AreaAverages:
         """The whole image at `size` (height, width): float32, h x w x 3."""
         y0, y1 = _cells(0, self.height, size[0])
         x0, x1 = _cells(0, self.width, size[1])
-        strips = self._sums[y1] - self._sums[y0]  # rows first: each is read once, in order
+        strips: Array = self._sums[y1]  # rows first: each is read once, in order
+        strips -= self._sums[y0]
         total = strips[:, x1] - strips[:, x0]
         count = (y1 - y0)[:, None] * (x1 - x0)[None, :]
         return np.asarray(total / count[:, :, None], np.float32)

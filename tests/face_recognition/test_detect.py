@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import detect
 import numpy as np
 import pytest
 import torch
 from area import MAX_INT32_PIXELS, AreaAverages
-from detect import MIN_PROBABILITY, Detector, Memo, nms, pyramid
+from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, nms, pyramid
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from torch.nn.functional import interpolate
 from torchvision_substitute import batched_nms
 
+FOLDER = Path(detect.__file__).parent
 PHOTOS = ["astronaut.png", "biden.jpg", "obama.jpg", "obama2.jpg", "t1.jpg", "coffee.png"]
 
 
@@ -69,6 +73,18 @@ def test_coarse_to_fine_finds_the_same_largest_face(
     assert len(largest) == min(1, len(everything))
     for face, same in zip(largest, everything[:1], strict=True):
         assert np.allclose(face.box, same.box, atol=0.5)
+
+
+@pytest.mark.parametrize(("name", "left"), [("obama2.jpg", 267), ("astronaut.png", 195)])
+def test_the_largest_face_is_the_same_where_the_edge_cuts_it(
+    detector: Detector, sample_photos: Path, name: str, left: int
+) -> None:
+    image = read_rgb((sample_photos / name).read_bytes())[:, left:]
+
+    (largest,), everything = detector.largest(image), detector.all(image)
+
+    assert largest.box[0] < 0
+    assert np.allclose(largest.box, everything[0].box, atol=0.5)
 
 
 def test_six_people_are_found(detector: Detector, sample_photos: Path) -> None:
@@ -167,3 +183,65 @@ def test_nms_can_measure_by_the_smaller_box() -> None:
 
     assert nms(boxes, 0.7).tolist() == [0, 1]
     assert nms(boxes, 0.7, by_smaller=True).tolist() == [0]
+
+
+def test_a_large_image_is_searched_smaller_and_told_in_its_own_pixels(
+    detector: Detector, sample_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = read_rgb((sample_photos / "t1.jpg").read_bytes())
+    expected = detector.all(image)
+    searched = []
+
+    def spy(pixels: Any) -> AreaAverages:
+        searched.append(pixels.shape)
+        return AreaAverages(pixels)
+
+    monkeypatch.setattr(detect, "AreaAverages", spy)
+    monkeypatch.setattr(detect, "MAX_SEARCHED_PIXELS", 600_000)
+
+    found, largest = detector.all(image), detector.largest(image)
+
+    assert image.shape == (886, 1280, 3)
+    assert searched == [(644, 931, 3)] * 2
+    assert len(found) == len(expected) == 6
+    assert np.allclose(largest[0].box, found[0].box, atol=0.5)
+    for face in found:
+        nearest = min(expected, key=lambda e: abs(e.box[0] - face.box[0]))
+        assert np.allclose(face.box, nearest.box, atol=12)
+        assert np.allclose(face.landmarks, nearest.landmarks, atol=8)
+
+
+MEASURE = """
+import resource
+import numpy as np
+from detect import Detector
+image = np.random.default_rng(0).integers(0, 256, (500, 750, 3), np.uint8)
+image = image.repeat(12, axis=0).repeat(12, axis=1)
+print(len(Detector().largest(image)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_phones_photo_of_50_megapixels_fits_the_functions_memory() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE], capture_output=True, text=True, cwd=FOLDER, check=True
+    )
+
+    _, megabytes = map(int, run.stdout.split())
+    assert megabytes < 2500  # of 3008; facenet's network needs some 200 more
+
+
+def test_a_crowds_boxes_are_looked_at_some_at_a_time() -> None:
+    looked: list[int] = []
+
+    class Network(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
+            looked.append(len(x))
+            return (x.mean((1, 2, 3))[:, None],)
+
+    image = np.random.default_rng(2).integers(0, 256, (50, 60, 3), np.uint8)
+    corner = np.arange(BOXES_AT_ONCE + 3) / 100
+    boxes = np.stack([corner + 1, corner + 1, corner + 30, corner + 30], axis=1)
+    answers = Memo(Network(), AreaAverages(image), 24)(boxes)
+
+    assert looked == [BOXES_AT_ONCE, 3]
+    assert np.allclose(answers[-1:], Memo(Network(), AreaAverages(image), 24)(boxes[-1:]))
