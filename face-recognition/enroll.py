@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ import gallery
 import numpy as np
 from detect import Detector
 from gallery import NO_FACE, THRESHOLDS, UNKNOWN, Array
-from images import UnreadableImage, read_rgb
+from images import HEIC, UnreadableImage, read_rgb
 from models import DEFAULT_DIR, MODELS, ModelError, model_path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+HEIC_SUFFIXES = {".heic", ".heif"}
 
 
 class EnrolError(RuntimeError):
@@ -32,30 +34,65 @@ class Photo:
     path: Path
 
 
-def find_photos(folder: Path) -> Iterator[Photo]:
-    """The photos below `folder`, in a stable order: a folder a person, or a file a person.
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: its people, their photos, and a reason a file that is no photo."""
 
-    Raises EnrolError for a person whose name is one that answers have for something else.
+    people: list[str]
+    photos: list[Photo]
+    refused: list[str]
+
+
+def find_photos(folder: Path) -> Found:
+    """What is below `folder`, in a stable order: a folder a person, or a photo a person.
+
+    Hidden files and folders are left out. Raises EnrolError for a person whose name is one that
+    answers have for something else, or that cannot be written.
     """
+    found = Found([], [], [])
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
+        is_person = entry.is_dir() or entry.suffix.lower() in SUFFIXES | HEIC_SUFFIXES
         person = entry.name if entry.is_dir() else entry.stem
-        if person in (UNKNOWN, NO_FACE):
-            raise EnrolError(f"{entry}: nobody can be called {person!r}, an answer of its own.")
-        paths = sorted(entry.rglob("*")) if entry.is_dir() else [entry]
-        for path in paths:
-            if path.is_file() and path.suffix.lower() in SUFFIXES:
-                yield Photo(person, path)
+        if is_person:
+            _check_name(entry, person)
+            found.people.append(person)
+        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+            hidden = any(part.startswith(".") for part in path.relative_to(entry).parts)
+            if hidden or path.is_dir():
+                continue
+            if path.suffix.lower() in SUFFIXES:
+                found.photos.append(Photo(person, path))
+            else:
+                found.refused.append(f"{path}: {_no_photo(path)}")
+    return found
+
+
+def _check_name(entry: Path, person: str) -> None:
+    if person in (UNKNOWN, NO_FACE):
+        raise EnrolError(f"{entry}: nobody can be called {person!r}, an answer of its own.")
+    if not gallery.is_utf8(person):
+        raise EnrolError(f"{os.fsencode(entry)!r}: the name is not UTF-8: rename it.")
+
+
+def _no_photo(path: Path) -> str:
+    if path.suffix.lower() in HEIC_SUFFIXES:
+        return HEIC
+    return f"it is no photo of a known kind ({', '.join(sorted(SUFFIXES))})"
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """What enrolling came to: an embedding and a name a photo used, a reason a photo refused."""
+    """What enrolling came to: an embedding and a name a photo used, a reason a file refused.
+
+    `missing`: the people of whom no photo was used.
+    """
 
     embeddings: list[Array]
     photos: list[Photo]
     refused: list[str]
+    missing: list[str]
 
 
 def enrol(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrolled:
@@ -63,13 +100,14 @@ def enrol(folder: Path, model: str, models_dir: Path, image_size: int) -> Enroll
 
     Raises EnrolError when there is no such photo, ModelError when there is no model file.
     """
-    photos = list(find_photos(folder))
-    if not photos:
-        raise EnrolError(f"{folder} has no photos: it must hold a folder a person, or a photo.")
+    found = find_photos(folder)
+    if not found.photos:
+        what = f"{folder} has no photos: it must hold a folder a person, or a photo."
+        raise EnrolError("\n".join([what, *found.refused]))
     detector = Detector()
     embedder = embed.load(model, model_path(model, models_dir), image_size)
-    done = Enrolled([], [], [])
-    for photo in _counted(photos):
+    done = Enrolled([], [], found.refused, [])
+    for photo in _counted(found.photos):
         try:
             image = read_rgb(photo.path.read_bytes())
         except (UnreadableImage, OSError) as error:
@@ -83,6 +121,8 @@ def enrol(folder: Path, model: str, models_dir: Path, image_size: int) -> Enroll
         done.photos.append(photo)
     if not done.photos:
         raise EnrolError("No photo shows exactly one face:\n" + "\n".join(done.refused))
+    used = {photo.person for photo in done.photos}
+    done.missing.extend(person for person in dict.fromkeys(found.people) if person not in used)
     return done
 
 
@@ -105,12 +145,13 @@ def describe(done: Enrolled, model: str) -> list[str]:
     for i in range(len(names)):
         for j in range(i):
             between = float(distances[i, j])
-            pair = f"{done.photos[j].path.name} and {done.photos[i].path.name}"
+            pair = " and ".join(_shown(done.photos[k].path) for k in (j, i))
             if names[i] != names[j] and (closest is None or between < closest[0]):
                 closest = between, f"{names[j]} and {names[i]}"
             if names[i] == names[j] and (furthest is None or between > furthest[0]):
                 furthest = between, f"{names[i]}: {pair}"
-    lines = [f"{len(set(names))} people, {len(names)} photos used, {len(done.refused)} refused"]
+    people, photos = _several(len(set(names)), "person", "people"), _several(len(names), "photo")
+    lines = [f"{people}, {photos} used, {len(done.refused)} refused"]
     if closest:
         lines.append(f"closest two people: {closest[0]:.3f} ({closest[1]})")
     if furthest:
@@ -123,6 +164,25 @@ def describe(done: Enrolled, model: str) -> list[str]:
         lines.append(f"WARNING: {closest[1]} are nearer than the model's threshold {threshold:.3f}")
     lines.append(f"suggested threshold: {threshold:.3f} (the model's is {THRESHOLDS[model]:.3f})")
     return lines
+
+
+def _several(number: int, one: str, more: str = "") -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"
+
+
+def _shown(path: Path) -> str:
+    """A photo's name for the terminal: undecodable bytes cannot be printed as they are."""
+    return path.name.encode(errors="backslashreplace").decode()
+
+
+def check_output(output: Path) -> None:
+    """Raise EnrolError where a gallery cannot be written: better now than after all the work."""
+    if output.is_dir():
+        raise EnrolError(f"{output} is a folder: give --output a file, as {output / 'data.pt'}.")
+    if not output.parent.is_dir():
+        raise EnrolError(f"{output.parent} is no folder: make it, or choose another --output.")
+    if not os.access(output.parent, os.W_OK):
+        raise EnrolError(f"{output.parent} may not be written to: choose another --output.")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -140,16 +200,21 @@ def main(argv: list[str] | None = None) -> int:
     if not options.people.is_dir():
         parser.error(f"{options.people} is no folder")
     try:
+        check_output(options.output)
         done = enrol(options.people, options.model, options.models_dir, options.image_size)
-    except (EnrolError, ModelError) as error:
+        names = [photo.person for photo in done.photos]
+        gallery.save(options.output, done.embeddings, names, options.model, options.image_size)
+    except (EnrolError, ModelError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     for reason in done.refused:
         print(f"refused: {reason}", file=sys.stderr)
-    names = [photo.person for photo in done.photos]
-    gallery.save(options.output, done.embeddings, names, options.model, options.image_size)
     print("\n".join(describe(done, options.model)))
     print(f"wrote {options.output}")
+    if done.missing:
+        people = _several(len(done.missing), "person has", "people have")
+        missing = ", ".join(done.missing)
+        print(f"WARNING: not enrolled: {people} no photo that was used: {missing}", file=sys.stderr)
     return 0
 
 
