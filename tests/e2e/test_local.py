@@ -95,11 +95,19 @@ def test_it_serves_any_client_and_leaves_nothing(
     assert set((ROOT / "build").glob("image-*")) == folders
 
 
+def in_a_terminal() -> None:
+    """Make a program deaf to no signal, even where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def stop_and_check(process: subprocess.Popen[str], stop: Callable[[], None]) -> int:
     """Stop a program that runs a local AWS; nothing of it may be left. Returns its status."""
     children = psutil.Process(process.pid).children(recursive=True)
     stop()
-    process.communicate(timeout=60)
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
     return process.returncode
@@ -118,6 +126,7 @@ def test_whatever_the_shell_holds_its_clients_come_here_and_its_end_is_the_serve
         stderr=(tmp_path / "stderr").open("w"),
         text=True,
         start_new_session=True,
+        preexec_fn=in_a_terminal,
     )
     assert local.stdout is not None
     lines: list[str] = []
@@ -178,6 +187,7 @@ def test_the_demo_stops_in_order(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=in_a_terminal,
     )
     assert demo.stderr is not None
     while not demo.stderr.readline().startswith("Uploading"):
