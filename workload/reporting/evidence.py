@@ -79,9 +79,17 @@ def gather(
 
 
 def is_complete(evidence: Evidence, run: WorkloadRun) -> bool:
-    """Whether every invocation has its REPORT line and every answered video an invocation."""
+    """Whether every invocation has its REPORT line and every answered video a splitter's.
+
+    The recogniser, which the splitter waits for, has written its own by then.
+    """
     answered = {video.key for video in run.videos if video.answered is not None}
-    return not evidence.unreported and answered <= set(evidence.of_video)
+    split = {
+        video
+        for video, found in evidence.of_video.items()
+        if any(function.key == "video-splitting" for function, _ in found)
+    }
+    return not evidence.unreported and answered <= split
 
 
 def _read(aws: Aws, deployment: Deployment, run: WorkloadRun) -> Evidence:
