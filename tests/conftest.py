@@ -9,11 +9,28 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
+BUILD.mkdir(exist_ok=True)
 # What README.md tells CloudShell's user to install, for the scripts and for the report.
 CLOUDSHELL_PACKAGES = ("boto3", "click", "jinja2", "matplotlib", "pillow")
+
+
+# What is made once and kept in build/ is made by one of the processes that run tests side by side.
+LOCK = FileLock(BUILD / "tests.lock")
+# These deploy from build/, and look at what is left there: one after the other, in one process.
+TOGETHER = ("e2e", "workload", "samples")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one folder run in one process, as they share servers (--dist loadgroup)."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        group = "together" if folder in TOGETHER else folder
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -27,16 +44,17 @@ def sample_photos() -> Path:
     """The folder of sample photos (see samples/packages.py), fetched once and kept in build/."""
     from samples.packages import fetch_photos
 
-    return fetch_photos(BUILD / "samples" / "photos")
+    with LOCK:
+        return fetch_photos(BUILD / "samples" / "photos")
 
 
 @pytest.fixture(scope="session")
 def ffmpeg_zip() -> Path:
     """The layer built by install_ffmpeg.sh, made once and kept in build/."""
     path = BUILD / "ffmpeg.zip"
-    if not path.exists():
-        BUILD.mkdir(exist_ok=True)
-        subprocess.run([ROOT / "install_ffmpeg.sh", "--output", path], check=True)
+    with LOCK:
+        if not path.exists():
+            subprocess.run([ROOT / "install_ffmpeg.sh", "--output", path], check=True)
     return path
 
 
@@ -79,10 +97,11 @@ def cloudshell() -> str:
         pytest.skip("no Python 3.9 here")
     folder, packages = BUILD / "python39", " ".join(CLOUDSHELL_PACKAGES)
     installed = folder / "installed"
-    if not installed.exists() or installed.read_text() != packages:
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([python, "-m", "venv", folder], check=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *CLOUDSHELL_PACKAGES], check=True)
-        installed.write_text(packages)
+    with LOCK:
+        if not installed.exists() or installed.read_text() != packages:
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([python, "-m", "venv", folder], check=True)
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+            subprocess.run([*pip, *CLOUDSHELL_PACKAGES], check=True)
+            installed.write_text(packages)
     return str(folder / "bin" / "python")
