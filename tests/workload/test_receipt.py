@@ -80,8 +80,8 @@ def test_the_receipt_adds_up() -> None:
     assert caller.cold_starts == 1
     assert caller.usd == pytest.approx(1.0 * 0.0000166667 + 0.2e-6)
     assert receipt.frames == 1
-    assert (receipt.puts, receipt.gets) == (3, 5)
-    assert receipt.usd == pytest.approx(3 * 0.0000166667 + 2 * 0.2e-6 + 3 * 5e-6 + 5 * 0.4e-6)
+    assert (receipt.puts, receipt.gets) == (3, 6)
+    assert receipt.usd == pytest.approx(3 * 0.0000166667 + 2 * 0.2e-6 + 3 * 5e-6 + 6 * 0.4e-6)
     assert receipt.waiting_gb_seconds == pytest.approx(0.5)
     assert receipt.waiting_share == pytest.approx(0.5 * 0.0000166667 / receipt.lambda_usd)
     queue = 3 * 0.4e-6

@@ -190,15 +190,15 @@ def write_receipt(
     """The receipt of a run. `names`: the splitter's and the recogniser's; `videos`: uploaded.
 
     S3's requests are counted from what the code does, once each: an upload a video; a frame and a
-    text a frame, where they were not there before; for each try HEAD of video and frame and one
-    read by ffmpeg, which may take more.
+    text a frame, where they were not there before; for each try HEAD of video (twice) and frame and
+    one read by ffmpeg, which may take more.
     """
     frames = frames_recognised(recognizer)
     waiting = waiting_gb_seconds(splitter)
     agreed = sum(step.name == "agree" for invocation in splitter for step in invocation.steps)
     written = 2 * frames - frames_kept(splitter) - texts_kept(recognizer)
     puts = videos + max(0, written) + agreed
-    gets = 3 * len(splitter) + 2 * frames
+    gets = 4 * len(splitter) + 2 * frames
     return Receipt(
         bills=(bill(names[0], splitter, prices), bill(names[1], recognizer, prices)),
         videos=videos,
