@@ -22,6 +22,7 @@ from pipeline.cli import Run
 from pipeline.policies import lambda_trust, recognizer_permissions
 from pipeline.settings import ROOT, Deployment
 from samples.base_image import make_base_image, make_root
+from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
 from samples.registry import LayerSize, PushedImage
 from samples.stack import (
@@ -174,20 +175,21 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
                 "buildah is not installed: apt-get install buildah. It pulls and unpacks the "
                 "image, whatever builds it."
             )
-        chosen = fetch_model(model)
-        photos = fetch_photos(BUILD / "samples" / "photos")
-        gallery = gallery or enrol(make_people(photos, BUILD / "samples" / "people"), chosen)
         with (
             undisturbed(),
             tempfile.TemporaryDirectory(prefix="context-") as folder,
             LocalAWS() as local,
         ):
             aws = client_side(local)
-            context = build_context(Path(folder), gallery)
+            with one_at_a_time():  # until the gallery is in the context
+                chosen = fetch_model(model)
+                photos = fetch_photos(BUILD / "samples" / "photos")
+                people = make_people(photos, BUILD / "samples" / "people")
+                context = build_context(Path(folder), gallery or enrol(people, chosen))
             uri = build_and_push(aws, context, chosen, tool)
             image = PushedImage(aws.client("ecr"), uri)
             sizes = size_table(image.layer_sizes())
-            pull(uri, image, local_tag(gallery, chosen), IMAGE)
+            pull(uri, image, local_tag(context / "data.pt", chosen), IMAGE)
             say(
                 "Running it: read-only, as a user without a home, under Lambda's runtime client ..."
             )

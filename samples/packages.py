@@ -12,6 +12,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from samples.one_at_a_time import one_at_a_time
+
 
 class SampleError(RuntimeError):
     """A sample photo or video cannot be had; the message says which and what to do."""
@@ -106,6 +108,7 @@ PACKAGES = (
 )
 
 
+@one_at_a_time()
 def fetch_photos(folder: Path, packages: tuple[Package, ...] = PACKAGES) -> Path:
     """Put all sample photos into `folder` and return it; what is there and right is kept.
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from local_aws.client_environ import isolated
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
 from pipeline.settings import ROOT, Deployment
+from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError
 
 BUILD = ROOT / "build"
@@ -159,10 +160,11 @@ def running(
     aws_settings: dict[str, Any] | None = None,
 ) -> Iterator[Stack]:
     """A local AWS with the pipeline deployed on it, for as long as the context lasts."""
-    chosen = fetch_model(model)
-    say(f"Enrolling the people in {people} ...")
-    gallery = enrol(people, chosen)
-    with image_folder(gallery, chosen) as image:
+    with ExitStack() as open_until_the_end:
+        with one_at_a_time():  # until the gallery is in an image of its own
+            chosen = fetch_model(model)
+            say(f"Enrolling the people in {people} ...")
+            image = open_until_the_end.enter_context(image_folder(enrol(people, chosen), chosen))
         say("Starting the local AWS ...")
         images = {deployment.repository: image}
         with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:

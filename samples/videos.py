@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
 
 NO_FACE = "No face"
@@ -65,6 +66,7 @@ def clip_argv(clip: Clip, photo: Path, video: Path, ffmpeg: str) -> list[str]:
     return [*argv, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(video)]
 
 
+@one_at_a_time()
 def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
     """Make test_00.mp4 ... and expected.csv (video,name) in `folder`; a made clip is kept.
 
@@ -95,6 +97,7 @@ def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
     return folder
 
 
+@one_at_a_time()
 def ffmpeg_from(build: Path) -> str:
     """Path of the ffmpeg in build/ffmpeg.zip, unpacked beside it: the build the layer has."""
     path = build / "bin" / "ffmpeg"
@@ -107,6 +110,7 @@ def ffmpeg_from(build: Path) -> str:
     return str(path)
 
 
+@one_at_a_time()
 def make_people(photos: Path, folder: Path) -> Path:
     """Lay out `folder` as enroll.py reads it: one folder a person, holding one photo."""
     for person, photo in PEOPLE.items():

@@ -14,6 +14,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from samples.one_at_a_time import one_at_a_time
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "face-recognition"
 sys.path.insert(0, str(FOLDER))
@@ -27,7 +29,8 @@ from enroll import enrol
 def models_dir() -> Path:
     """A folder that holds the sface model, fetched once and kept in build/."""
     folder = ROOT / "build" / "models"
-    models.fetch("sface", folder)
+    with one_at_a_time():
+        models.fetch("sface", folder)
     return folder
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,21 @@ def test_the_clips_are_short_h264_and_kept(
     before = [video.stat().st_mtime_ns for video in videos]
     make_videos(sample_photos, folder, ffmpeg)
     assert [video.stat().st_mtime_ns for video in videos] == before
+
+
+def test_runs_side_by_side_make_whole_clips(
+    sample_photos: Path, ffmpeg: str, root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sample_photos, tmp_path / "photos")
+    command = [sys.executable, "-m", "samples.videos", str(tmp_path), "--ffmpeg", ffmpeg]
+
+    runs = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
+    errors = [run.communicate()[1].decode() for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0], errors
+    for video in find_videos(tmp_path / "videos"):
+        decode = [ffmpeg, "-v", "error", "-i", str(video), "-f", "null", "-"]
+        assert not subprocess.run(decode, capture_output=True, text=True).stderr
 
 
 def test_people_are_laid_out_as_enrolling_reads_them(sample_photos: Path, tmp_path: Path) -> None:
