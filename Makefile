@@ -33,7 +33,7 @@ image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS's ECR, pul
 	$(BIN)/python -m samples.image $(if $(MODEL),--model '$(MODEL)')
 
 test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest --numprocesses 2 $(TESTS)
 
 check: $(INSTALLED) ## lint and type-check everything
 	$(BIN)/ruff check .
