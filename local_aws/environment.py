@@ -13,10 +13,11 @@ import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 from local_aws.function import CannotStart, FunctionSpec, Result, error_payload
+from local_aws.output import Output
 from local_aws.process_tree import members, resident_bytes
 from local_aws.runtime_api import Invocation, Message, RuntimeApi
 
@@ -62,8 +63,6 @@ class Environment:
         self.init_ms: float | None = None
         self.idle_since = time.monotonic()
         self._folder = folder
-        self._lines: list[tuple[int, str]] = []
-        self._lock = threading.Lock()
         self._peak_rss = 0
         self._killed_for: str | None = None
         self._started = time.monotonic()
@@ -82,14 +81,12 @@ class Environment:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            bufsize=0,
             start_new_session=True,
             pass_fds=(_alive_read,),
         )
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
-        self._reader = threading.Thread(
-            target=self._read_output, args=(self._process.stdout,), daemon=True
-        )
-        self._reader.start()
+        self.output = Output(self._process.stdout)
         self._has_ended = threading.Event()
         for work in (self._wait_for_end, self._watch_memory):
             threading.Thread(target=work, daemon=True).start()
@@ -152,11 +149,11 @@ class Environment:
             return
         self.stop()
         if message.kind == "init-error":
-            raise InitError(message.body, self.take_lines())
+            raise InitError(message.body, self.output.take())
         if message.kind == "exit":
-            raise InitError(self._exit_payload(""), self.take_lines())
+            raise InitError(self._exit_payload(""), self.output.take())
         text = f"INIT took longer than {INIT_LIMIT_S} s"
-        raise InitError(error_payload("Sandbox.Timedout", text), self.take_lines())
+        raise InitError(error_payload("Sandbox.Timedout", text), self.output.take())
 
     def invoke(self, request_id: str, payload: bytes) -> Result:
         """One invocation, to its answer, its error, its timeout or the end of the process."""
@@ -181,7 +178,7 @@ class Environment:
         self.stop()
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
         text = f"{now}Z {request_id} Task timed out after {limit:.2f} seconds"
-        self.say(text)
+        self.output.say(text)
         return Result(error_payload("Sandbox.Timedout", text), request_id, "Unhandled")
 
     def _end(self, result: Result) -> Result:
@@ -203,32 +200,14 @@ class Environment:
         text = f"RequestId: {request_id} Error: Runtime exited with error: {how}"
         return error_payload("Runtime.ExitError", text)
 
-    def say(self, text: str) -> None:
-        """Add a line to the log, as the platform does."""
-        with self._lock:
-            self._lines.append((int(time.time() * 1000), text))
-
-    def take_lines(self) -> list[tuple[int, str]]:
-        """The log lines (epoch ms, text) since the last call."""
-        with self._lock:
-            lines, self._lines = self._lines, []
-        return lines
-
     @property
     def peak_mb(self) -> int:
         """Largest resident memory of the process tree in this invocation, in MB."""
         return max(1, max(self._peak_rss, resident_bytes(self._process.pid)) // 1_048_576)
 
-    def _read_output(self, pipe: IO[bytes]) -> None:
-        for line in pipe:
-            self.say(line.decode(errors="replace").rstrip("\n"))
-        pipe.close()
-
     def _wait_for_end(self) -> None:
-        """Tell when the process has ended, and all it wrote has been read."""
         self._process.wait()
         self._has_ended.set()
-        self._reader.join(1)
         self._api.messages.put(Message("exit"))
 
     def _watch_memory(self) -> None:

@@ -100,13 +100,13 @@ class Executor:
                 self._report(environment, lines, 0.0, True, running)
                 return Result(error.payload, request_id, "Unhandled", version=spec.version)
             init_ms = environment.init_ms
-        environment.say(f"START RequestId: {request_id} Version: {spec.version}")
+        environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
         started = time.monotonic()
         result = environment.invoke(request_id, payload)
         seconds = time.monotonic() - started
-        environment.say(f"END RequestId: {request_id}")
-        environment.say(self._report_line(environment, request_id, seconds, init_ms))
-        lines = environment.take_lines()
+        environment.output.say(f"END RequestId: {request_id}")
+        environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
+        lines = environment.output.take()
         self._report(environment, lines, seconds, result.function_error is not None, running)
         self._give_back(pool, environment)
         tail = "\n".join(text for _, text in lines).encode()[-LOG_TAIL_BYTES:]

@@ -108,6 +108,23 @@ def test_memory_over_the_limit_ends_the_function(cloud: Cloud) -> None:
     assert (error, payload["errorType"]) == ("Unhandled", "Runtime.OutOfMemory")
 
 
+@pytest.mark.parametrize("ending", ["return 'done'", "os._exit(3)"])
+def test_all_that_is_written_is_in_the_log_before_the_end(cloud: Cloud, ending: str) -> None:
+    code = (
+        "import os\ndef handler(event, context):\n"
+        "    lines = b''.join(b'%d\\n' % number for number in range(40000))\n"
+        "    while lines: lines = lines[os.write(1, lines):]\n"
+        f"    os.write(1, b'not a whole line')\n    {ending}\n"
+    )
+
+    _, _, log = cloud.invoke(cloud.function(code))
+
+    *_, last, part, end, report = log.splitlines()
+    assert [last, part] == ["39999", "not a whole line"]
+    assert end.startswith("END ")
+    assert report.startswith("REPORT ")
+
+
 def test_a_function_sees_what_lambda_sets_and_nothing_of_the_server(cloud: Cloud) -> None:
     code = (
         "import os, sys\ndef handler(event, context):\n"
