@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -130,6 +131,15 @@ class Cloud:
         )
         tail = base64.b64decode(answer["LogResult"]).decode()
         return json.load(answer["Payload"]), answer.get("FunctionError"), tail
+
+    def log_lines(self, name: str, seconds: float = 10) -> list[str]:
+        """A function's log, within `seconds`: it may come a little later than the answer."""
+        logs, deadline = self.client("logs"), time.monotonic() + seconds
+        while True:
+            events = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
+            if events or time.monotonic() > deadline:
+                return [event["message"] for event in events]
+            time.sleep(0.1)
 
     def arn(self, name: str) -> str:
         """A function's ARN."""

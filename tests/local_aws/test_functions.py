@@ -402,13 +402,7 @@ def test_a_function_whose_role_is_gone_takes_no_other_functions_log_with_it(clou
 
     cloud.invoke(other)
 
-    logs, deadline = cloud.client("logs"), time.monotonic() + 10
-    events: list[object] = []
-    while not events and time.monotonic() < deadline:
-        time.sleep(0.2)
-        group = f"/aws/lambda/{other}"
-        events = logs.filter_log_events(logGroupName=group, filterPattern="written")["events"]
-    assert events
+    assert "written" in cloud.log_lines(other)
     assert f"{gone} cannot write its log: There is no role" in cloud.aws.log_path.read_text()
 
 
@@ -417,17 +411,9 @@ def test_a_role_without_the_right_to_log_writes_no_log(cloud: Cloud) -> None:
     loud = cloud.function(ECHO)
     for name in (silent, loud):
         cloud.invoke(name)
-    logs = cloud.client("logs")
 
-    def lines(name: str) -> list[str]:
-        events = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
-        return [event["message"] for event in events]
-
-    deadline = time.monotonic() + 10
-    while not lines(loud) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert "hello" in lines(loud)
-    assert lines(silent) == []
+    assert "hello" in cloud.log_lines(loud)
+    assert cloud.log_lines(silent, seconds=0) == []
     assert f"{silent} cannot write its log" in cloud.aws.log_path.read_text()
 
 
