@@ -16,6 +16,7 @@ import boto3
 import psutil
 import pytest
 
+from samples.one_at_a_time import one_at_a_time
 from tests.e2e.conftest import eventually
 from tests.local_aws.conftest import MISLEADING
 
@@ -215,6 +216,31 @@ def test_the_demo_runs_whatever_the_shell_holds(videos: Path, people: Path, tmp_
 
     assert demo.returncode == 0, demo.stderr
     assert "1 of 1 right" in demo.stdout
+
+
+def test_the_demo_waits_while_another_run_prepares(
+    videos: Path, people: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "who.mp4").write_bytes((videos / "test_02.mp4").read_bytes())
+
+    with one_at_a_time():
+        demo = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "samples.demo", "--people", people, "--videos", tmp_path),
+                *("--report", tmp_path / "report.html"),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert demo.stderr is not None
+        # THEN it says so before it enrols: the gallery is the other run's until this one has it
+        assert demo.stderr.readline().startswith("Waiting for another run that prepares ")
+    out, err = demo.communicate(timeout=120)
+
+    assert demo.returncode == 0, err
+    assert "1 of 1 right" in out
 
 
 def test_the_demo_ends_with_1_when_an_answer_is_wrong(
