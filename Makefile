@@ -30,7 +30,7 @@ local: $(INSTALLED) build/ffmpeg.zip ## leave the pipeline running here for any 
 	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
 
 image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS's ECR, pull it and run it
-	$(BIN)/python -m samples.image $(if $(MODEL),--model '$(MODEL)')
+	$(BIN)/python -m samples.build_image $(if $(MODEL),--model '$(MODEL)')
 
 test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end
 	$(BIN)/python -m pytest --numprocesses 2 $(TESTS)

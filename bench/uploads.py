@@ -19,11 +19,11 @@ sys.path.insert(0, str(ROOT))
 
 from local_aws.process import StartError
 from pipeline.settings import Deployment
+from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, running
 from samples.undisturbed import undisturbed
-from samples.videos import ffmpeg_from, make_people, make_videos
-from workload.run import load
+from workload.running.run import load
 
 
 def peak_mb(pid: int) -> float:

@@ -13,14 +13,14 @@ import click
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions, image_option
-from deploy.gallery import check_gallery, check_gallery_in_s3
 from deploy.image import ensure_image, image_options
 from deploy.layer import check_zip, ensure_layer, zip_option
-from deploy.overrides import Overrides, read_overrides, set_option, setting
-from deploy.ownership import refuse_foreign
+from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
+from deploy.parts.overrides import Overrides, read_overrides, set_option, setting
+from deploy.parts.ownership import refuse_foreign
+from deploy.parts.snapstart import snapstart_option
+from deploy.parts.targets import check_image_uri
 from deploy.roles import ensure_roles
-from deploy.snapstart import snapstart_option
-from deploy.targets import check_image_uri
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options

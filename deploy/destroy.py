@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.inventory import Thing, inventory, not_ours
+from deploy.parts.inventory import Thing, inventory, not_ours
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
 

@@ -10,11 +10,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.checks import Check, check
-from deploy.checks_after import checks_after
-from deploy.checks_before import checks_before
 from deploy.layer import zip_option
-from deploy.overrides import read_overrides, set_option
+from deploy.parts.checks import Check, check
+from deploy.parts.checks_after import checks_after
+from deploy.parts.checks_before import checks_before
+from deploy.parts.overrides import read_overrides, set_option
 from pipeline.aws import read_or_none
 from pipeline.cli import Run, deployment_options
 

@@ -12,15 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import botocore.exceptions
 import click
 
-from deploy.concurrency import ensure_cap
 from deploy.failures import ensure_queue
 from deploy.layer import Layer, ensure_layer, zip_option
-from deploy.overrides import Overrides, read_overrides, set_option
-from deploy.ownership import owner_tags
-from deploy.roles import ensure_roles, role_id
-from deploy.snapstart import ensure_alias, remove_alias, snapstart_option
-from deploy.states import at_rest, has_failed, ready, reason, update_has_failed
-from deploy.targets import (
+from deploy.parts.concurrency import ensure_cap
+from deploy.parts.overrides import Overrides, read_overrides, set_option
+from deploy.parts.ownership import owner_tags
+from deploy.parts.snapstart import ensure_alias, remove_alias, snapstart_option
+from deploy.parts.states import at_rest, has_failed, ready, reason, update_has_failed
+from deploy.parts.targets import (
     NOT_FOUND,
     Target,
     check_image_uri,
@@ -29,6 +28,7 @@ from deploy.targets import (
     recognizer_target,
     splitter_target,
 )
+from deploy.roles import ensure_roles, role_id
 from pipeline.aws import AwsError, covers, error_message, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import Function

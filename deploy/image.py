@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.containers import (
+from deploy.parts.containers import (
     BUILD_GB,
     PLATFORMS,
     REBUILD_GB,
@@ -30,7 +30,7 @@ from deploy.containers import (
     push_argv,
     run_tool,
 )
-from deploy.gallery import check_gallery
+from deploy.parts.gallery_file import check_gallery
 from pipeline.aws import AwsError, covers, read_or_none, tag_list
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import PROJECT, ROOT

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.inventory import MISSING, Thing
+from deploy.parts.inventory import MISSING, Thing
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import Function

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.overrides import Overrides, read_overrides, set_option, setting
-from deploy.ownership import owner_tags, refuse_foreign
+from deploy.parts.overrides import Overrides, read_overrides, set_option, setting
+from deploy.parts.ownership import owner_tags, refuse_foreign
 from pipeline.aws import read_or_none, tag_list
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import (

@@ -15,11 +15,11 @@ import click
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
-from deploy.inventory import inventory
 from deploy.layer import deployed_layer
-from deploy.overrides import Overrides, read_overrides, set_option
+from deploy.parts.inventory import inventory
+from deploy.parts.overrides import Overrides, read_overrides, set_option
+from deploy.parts.targets import get_function
 from deploy.roles import ensure_roles
-from deploy.targets import get_function
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options
 

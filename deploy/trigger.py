@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.ownership import refuse_foreign
+from deploy.parts.ownership import refuse_foreign
 from pipeline.aws import AwsError, error_code, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import function_arn

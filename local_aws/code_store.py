@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local_aws.function import CannotStart
-from local_aws.image import read_image
 from local_aws.image_layers import StoredImage
+from local_aws.image_sandbox import read_image
 
 log = logging.getLogger(__name__)
 

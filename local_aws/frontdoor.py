@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 from uuid import uuid4
 
 from local_aws.async_queue import AsyncQueue
+from local_aws.control_plane import ControlPlane
 from local_aws.executor import Executor
 from local_aws.function import CannotStart, FunctionSpec, Result, Throttled, UnknownFunction
-from local_aws.plugin import ControlPlane
 
 log = logging.getLogger(__name__)
 

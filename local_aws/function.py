@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from local_aws.image import Image
+    from local_aws.image_sandbox import Image
 
 
 @dataclass(frozen=True)

@@ -83,11 +83,11 @@ class Server:
         from local_aws import code_links, disk_bodies, moto_ecr, moto_gaps, registry
         from local_aws.async_queue import AsyncQueue
         from local_aws.code_store import CodeStore
+        from local_aws.control_plane import ControlPlane
         from local_aws.executor import Executor
         from local_aws.frontdoor import FrontDoor
         from local_aws.iam_guard import Guard
         from local_aws.moto_iam import assume_role, moto_principals
-        from local_aws.plugin import ControlPlane
         from local_aws.telemetry import QueueDestination, RoleClients, TelemetrySink
 
         settings, data = self.settings, self.settings.data

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.containers import Tool, run_tool
+from deploy.parts.containers import Tool, run_tool
 from pipeline.settings import ROOT
 from samples.packages import SampleError
 

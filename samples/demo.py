@@ -15,16 +15,16 @@ from local_aws.process import StartError
 from pipeline.cli import clear_errors
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
+from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
-from samples.videos import ffmpeg_from, make_people, make_videos
-from workload.drive import Drive
-from workload.latency import text_table
-from workload.options import InputError
 from workload.report import write_report
-from workload.run import WorkloadRun
-from workload.videos import find_videos, folder_expected, plan
+from workload.running.drive import Drive
+from workload.running.latency import text_table
+from workload.running.options import InputError
+from workload.running.run import WorkloadRun
+from workload.running.videos import find_videos, folder_expected, plan
 
 UPLOADS_AT_ONCE = 4
 # Lambda waits one minute and then two: too long for a demo that shows why a video failed.

@@ -10,10 +10,10 @@ import click
 from local_aws.client_environ import shell_lines
 from local_aws.process import StartError
 from pipeline.settings import Deployment, SettingsError
+from samples.clips import make_people
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, running, say
 from samples.undisturbed import undisturbed
-from samples.videos import make_people
 
 
 @click.command()

@@ -13,19 +13,19 @@ import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws
 from pipeline.settings import Deployment
-from workload import buckets
-from workload.drive import Drive
-from workload.expected import FILE_NAME, place_expected, some, write_expected
-from workload.options import (
+from workload.running import buckets
+from workload.running.drive import Drive
+from workload.running.expected import FILE_NAME, place_expected, some, write_expected
+from workload.running.options import (
     INTERRUPTED,
     InputError,
     check_output_files,
     finite,
     workload_options,
 )
-from workload.run import save
-from workload.run_text import result_text
-from workload.videos import (
+from workload.running.run import save
+from workload.running.run_text import result_text
+from workload.running.videos import (
     Upload,
     expected_of,
     find_videos,

@@ -13,12 +13,12 @@ import click
 
 from pipeline.aws import Aws
 from pipeline.settings import Deployment
-from workload.expected import FILE_NAME, read_expected
-from workload.judge import Wanted, initial_checks, run_checks, show
-from workload.limits import Limits
-from workload.options import InputError, finite, workload_options
-from workload.run import RunError, WorkloadRun, load
-from workload.scorecard import as_json, as_text, is_right
+from workload.grading.judge import Wanted, initial_checks, run_checks, show
+from workload.grading.limits import Limits
+from workload.grading.scorecard import as_json, as_text, is_right
+from workload.running.expected import FILE_NAME, read_expected
+from workload.running.options import InputError, finite, workload_options
+from workload.running.run import RunError, WorkloadRun, load
 
 
 def note(text: str) -> None:

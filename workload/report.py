@@ -14,8 +14,8 @@ import click
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import clear_errors
 from pipeline.settings import Deployment
-from workload.options import both_keys, key_options
-from workload.run import RunError, WorkloadRun, load
+from workload.running.options import both_keys, key_options
+from workload.running.run import RunError, WorkloadRun, load
 
 try:
     from workload.reporting.evidence import gather

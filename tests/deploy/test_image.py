@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from deploy.containers import (
+from deploy.image import LIFECYCLE, ensure_image, ensure_repository, find_image, image_tag
+from deploy.parts.containers import (
     Tool,
     build_argv,
     check_disk,
@@ -28,9 +29,8 @@ from deploy.containers import (
     push_argv,
     run_tool,
 )
-from deploy.gallery import check_gallery, gallery_model
-from deploy.image import LIFECYCLE, ensure_image, ensure_repository, find_image, image_tag
-from deploy.targets import check_image_uri
+from deploy.parts.gallery_file import check_gallery, gallery_model
+from deploy.parts.targets import check_image_uri
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import Run
 from pipeline.settings import ROOT

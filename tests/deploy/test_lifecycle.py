@@ -12,10 +12,10 @@ import botocore.client
 import pytest
 
 from createS3 import create_buckets
-from deploy.checks_after import checks_after
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.layer import ensure_layer
+from deploy.parts.checks_after import checks_after
 from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
 from pipeline.aws import Aws

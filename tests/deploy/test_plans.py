@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from createS3 import bucket_settings
-from deploy.concurrency import Concurrency
-from deploy.overrides import read_overrides
-from deploy.targets import zip_code
+from deploy.parts.concurrency import Concurrency
+from deploy.parts.overrides import read_overrides
+from deploy.parts.targets import zip_code
 from deploy.trigger import notification
 from pipeline.settings import ROOT, VIDEO_SUFFIXES, SettingsError
 

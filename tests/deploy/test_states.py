@@ -14,11 +14,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from createS3 import create_buckets
-from deploy.checks import Check
-from deploy.checks_after import checks_after
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.layer import ensure_layer
+from deploy.parts.checks import Check
+from deploy.parts.checks_after import checks_after
 from deploy.roles import ensure_roles
 from pipeline.aws import AwsError
 from pipeline.cli import Run

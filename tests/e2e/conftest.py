@@ -12,8 +12,8 @@ import boto3
 import pytest
 
 from pipeline.settings import Deployment
+from samples.clips import make_people, make_videos
 from samples.stack import Stack, running
-from samples.videos import make_people, make_videos
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 

@@ -12,7 +12,7 @@ import boto3
 from pipeline.settings import Deployment
 from samples.demo import run_videos
 from samples.stack import running
-from workload.videos import find_videos
+from workload.running.videos import find_videos
 
 PEOPLE = {"test_00.mp4": "Trump", "test_02.mp4": "Bean", "test_03.mp4": "Depp"}
 

@@ -16,7 +16,7 @@ import pytest
 from deploy.roles import POLICY_NAME
 from samples.demo import run_videos
 from samples.stack import Stack
-from workload.videos import find_videos, folder_expected
+from workload.running.videos import find_videos, folder_expected
 
 Answer = Callable[..., tuple[str, dict[str, str]]]
 

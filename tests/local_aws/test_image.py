@@ -14,7 +14,7 @@ import boto3
 import pytest
 
 from local_aws.function import CannotStart
-from local_aws.image import read_image
+from local_aws.image_sandbox import read_image
 from local_aws.process import LocalAWS
 from tests.local_aws.conftest import TRUST
 

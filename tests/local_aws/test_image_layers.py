@@ -9,8 +9,8 @@ import pytest
 
 from local_aws.code_store import CodeStore
 from local_aws.function import CannotStart
-from local_aws.image import read_image
 from local_aws.image_layers import StoredImage, inside
+from local_aws.image_sandbox import read_image
 from tests.local_aws.images import digest_of, entry, layer, link, manifest
 
 CONFIG = b'{"config": {"Entrypoint": ["/run"], "Cmd": ["x"], "WorkingDir": "/w"}}'

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from samples.build_image import main as image_main
+from samples.clips import CLIPS, FPS, PEOPLE, make_people, make_videos
 from samples.demo import Row, main, table
-from samples.image import main as image_main
 from samples.packages import PACKAGES, SampleError, _extract, fetch_photos
 from samples.stack import fetch_model
-from samples.videos import CLIPS, FPS, PEOPLE, make_people, make_videos
-from workload.videos import find_videos, folder_expected
+from workload.running.videos import find_videos, folder_expected
 
 RIGHT = Row("a.mp4", "Ann", "Ann", "0.2", "1", 1.5)
 
@@ -90,7 +90,7 @@ def test_runs_side_by_side_make_whole_clips(
     sample_photos: Path, ffmpeg: str, root: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(sample_photos, tmp_path / "photos")
-    command = [sys.executable, "-m", "samples.videos", str(tmp_path), "--ffmpeg", ffmpeg]
+    command = [sys.executable, "-m", "samples.clips", str(tmp_path), "--ffmpeg", ffmpeg]
 
     runs = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
     errors = [run.communicate()[1].decode() for run in runs]

@@ -16,9 +16,9 @@ import pytest
 
 from local_aws.process import LocalAWS
 from pipeline.settings import ROOT, Deployment
+from samples.clips import make_people, make_videos
 from samples.stack import running
-from samples.videos import make_people, make_videos
-from workload.buckets import empty
+from workload.running.buckets import empty
 
 BUILD = ROOT / "build"
 # Of the environment, what a script needs to run; no credentials and no region.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workload.checks import (
+from workload.grading.checks import (
     FAIL,
     PASS,
     SKIP,
@@ -15,7 +15,7 @@ from workload.checks import (
     object_checks,
     time_check,
 )
-from workload.scorecard import as_text, is_right, points
+from workload.grading.scorecard import as_text, is_right, points
 
 BUCKETS = ("p-input", "p-stage-1", "p-output")
 

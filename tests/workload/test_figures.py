@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import Deployment
-from workload.answers import common_prefix
-from workload.buckets import measure_skew
-from workload.expected import match_videos, read_expected, write_expected
-from workload.latency import percentile, summarise
-from workload.limits import Limits, Uploads, called_for, split_seconds, usage_checks
-from workload.metrics import DAY_S, Usage, period, settled_usage
-from workload.options import InputError
-from workload.run import RunError, VideoRun, WorkloadRun, load, save
-from workload.videos import expected_of, plan
+from workload.grading.limits import Limits, Uploads, called_for, split_seconds, usage_checks
+from workload.grading.metrics import DAY_S, Usage, period, settled_usage
+from workload.running.answers import common_prefix
+from workload.running.buckets import measure_skew
+from workload.running.expected import match_videos, read_expected, write_expected
+from workload.running.latency import percentile, summarise
+from workload.running.options import InputError
+from workload.running.run import RunError, VideoRun, WorkloadRun, load, save
+from workload.running.videos import expected_of, plan
 
 
 @pytest.mark.parametrize(

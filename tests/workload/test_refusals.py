@@ -18,8 +18,8 @@ import pytest
 from pipeline.aws import Aws
 from pipeline.keys import output_key
 from tests.workload.conftest import PLAIN, Place, failure
-from workload.failure_queue import PEEK_S, peek
-from workload.run import load
+from workload.running.failure_queue import PEEK_S, peek
+from workload.running.run import load
 
 
 def nothing(folder: Path) -> None:

@@ -17,7 +17,7 @@ from tests.workload.conftest import Place
 from tests.workload.pdf import texts
 from workload.report import write_report
 from workload.reporting.page import FIRST_CARDS
-from workload.run import VideoRun, WorkloadRun, load, save
+from workload.running.run import VideoRun, WorkloadRun, load, save
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent !== null).length"
 WIDTHS = {"desktop": 1280, "tablet": 768, "phone": 390, "small phone": 320}

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from pipeline.settings import Deployment
+from samples.clips import make_people
 from samples.stack import running
-from samples.videos import make_people
 from tests.workload.conftest import BUILD, PLAIN, Place
-from workload.run import load
+from workload.running.run import load
 
 
 @pytest.fixture

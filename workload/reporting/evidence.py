@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pipeline.aws import Aws
 from pipeline.keys import frame_key, stem
 from pipeline.settings import Deployment, Function
-from workload.logs import read_events
 from workload.reporting.invocations import Invocation, read_invocations
-from workload.run import WorkloadRun
+from workload.reporting.logs import read_events
+from workload.running.run import WorkloadRun
 
 CLOCK_S = 1.0  # S3's clock, by which the run is timed, and Lambda's may differ by so much
 LAG_S = 30.0  # log lines come this much later at most; a younger run's are waited for

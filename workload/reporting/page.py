@@ -18,7 +18,7 @@ from workload.reporting.receipt import SQS_REQUESTS_PER_FRAME, Prices, Receipt
 from workload.reporting.sightings import Sighting
 from workload.reporting.timeline import KINDS, Row
 from workload.reporting.verdict import UNSURE_SHARE, Verdict
-from workload.run import WorkloadRun
+from workload.running.run import WorkloadRun
 
 FIRST_CARDS = 60  # what is shown of a longer contact sheet before the reader asks for all
 FOLDER = Path(__file__).resolve().parent

@@ -15,7 +15,7 @@ from pipeline.keys import frame_key, output_key, stem
 from pipeline.settings import Deployment
 from workload.reporting.pictures import Picture, thumbnail
 from workload.reporting.verdict import NO_FACE, Verdict, agreed_verdict, face_verdict
-from workload.run import VideoRun, WorkloadRun
+from workload.running.run import VideoRun, WorkloadRun
 
 
 @dataclass(frozen=True)

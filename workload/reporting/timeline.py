@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pipeline.settings import Deployment
 from workload.reporting.evidence import Evidence
 from workload.reporting.invocations import WAITING_STEP, Invocation, Step
-from workload.run import WorkloadRun
+from workload.running.run import WorkloadRun
 
 # The kinds of time, in the order they come; the second is what the page calls them.
 KINDS = {

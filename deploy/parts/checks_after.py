@@ -10,11 +10,11 @@ from typing import Any
 import boto3
 import botocore.exceptions
 
-from deploy.checks import Check, check
 from deploy.image import MANIFEST_TYPES
 from deploy.layer import check_zip, zip_digest
-from deploy.snapstart import alias_version
-from deploy.states import reason, update_has_failed
+from deploy.parts.checks import Check, check
+from deploy.parts.snapstart import alias_version
+from deploy.parts.states import reason, update_has_failed
 from deploy.trigger import is_in_place, may_invoke
 from pipeline.aws import AwsError, error_code
 from pipeline.cli import Run

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from deploy.targets import NOT_FOUND
+from deploy.parts.targets import NOT_FOUND
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import boto3
 
 from createS3 import is_ours
-from deploy.checks import Check, check, passed
-from deploy.concurrency import read_concurrency
-from deploy.containers import check_disk, find_tool
-from deploy.gallery import check_gallery, check_gallery_in_s3
 from deploy.layer import check_zip
-from deploy.overrides import Overrides, setting
-from deploy.ownership import refuse_foreign
+from deploy.parts.checks import Check, check, passed
+from deploy.parts.concurrency import read_concurrency
+from deploy.parts.containers import check_disk, find_tool
+from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
+from deploy.parts.overrides import Overrides, setting
+from deploy.parts.ownership import refuse_foreign
 from pipeline.cli import Run
 from pipeline.settings import ROOT
 

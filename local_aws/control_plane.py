@@ -19,7 +19,7 @@ from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_store import CodeStore
 from local_aws.function import CannotStart, FunctionSpec, UnknownFunction
-from local_aws.image import read_image
+from local_aws.image_sandbox import read_image
 from local_aws.moto_gaps import CONCURRENCY_QUOTA
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploy.layer import Layer
-from deploy.overrides import Overrides
+from deploy.parts.overrides import Overrides
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Container
 from pathlib import Path
 
-from workload.options import InputError, check_output_files
+from workload.running.options import InputError, check_output_files
 
 FILE_NAME = "expected.csv"
 COLUMNS = ["video", "name"]

@@ -13,7 +13,7 @@ import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
 from pipeline.aws import AwsError, explain
-from workload.videos import Upload
+from workload.running.videos import Upload
 
 # One connection an upload: --concurrency alone says how many there are.
 TRANSFER = TransferConfig(use_threads=False)

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 from pipeline.aws import Aws, AwsError
 from pipeline.settings import Deployment, Function
-from workload import evidence
-from workload.buckets import count
-from workload.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
-from workload.expected import match_videos, some
-from workload.failure_queue import peek_or_note
-from workload.limits import Limits, Uploads, usage_checks
-from workload.metrics import settled_usage, usage, waited
-from workload.options import InputError
-from workload.run import WorkloadRun
-from workload.timing import timing
+from workload.grading import objects
+from workload.grading.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
+from workload.grading.limits import Limits, Uploads, usage_checks
+from workload.grading.metrics import settled_usage, usage, waited
+from workload.grading.timing import timing
+from workload.running.buckets import count
+from workload.running.expected import match_videos, some
+from workload.running.failure_queue import peek_or_note
+from workload.running.options import InputError
+from workload.running.run import WorkloadRun
 
 Note = Callable[[str], None]  # says something on stderr
 
@@ -41,31 +41,31 @@ class Wanted:
 
 def initial_checks(aws: Aws, deployment: Deployment) -> list[Check]:
     """Before a run: functions active, buckets there and empty."""
-    missing = evidence.missing_buckets(aws, deployment)
+    missing = objects.missing_buckets(aws, deployment)
     return [
-        evidence.function_check(aws, deployment),
-        evidence.bucket_check(aws, deployment, missing, True),
+        objects.function_check(aws, deployment),
+        objects.bucket_check(aws, deployment, missing, True),
     ]
 
 
 def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> list[Check]:
     """After a run: all checks. Raises InputError for names of videos that nobody uploaded."""
-    missing = evidence.missing_buckets(aws, deployment)
+    missing = objects.missing_buckets(aws, deployment)
     checks = [
-        evidence.function_check(aws, deployment),
-        evidence.bucket_check(aws, deployment, missing, False),
+        objects.function_check(aws, deployment),
+        objects.bucket_check(aws, deployment, missing, False),
     ]
     if missing:
         reason = f"not checked without {some(missing)}: check --prefix"
         return checks + [Check(name, FAIL, points, reason) for name, points in NOT_CHECKED]
-    held = evidence.holdings(aws, deployment)
+    held = objects.holdings(aws, deployment)
     if wanted.expected is not None:
         wanted = replace(wanted, expected=match_videos(wanted.expected, held.inputs))
     require_uploaded(held, wanted)
-    frames = wanted.frames or evidence.frames_setting(aws, deployment)
-    reasons = evidence.failure_reasons(aws, deployment, held, note)
+    frames = wanted.frames or objects.frames_setting(aws, deployment)
+    reasons = objects.failure_reasons(aws, deployment, held, note)
     checks += object_checks(held, frames, reasons)
-    answers = evidence.read_answers(aws, held, wanted.expected or {})
+    answers = objects.read_answers(aws, held, wanted.expected or {})
     checks.append(name_check(held, wanted.expected, answers))
     return checks + _speed_checks(aws, deployment, held, wanted, frames, note)
 
@@ -119,7 +119,7 @@ def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) 
 
 def show(aws: Aws, deployment: Deployment, note: Note) -> str:
     """How many objects each bucket holds, and what the failure queue says."""
-    missing = evidence.missing_buckets(aws, deployment)
+    missing = objects.missing_buckets(aws, deployment)
     lines = []
     for bucket in deployment.buckets:
         held = "missing" if bucket in missing else f"{count(aws.client('s3'), bucket)} objects"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pipeline.aws import Aws
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
-from workload.buckets import s3_skew
-from workload.checks import Holdings
-from workload.evidence import of_their_uploads
-from workload.run import WorkloadRun
+from workload.grading.checks import Holdings
+from workload.grading.objects import of_their_uploads
+from workload.running.buckets import s3_skew
+from workload.running.run import WorkloadRun
 
 OLDER = "all outputs are older than their videos, of same content"
 

@@ -14,17 +14,18 @@ from typing import Any
 
 import click
 
-from deploy.containers import find_tool, run_tool
 from deploy.image import ensure_image
+from deploy.parts.containers import find_tool, run_tool
 from local_aws.process import LocalAWS, StartError
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import Run
 from pipeline.policies import lambda_trust, recognizer_permissions
 from pipeline.settings import ROOT, Deployment
 from samples.base_image import make_base_image, make_root
+from samples.clips import make_people
 from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
-from samples.registry import LayerSize, PushedImage
+from samples.pushed_image import LayerSize, PushedImage
 from samples.stack import (
     ARCHITECTURE,
     BUILD,
@@ -36,7 +37,6 @@ from samples.stack import (
     say,
 )
 from samples.undisturbed import undisturbed
-from samples.videos import make_people
 
 DEPLOYMENT = Deployment("image")
 MAX_UNPACKED_BYTES = 1_200_000_000
@@ -168,7 +168,7 @@ def try_out(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
 )
 @click.option("--tool", help="docker or buildah; default: what there is.")
 def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
-    """Build the image, push and pull it on loopback, and try it: python -m samples.image"""
+    """Build the image, push and pull it on loopback, and try it: python -m samples.build_image"""
     try:
         if shutil.which("buildah") is None:
             raise SampleError(

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from deploy.states import at_rest, has_failed, reason
-from deploy.targets import NOT_FOUND, get_function
+from deploy.parts.states import at_rest, has_failed, reason
+from deploy.parts.targets import NOT_FOUND, get_function
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipeline.keys import output_key
-from workload.buckets import head, objects
-from workload.uploads import Sent
+from workload.running.buckets import head, objects
+from workload.running.uploads import Sent
 
 Version = tuple[str, int]  # an object's ETag and second of writing; another when overwritten
 

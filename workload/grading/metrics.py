@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.aws import Aws
 from pipeline.settings import Function
-from workload.logs import read_events
 from workload.reporting.invocations import WAITING_STEP, parse_step
+from workload.reporting.logs import read_events
 
 MAX_DATAPOINTS = 1440  # of one answer of CloudWatch
 DAY_S = 86400

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.settings import VIDEO_SUFFIXES
-from workload.expected import FILE_NAME, match_videos, read_expected, some
-from workload.options import InputError
+from workload.running.expected import FILE_NAME, match_videos, read_expected, some
+from workload.running.options import InputError
 
 
 @dataclass(frozen=True)

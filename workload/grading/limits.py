@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.settings import Function
-from workload.checks import FAIL, PASS, Check
-from workload.metrics import Usage
+from workload.grading.checks import FAIL, PASS, Check
+from workload.grading.metrics import Usage
 
 AT_ONCE = 3
 BURST_S = 1.0

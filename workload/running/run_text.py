@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workload.latency import summarise, text_table
-from workload.run import VideoRun, WorkloadRun
+from workload.running.latency import summarise, text_table
+from workload.running.run import VideoRun, WorkloadRun
 
 
 def video_rows(run: WorkloadRun) -> list[tuple[str, str, str]]:

@@ -12,9 +12,9 @@ from pipeline.aws import Aws, error_code, read_or_none
 from pipeline.cli import script_command
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
-from workload.buckets import bucket_exists, head, objects
-from workload.checks import Check, Holdings, Item, verdict
-from workload.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
+from workload.grading.checks import Check, Holdings, Item, verdict
+from workload.running.buckets import bucket_exists, head, objects
+from workload.running.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 
 ANSWER_LIMIT = 1024  # bytes: a name is shorter
 READERS = 16

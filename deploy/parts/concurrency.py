@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deploy.targets import NOT_FOUND
+from deploy.parts.targets import NOT_FOUND
 from pipeline.aws import read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function

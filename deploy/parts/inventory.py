@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.ownership import foreign, foreign_function, foreign_role
+from deploy.parts.ownership import foreign, foreign_function, foreign_role
 from pipeline.aws import AwsError, bucket_region, read_or_none
 from pipeline.cli import Run
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from pipeline.aws import Aws
 from pipeline.settings import Deployment
-from workload.answers import Answers
-from workload.buckets import s3_skew
-from workload.failure_queue import EVENT_TIME_MARGIN_S, Failure, Watch, peek, read_or_note
-from workload.run import VideoRun, WorkloadRun
-from workload.uploads import Uploader
-from workload.videos import Upload
+from workload.running.answers import Answers
+from workload.running.buckets import s3_skew
+from workload.running.failure_queue import EVENT_TIME_MARGIN_S, Failure, Watch, peek, read_or_note
+from workload.running.run import VideoRun, WorkloadRun
+from workload.running.uploads import Uploader
+from workload.running.videos import Upload
 
 PEEK_EVERY_S = 3.0  # from one look into the failure queue to the next, if it takes no longer
 POLL_S = 0.2  # between two listings of the output bucket: the latencies' accuracy

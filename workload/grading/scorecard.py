@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from workload.checks import FAIL, SKIP, Check
+from workload.grading.checks import FAIL, SKIP, Check
 
 SHOWN = 20  # objects a check; --json has all
 

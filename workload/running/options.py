@@ -16,7 +16,7 @@ import click
 from pipeline.aws import Aws
 from pipeline.cli import clear_errors
 from pipeline.settings import Deployment
-from workload.run import RunError
+from workload.running.run import RunError
 
 INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
 DOCUMENTS_REGION = "us-east-1"  # the documents' commands name keys and no region

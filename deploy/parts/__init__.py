@@ -1,0 +1,1 @@
+"""What the deploy commands share: checks, containers, inventory, ownership, states and targets."""

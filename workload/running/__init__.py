@@ -1,0 +1,1 @@
+"""What generating a run is made of: videos, uploads, answers, and the run that they make."""
