@@ -51,7 +51,7 @@ format: $(INSTALLED) ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) build/ffmpeg.zip ## measure the recogniser against the plain way, and 1,000 uploads
+bench: $(INSTALLED) build/ffmpeg.zip ## measure the recognizer against the plain way, and 1,000 uploads
 	$(BIN)/python bench/recognition.py
 	$(BIN)/python bench/uploads.py
 

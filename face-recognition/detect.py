@@ -125,7 +125,7 @@ class Detector:
         """P-Net's boxes at one pyramid level: rows x1, y1, x2, y2, score, 4 regressions."""
         size = (int(area.height * scale + 1), int(area.width * scale + 1))
         net = self._p_net
-        x = _normalised(area.whole(size)[None])
+        x = _normalized(area.whole(size)[None])
         x = net.pool1(net.prelu1(net.conv1(x)))
         x = net.prelu3(net.conv3(net.prelu2(net.conv2(x))))
         out = self._p_head(x)[0].numpy()
@@ -161,7 +161,7 @@ class Memo:
         new = [i for i, key in enumerate(keys) if key not in self._answers]
         for start in range(0, len(new), BOXES_AT_ONCE):
             some = new[start : start + BOXES_AT_ONCE]
-            outputs = self._net(_normalised(self.area.crops(boxes[some], self._side)))
+            outputs = self._net(_normalized(self.area.crops(boxes[some], self._side)))
             rows = np.concatenate([output.flatten(1).numpy() for output in outputs], axis=1)
             self._answers.update(zip([keys[i] for i in some], rows, strict=True))
         return np.stack([self._answers[key] for key in keys])
@@ -261,7 +261,7 @@ def nms(boxes: Array, limit: float, by_smaller: bool = False) -> Array:
 
 
 def squared(boxes: Array) -> Array:
-    """The boxes made square around their centres."""
+    """The boxes made square around their centers."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     side = np.maximum(width, height)
     x1 = boxes[:, 0] + width * 0.5 - side * 0.5
@@ -276,7 +276,7 @@ def _refined(boxes: Array, regression: Array) -> Array:
     return np.concatenate([boxes[:, :4] + regression * size, boxes[:, 4:]], axis=1)
 
 
-def _normalised(pixels: Array) -> torch.Tensor:
+def _normalized(pixels: Array) -> torch.Tensor:
     """n x h x w x 3 pixels as the networks' input, n x 3 x h x w in channels-last memory."""
     x = torch.from_numpy(np.ascontiguousarray((pixels - 127.5) * 0.0078125, dtype=np.float32))
     return x.permute(0, 3, 1, 2)

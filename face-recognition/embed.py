@@ -40,7 +40,7 @@ class FaceNet:
         """Load the released state dict; faces are scaled to `image_size` px.
 
         The network is built without memory (meta device), then takes the file's tensors as they
-        are: initialising weights that are overwritten would cost 0.3 s of every cold start.
+        are: initializing weights that are overwritten would cost 0.3 s of every cold start.
         """
         self._image_size = image_size
         # Files of torch before 1.6 are no zips and cannot be mapped into memory.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Enrol people: photos to a gallery, and how well its people can be told apart."""
+"""Enroll people: photos to a gallery, and how well its people can be told apart."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Enrolled:
     missing: list[str]
 
 
-def enrol(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrolled:
+def enroll(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrolled:
     """Embed every photo that shows exactly one face.
 
     Raises EnrolError when there is no such photo, ModelError when there is no model file.
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{options.people} is no folder")
     try:
         check_output(options.output)
-        done = enrol(options.people, options.model, options.models_dir, options.image_size)
+        done = enroll(options.people, options.model, options.models_dir, options.image_size)
         names = [photo.person for photo in done.photos]
         gallery.save(options.output, done.embeddings, names, options.model, options.image_size)
     except (EnrolError, ModelError, OSError) as error:

@@ -103,7 +103,7 @@ def parse(data: bytes, path: str, model: str, threshold: float | None = None) ->
     if metadata["model"] != model:
         raise GalleryError(
             f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
-            f"use: enrol again with --model {model}, or set MODEL={metadata['model']}."
+            f"use: enroll again with --model {model}, or set MODEL={metadata['model']}."
         )
     names, embeddings = _checked(path, content[0], content[1], LENGTHS.get(model))
     own = _number(path, "threshold", metadata.get("threshold", THRESHOLDS.get(model, 1.0)))
@@ -133,7 +133,7 @@ def _checked(
     if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
         raise GalleryError(f"{path} is no gallery: embeddings and names must be lists.")
     if not names:
-        raise GalleryError(f"The gallery {path} has nobody in it: enrol somebody.")
+        raise GalleryError(f"The gallery {path} has nobody in it: enroll somebody.")
     if len(embeddings) != len(names):
         raise GalleryError(
             f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
@@ -141,7 +141,7 @@ def _checked(
     if not all(isinstance(name, str) and name for name in names):
         raise GalleryError(f"The gallery {path} has a name that is no text, or empty.")
     if not all(is_utf8(name) for name in names):
-        raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enrol again.")
+        raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enroll again.")
     if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
         raise GalleryError(f"The gallery {path} has an embedding that is no float tensor.")
     rows = [row.detach().float().flatten().numpy() for row in embeddings]
@@ -150,7 +150,7 @@ def _checked(
     if length is not None and rows[0].size != length:
         raise GalleryError(
             f"The gallery {path} has embeddings of {rows[0].size} numbers, but the model in use "
-            f"makes {length}: enrol again."
+            f"makes {length}: enroll again."
         )
     matrix = np.stack(rows)
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)

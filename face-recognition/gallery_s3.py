@@ -38,7 +38,7 @@ class S3Gallery:
         """The gallery, asked for again when `refresh_s` seconds have passed; raises GalleryError.
 
         A new gallery that cannot be used is an error and not a reason to go on with the old one:
-        whoever has put it there waits for somebody to be recognised.
+        whoever has put it there waits for somebody to be recognized.
         """
         if self._clock() - self._asked >= self._refresh_s:
             self._gallery = self._read()

@@ -53,7 +53,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """A frame and its faces, as the answer has them, largest first.
 
     `wanted` is the frame's `identity`; `is_new`: the output is still to be written.
@@ -71,7 +71,7 @@ class Recognised:
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
-    """Recognise the frames that the payload names.
+    """Recognize the frames that the payload names.
 
     Payload: {"bucket_name", "image_file_name"} or {"bucket_name", "image_file_names"}. Every frame
     is tried; then RecognitionFailed is raised if any failed, so that nothing counts as done that
@@ -89,17 +89,17 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
             "source_etag": done.wanted["source-etag"],
             "faces": done.faces,
         }
-        for done in recognise_all(bucket, keys, output_bucket)
+        for done in recognize_all(bucket, keys, output_bucket)
     ]
     return {"model": _recognizer.model, "results": results}
 
 
-def recognise_all(bucket: str, keys: list[str], output_bucket: str) -> list[Recognised]:
+def recognize_all(bucket: str, keys: list[str], output_bucket: str) -> list[Recognized]:
     """Each frame's faces, with its output written; raises RecognitionFailed when all were tried.
 
     Frames are read, and outputs written, while others are computed.
     """
-    done: list[Recognised] = []
+    done: list[Recognized] = []
     failures: list[str] = []
     with ThreadPoolExecutor(S3_AT_ONCE) as pool:
         looks = [
@@ -112,7 +112,7 @@ def recognise_all(bucket: str, keys: list[str], output_bucket: str) -> list[Reco
         writes = []
         for key, (frame, output) in zip(keys, looks, strict=True):
             with noting(f"{bucket}/{key}", failures):
-                done.append(recognise(frame.result(), output.result()))
+                done.append(recognize(frame.result(), output.result()))
                 writes.append((key, pool.submit(write_output, output_bucket, done[-1])))
         for key, write in writes:
             with noting(f"{bucket}/{key}", failures):
@@ -153,7 +153,7 @@ def read_payload(event: Any) -> tuple[str, list[str]]:
     return bucket, keys
 
 
-def recognise(frame: Frame, output: dict[str, str]) -> Recognised:
+def recognize(frame: Frame, output: dict[str, str]) -> Recognized:
     """The faces of a frame, taken from its output's metadata where that is already the frame's."""
     started = time.monotonic()
     wanted = identity(frame)
@@ -161,9 +161,9 @@ def recognise(frame: Frame, output: dict[str, str]) -> Recognised:
     is_new = faces is None
     if faces is None:
         faces = [face.as_json() for face in _recognizer.name_faces(read_rgb(frame.data))]
-    line = {"step": "recognise", "frame": f"{frame.bucket}/{frame.key}", "new": is_new}
+    line = {"step": "embed", "frame": f"{frame.bucket}/{frame.key}", "new": is_new}
     print(json.dumps({**line, "faces": faces, "seconds": round(time.monotonic() - started, 3)}))
-    return Recognised(frame, faces, wanted, is_new)
+    return Recognized(frame, faces, wanted, is_new)
 
 
 def read_frame(bucket: str, key: str) -> Frame:
@@ -223,7 +223,7 @@ def known_faces(metadata: dict[str, str], wanted: dict[str, str]) -> list[dict[s
     return faces
 
 
-def write_output(bucket: str, done: Recognised) -> None:
+def write_output(bucket: str, done: Recognized) -> None:
     """Write the output object, unless it is there already."""
     if done.is_new:
         _s3.put_object(

@@ -30,7 +30,7 @@ class UnreadableImage(ValueError):
 def read_rgb(data: bytes) -> Array:
     """An image file's pixels: H x W x 3 uint8 RGB, turned as its EXIF orientation says.
 
-    Greyscale, palette, CMYK, 16-bit and images with transparency (on white) become RGB. Raises
+    Grayscale, palette, CMYK, 16-bit and images with transparency (on white) become RGB. Raises
     UnreadableImage.
     """
     if not data:

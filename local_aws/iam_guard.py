@@ -29,7 +29,7 @@ class Principal:
 
 
 class Guard:
-    """Authenticates every request and authorises it at resource level."""
+    """Authenticates every request and authorizes it at resource level."""
 
     def __init__(
         self, app: Wsgi, principals: Callable[[str], Principal | None], account_id: str

@@ -35,7 +35,7 @@ class Aws:
         """
         access_key, secret_key = keys or (None, None)
         try:
-            self._session = boto3.Session(
+            self._session: Any = boto3.Session(
                 profile_name=profile,
                 region_name=region,
                 aws_access_key_id=access_key,

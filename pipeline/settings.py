@@ -122,12 +122,12 @@ class Deployment:
 
     @property
     def alias(self) -> str:
-        """The recogniser's alias that the splitter invokes when SnapStart is on."""
+        """The recognizer's alias that the splitter invokes when SnapStart is on."""
         return "live"
 
     @property
     def repository(self) -> str:
-        """The private ECR repository of the recogniser's image."""
+        """The private ECR repository of the recognizer's image."""
         return self.named("face-recognition")
 
     @property

@@ -31,7 +31,7 @@ from samples.stack import (
     BUILD,
     IMAGE,
     client_side,
-    enrol,
+    enroll,
     fetch_model,
     local_tag,
     say,
@@ -185,7 +185,7 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
                 chosen = fetch_model(model)
                 photos = fetch_photos(BUILD / "samples" / "photos")
                 people = make_people(photos, BUILD / "samples" / "people")
-                context = build_context(Path(folder), gallery or enrol(people, chosen))
+                context = build_context(Path(folder), gallery or enroll(people, chosen))
             uri = build_and_push(aws, context, chosen, tool)
             image = PushedImage(aws.client("ecr"), uri)
             sizes = size_table(image.layer_sizes())

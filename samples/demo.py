@@ -55,7 +55,7 @@ def run_videos(
     """Upload all videos, wait up to `limit` seconds for their answers; the run and a row each."""
     aws = client_side(stack.aws)
     drive = Drive(aws, stack.deployment, plan(videos, None), UPLOADS_AT_ONCE, 0, say)
-    with click.progressbar(length=len(videos), label="Recognising", file=sys.stderr) as bar:
+    with click.progressbar(length=len(videos), label="Recognizing", file=sys.stderr) as bar:
         drive.upload_and_wait(limit, lambda: bar.update(drive.settled - bar.pos))
     run = drive.result()
     rows = {video.name: Row(video.name, expected.get(video.name)) for video in videos}
@@ -128,7 +128,7 @@ def demonstrate(
 @click.option(
     "--people",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Photos to enrol, a folder a person; default: the samples.",
+    help="Photos to enroll, a folder a person; default: the samples.",
 )
 @click.option(
     "--videos",

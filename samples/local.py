@@ -24,7 +24,7 @@ from samples.undisturbed import undisturbed
 @click.option(
     "--people",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Photos to enrol, a folder a person; default: the samples.",
+    help="Photos to enroll, a folder a person; default: the samples.",
 )
 def main(prefix: str, model: str | None, people: Path | None) -> None:
     """Deploy the pipeline on this machine and leave it running: python -m samples.local

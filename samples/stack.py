@@ -80,8 +80,8 @@ def _reason(text: str) -> str:
     return lines[0] if lines else text.strip()
 
 
-def enrol(people: Path, model: str) -> Path:
-    """Enrol the photos below `people` and return the gallery; enroll.py prints what it used.
+def enroll(people: Path, model: str) -> Path:
+    """Enroll the photos below `people` and return the gallery; enroll.py prints what it used.
 
     Raises SampleError when enroll.py refuses.
     """
@@ -164,7 +164,7 @@ def running(
         with one_at_a_time():  # until the gallery is in an image of its own
             chosen = fetch_model(model)
             say(f"Enrolling the people in {people} ...")
-            image = open_until_the_end.enter_context(image_folder(enrol(people, chosen), chosen))
+            image = open_until_the_end.enter_context(image_folder(enroll(people, chosen), chosen))
         say("Starting the local AWS ...")
         images = {deployment.repository: image}
         with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:

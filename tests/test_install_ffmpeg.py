@@ -241,13 +241,13 @@ def test_help_names_every_option() -> None:
 
 
 def test_the_real_layer(ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path) -> None:
-    """The pinned build runs, is the version and licence that is printed, and resolves names."""
+    """The pinned build runs, is the version and license that is printed, and resolves names."""
     text = SCRIPT.read_text()
     version = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True)
     pinned = text.split("FFMPEG_VERSION=")[1].split("\n")[0]
     assert version.stdout.startswith(f"ffmpeg version {pinned}")
-    licence = subprocess.run([ffmpeg, "-L"], capture_output=True, text=True, check=True)
-    assert "version 3 of the License, or" in " ".join(licence.stdout.split())
+    license = subprocess.run([ffmpeg, "-L"], capture_output=True, text=True, check=True)
+    assert "version 3 of the License, or" in " ".join(license.stdout.split())
     with zipfile.ZipFile(ffmpeg_zip) as layer:
         assert sum(info.file_size for info in layer.infolist()) < 262_144_000
     # Builds linked wholly static crash here.

@@ -1,4 +1,4 @@
-"""Lambda `video-splitting`: a video in S3 -> frames -> the recogniser -> the agreed name."""
+"""Lambda `video-splitting`: a video in S3 -> frames -> the recognizer -> the agreed name."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def videos_in(event: dict[str, Any]) -> list[store.Source]:
 
 
 def split(named: store.Source, context: Any) -> dict[str, Any]:
-    """Frames of one video to stage-1, the recogniser called, the agreed name written."""
+    """Frames of one video to stage-1, the recognizer called, the agreed name written."""
     wanted = number("FRAMES", 1, 100)
     with naming(named):
         source = store.look(s3(), named)
@@ -107,7 +107,7 @@ def split(named: store.Source, context: Any) -> dict[str, Any]:
             if not keys:
                 keys = make_frames(source, wanted, context)
                 notes.update(frames=len(keys))
-        with logged("recognize", source) as notes:
+        with logged("invoke", source) as notes:
             results = recognition().recognize(
                 setting("STAGE_1_BUCKET"), keys, lambda: remaining_s(context)
             )
@@ -218,7 +218,7 @@ def s3() -> Any:
 
 @cache
 def recognition() -> recognizer.Recognizer:
-    """The recogniser as this deployment calls it."""
+    """The recognizer as this deployment calls it."""
     timeout_s = number("RECOGNITION_TIMEOUT_S", 1, 900)
     concurrency = number("INVOKE_CONCURRENCY", 1, 100)
     settings = recognizer.client_settings(timeout_s, concurrency)

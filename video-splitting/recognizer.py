@@ -1,4 +1,4 @@
-"""The synchronous call of the recogniser: settings of the client, retries, errors, answers.
+"""The synchronous call of the recognizer: settings of the client, retries, errors, answers.
 
 Waiting inside a function is paid for, so a call is never made twice for being slow: the client
 waits longer than the callee may run, and botocore does not retry. Only a refusal (429), after
@@ -23,15 +23,15 @@ Result = dict[str, Any]
 
 
 class RecognitionFailed(Exception):
-    """The recogniser raised an error of its own; its type and message are in the text."""
+    """The recognizer raised an error of its own; its type and message are in the text."""
 
 
 class RecognitionThrottled(Exception):
-    """No environment was free for the recogniser within the time there is."""
+    """No environment was free for the recognizer within the time there is."""
 
 
 class RecognitionBadAnswer(Exception):
-    """The recogniser answered, but not with a result for each frame sent."""
+    """The recognizer answered, but not with a result for each frame sent."""
 
 
 def client_settings(callee_timeout_s: float, connections: int) -> dict[str, Any]:

@@ -102,13 +102,13 @@ def check_still_there(s3: Any, source: Source) -> None:
 
 
 def check_own(source: Source, results: list[recognizer.Result]) -> None:
-    """Raise VideoChanged if the recogniser met another event's frame in the place of ours.
+    """Raise VideoChanged if the recognizer met another event's frame in the place of ours.
 
-    An old event puts its frame where the new one's was, and the recogniser, called for the new
+    An old event puts its frame where the new one's was, and the recognizer, called for the new
     one, writes the old one's name: possibly after the old event has seen that and mended all.
     """
     for result in results:
-        # A recogniser that was deployed earlier does not say.
+        # A recognizer that was deployed earlier does not say.
         if result.get("source_etag", source.etag) != source.etag:
             raise ffmpeg.VideoChanged(
                 f"its frame {result['image_file_name']} was overwritten by the event of another "

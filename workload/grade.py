@@ -89,7 +89,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=finite,
     default=2.0,
     show_default=True,
-    help="Seconds the splitter may take a frame on average, less the recogniser's.",
+    help="Seconds the splitter may take a frame on average, less the recognizer's.",
 )
 @click.option(
     "--max-recognition",
@@ -97,7 +97,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=finite,
     default=10.0,
     show_default=True,
-    help="Seconds an invocation of the recogniser may take on average.",
+    help="Seconds an invocation of the recognizer may take on average.",
 )
 @click.option(
     "--min-concurrency",

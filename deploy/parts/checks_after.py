@@ -36,7 +36,7 @@ def checks_after(run: Run, zip_path: Path) -> list[Check]:
         check("S3 may invoke", lambda: _s3_may_invoke(run), trigger),
         check("trigger", lambda: _trigger(run), trigger),
         check(
-            "splitter may invoke recogniser", lambda: _may_call(run), run.command("deploy/roles.py")
+            "splitter may invoke recognizer", lambda: _may_call(run), run.command("deploy/roles.py")
         ),
         check("failure queue", lambda: _failure_queue(run), again),
     ]

@@ -1,4 +1,4 @@
-"""How many splitters may run at once, so that recognisers can always start."""
+"""How many splitters may run at once, so that recognizers can always start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.settings import Function
 UNRESERVED = 100
 
 # What is reserved is taken from every other function of the account, used or not. A tenth is far
-# below the half at which splitters starve recognisers, and lets deployments share an account.
+# below the half at which splitters starve recognizers, and lets deployments share an account.
 SHARE = 10
 
 
@@ -34,10 +34,10 @@ class Concurrency:
 
     @property
     def most(self) -> int:
-        """The highest cap that AWS grants and that leaves as many, and one, for recognisers.
+        """The highest cap that AWS grants and that leaves as many, and one, for recognizers.
 
-        Each video holds two environments, the splitter's and the recogniser's, which is not
-        reserved: splitters at half of what is free or more could wait for recognisers that can
+        Each video holds two environments, the splitter's and the recognizer's, which is not
+        reserved: splitters at half of what is free or more could wait for recognizers that can
         never start.
         """
         return min((self.free - 1) // 2, self.free - UNRESERVED)

@@ -16,7 +16,7 @@ from pipeline.settings import SettingsError, s3_location
 
 # A gallery without metadata is of the older format, which only this model made.
 OLDER_MODEL = "facenet-vggface2"
-ENROL = "python face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
+ENROLL = "python face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
 
 
 def gallery_model(path: Path, name: str = "") -> str:
@@ -37,7 +37,7 @@ def gallery_model(path: Path, name: str = "") -> str:
     except (OSError, StopIteration, ValueError, zipfile.BadZipFile) as error:
         raise AwsError(
             f"{name or path} is no gallery that torch.save wrote ({error}): make one with "
-            f"{ENROL.format('MODEL')}"
+            f"{ENROLL.format('MODEL')}"
         ) from error
     if "model" not in texts:
         return OLDER_MODEL
@@ -49,7 +49,7 @@ def check_gallery(path: Path, model: str) -> None:
     """Raise AwsError unless there is a gallery made with `model`."""
     if not path.is_file():
         raise AwsError(
-            f"There is no gallery {path}: make one with {ENROL.format(model)} and put it there, "
+            f"There is no gallery {path}: make one with {ENROLL.format(model)} and put it there, "
             "or keep it in S3 (--set face-recognition.GALLERY_URI=s3://BUCKET/data.pt)."
         )
     check_model(path, model)
@@ -61,7 +61,7 @@ def check_model(path: Path, model: str, name: str = "") -> None:
     if made_with != model:
         raise AwsError(
             f"The gallery {name or path} was made with {made_with}, but the function is to use "
-            f"{model}: enrol again with {ENROL.format(model)}, or choose the other model "
+            f"{model}: enroll again with {ENROLL.format(model)}, or choose the other model "
             f"(--set face-recognition.MODEL={made_with})."
         )
 

@@ -1,4 +1,4 @@
-"""SnapStart: a published version of the recogniser, restored from a snapshot of its INIT.
+"""SnapStart: a published version of the recognizer, restored from a snapshot of its INIT.
 
 Lambda keeps the snapshot of every published version and charges for it by the hour, so older
 versions are deleted as soon as the alias has moved.
@@ -23,7 +23,7 @@ SNAPSHOT_S = 1500
 snapstart_option = click.option(
     "--snapstart",
     is_flag=True,
-    help="Start the recogniser from a snapshot of its INIT (see the README for price and limits).",
+    help="Start the recognizer from a snapshot of its INIT (see the README for price and limits).",
 )
 
 

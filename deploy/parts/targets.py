@@ -81,7 +81,7 @@ def splitter_target(
 def recognizer_target(
     run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
 ) -> Target:
-    """The recogniser: the image, which has the model and the gallery inside."""
+    """The recognizer: the image, which has the model and the gallery inside."""
     function = run.deployment.recognizer
     environment = {
         **function.environment,

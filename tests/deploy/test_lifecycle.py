@@ -375,7 +375,7 @@ def result_of(text: str, name: str) -> str:
     return next(line.split()[0] for line in text.splitlines() if f" {name}: " in line)
 
 
-AFTER = (*("layer", "S3 may invoke", "trigger", "splitter may invoke recogniser", "failure queue"),)
+AFTER = (*("layer", "S3 may invoke", "trigger", "splitter may invoke recognizer", "failure queue"),)
 
 
 def doctor(account: Account, deployment: Deployment, *options: str) -> Any:
@@ -450,7 +450,7 @@ def test_the_doctor_finds_what_is_broken_and_says_how_to_mend_it(
         s3.put_bucket_notification_configuration(
             Bucket=deployed.input_bucket, NotificationConfiguration={}
         )
-    elif broken == "splitter may invoke recogniser":
+    elif broken == "splitter may invoke recognizer":
         iam.delete_role_policy(RoleName=splitter.role, PolicyName="permissions")
     else:
         client.delete_function_event_invoke_config(FunctionName=splitter.name)

@@ -21,7 +21,7 @@ ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
 @pytest.mark.parametrize(
     ("limit", "unreserved", "own", "cap"),
     [
-        (1000, 1000, 0, 100),  # the rest is for recognisers and for the account's other functions
+        (1000, 1000, 0, 100),  # the rest is for recognizers and for the account's other functions
         (1000, 900, 0, 100),  # a second deployment
         (1000, 150, 0, 50),  # 100 must stay unreserved
         (150, 150, 0, 15),
@@ -30,21 +30,21 @@ ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
         (1000, 850, 50, 50),
         (1000, 100, 50, 50),
         (1000, 1000 - 600, 600, 100),  # unless splitters could take half
-        (1000, 300, 499, 100),  # or could since others have reserved what is needed for recognisers
+        (1000, 300, 499, 100),  # or could since others have reserved what is needed for recognizers
         (1000, 100, 0, None),
         (1000, 40, 0, None),
         (100, 100, 0, None),
         (10, 10, 0, None),  # a new account
     ],
 )
-def test_splitters_are_capped_where_recognisers_can_always_start(
+def test_splitters_are_capped_where_recognizers_can_always_start(
     limit: int, unreserved: int, own: int, cap: int | None
 ) -> None:
     account = Concurrency(limit, unreserved, own)
 
     assert account.cap == cap
     if cap is not None:
-        assert account.free - cap > cap  # as many recognisers can always start
+        assert account.free - cap > cap  # as many recognizers can always start
         assert account.free - cap >= 100  # or AWS refuses it
 
 

@@ -37,7 +37,7 @@ def test_the_splitter_may_not_write_to_the_bucket_that_starts_it() -> None:
     assert not [r for s in writes for r in s["Resource"] if "demo-input" in r]
 
 
-def test_the_splitter_may_invoke_the_recogniser_alone() -> None:
+def test_the_splitter_may_invoke_the_recognizer_alone() -> None:
     (call,) = [s for s in POLICIES[0]["Statement"] if "lambda:InvokeFunction" in s["Action"]]
     arn = "arn:aws:lambda:eu-west-1:123456789012:function:face-recognition"
 

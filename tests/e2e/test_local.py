@@ -235,7 +235,7 @@ def test_the_demo_waits_while_another_run_prepares(
             text=True,
         )
         assert demo.stderr is not None
-        # THEN it says so before it enrols: the gallery is the other run's until this one has it
+        # THEN it says so before it enrolls: the gallery is the other run's until this one has it
         assert demo.stderr.readline().startswith("Waiting for another run that prepares ")
     out, err = demo.communicate(timeout=120)
 

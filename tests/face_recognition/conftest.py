@@ -1,4 +1,4 @@
-"""The recogniser's folder as its task root, its model, and a gallery of the sample people."""
+"""The recognizer's folder as its task root, its model, and a gallery of the sample people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(FOLDER))
 
 import gallery
 import models
-from enroll import enrol
+from enroll import enroll
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +52,7 @@ def people(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def data_pt(people: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of the sample people, made with sface."""
     path = tmp_path_factory.mktemp("gallery") / "data.pt"
-    done = enrol(people, "sface", models_dir, 240)
+    done = enroll(people, "sface", models_dir, 240)
     names = [photo.person for photo in done.photos]
     gallery.save(path, done.embeddings, names, "sface", 240)
     return path

@@ -17,14 +17,14 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-GREY = Image.new("L", (4, 2), 100)
+GRAY = Image.new("L", (4, 2), 100)
 
 
 @pytest.mark.parametrize(
     ("image", "kind", "pixel"),
     [
-        (GREY, "PNG", (100, 100, 100)),
-        (GREY.convert("P"), "PNG", (100, 100, 100)),
+        (GRAY, "PNG", (100, 100, 100)),
+        (GRAY.convert("P"), "PNG", (100, 100, 100)),
         (Image.new("1", (4, 2), 1), "PNG", (255, 255, 255)),
         (Image.new("CMYK", (4, 2), (0, 0, 0, 0)), "TIFF", (255, 255, 255)),
         (Image.new("RGBA", (4, 2), (200, 0, 0, 255)), "PNG", (200, 0, 0)),
@@ -46,7 +46,7 @@ def test_any_mode_becomes_rgb(
         assert tuple(pixels[0, 0]) == pixel
 
 
-def test_the_exif_orientation_is_honoured() -> None:
+def test_the_exif_orientation_is_honored() -> None:
     image = Image.new("RGB", (40, 20), "black")
     image.paste("white", (0, 0, 20, 20))  # white on the left
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Sample photos and videos, and the demo's own judgement."""
+"""Sample photos and videos, and the demo's own judgment."""
 
 from __future__ import annotations
 

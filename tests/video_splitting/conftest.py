@@ -1,4 +1,4 @@
-"""The splitter with real ffmpeg, a real S3 server and a recogniser that answers over real HTTP."""
+"""The splitter with real ffmpeg, a real S3 server and a recognizer that answers over real HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Make = Callable[..., Path]
 
 
 class Callee(http.server.ThreadingHTTPServer):
-    """A recogniser behind Lambda's Invoke API: answers as `script` says, then as it should."""
+    """A recognizer behind Lambda's Invoke API: answers as `script` says, then as it should."""
 
     daemon_threads = True
 

@@ -87,10 +87,10 @@ def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None
     (one,) = take(files, "redblue.mp4", tmp_path)
     four = take(files, "redblue.mp4", tmp_path, 4)
     # THEN they are where the policy says
-    colours: list[Any] = [
+    colors: list[Any] = [
         Image.open(frame.path).convert("RGB").getpixel((32, 32)) for frame in [one, *four]
     ]
-    assert ["red" if c[0] > c[2] else "blue" for c in colours] == [
+    assert ["red" if c[0] > c[2] else "blue" for c in colors] == [
         "red",
         "red",
         "red",
@@ -99,7 +99,7 @@ def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None
     ]
     assert [frame.time for frame in four] == [0, 0.5, 1, 1.5]
     assert [frame.index for frame in four] == [0, 1, 2, 3]
-    full = colours[0]
+    full = colors[0]
     assert full[0] > 245  # full range: washed out when limited range is taken for it
     assert max(full[1:]) < 12
 
@@ -108,8 +108,8 @@ SLIDES = {"red": (254, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 254)}
 
 
 def slide_show(folder: Path, ffmpeg: str, name: str, seconds: dict[str, int]) -> Path:
-    """A video of one picture a colour, each shown for so many seconds, as editors write it."""
-    sources = [f"color={colour}:s=64x64:r=1:d=1" for colour in seconds]
+    """A video of one picture a color, each shown for so many seconds, as editors write it."""
+    sources = [f"color={color}:s=64x64:r=1:d=1" for color in seconds]
     inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
     starts = [sum(list(seconds.values())[:index]) for index in range(len(seconds))]
     at = "+".join(f"eq(N\\,{index})*{start}" for index, start in enumerate(starts))
@@ -123,7 +123,7 @@ def slide_show(folder: Path, ffmpeg: str, name: str, seconds: dict[str, int]) ->
     return folder / name
 
 
-def colour(path: Path) -> str:
+def color(path: Path) -> str:
     pixel: Any = Image.open(path).convert("RGB").getpixel((32, 32))
     near = {
         c: sum(abs(a - b) for a, b in zip(pixel, rgb, strict=True)) for c, rgb in SLIDES.items()
@@ -148,7 +148,7 @@ def test_a_picture_that_stays_for_long_is_seen(
     # WHEN five frames are asked for
     taken = take(files, name, tmp_path, 5)
     # THEN they are what the video shows at their times, each once
-    assert [colour(frame.path) for frame in taken] == seen
+    assert [color(frame.path) for frame in taken] == seen
     assert [frame.index for frame in taken] == list(range(len(taken)))
 
 
@@ -166,7 +166,7 @@ def test_frames_are_spread_over_the_pictures_and_not_the_sound(
     # WHEN, THEN
     taken = take(files, name, tmp_path, 5)
     assert [round(frame.time, 1) for frame in taken] == [0, 0.4, 0.8, 1.2, 1.6]
-    assert [colour(frame.path) for frame in taken] == ["red"] * 3 + ["blue"] * 2
+    assert [color(frame.path) for frame in taken] == ["red"] * 3 + ["blue"] * 2
 
 
 def test_a_video_that_starts_after_its_sound(
@@ -224,7 +224,7 @@ def test_rotation_and_pixel_shape(
         ("hdr.mov", "-c:v libx265 -pix_fmt yuv420p10le -color_trc smpte2084 -tag:v hvc1"),
         ("alpha.mov", "-c:v prores_ks -pix_fmt yuva444p10le"),
         ("odd.mkv", "-vf scale=321:241 -c:v ffv1 -pix_fmt gbrp16le"),
-        ("grey.mkv", "-c:v ffv1 -pix_fmt gray"),
+        ("gray.mkv", "-c:v ffv1 -pix_fmt gray"),
         ("old.avi", "-c:v mpeg4"),
         ("old.mpg", "-c:v mpeg2video -r 25"),
         ("new.mp4", "-c:v libsvtav1 -preset 12"),

@@ -1,4 +1,4 @@
-"""The whole splitter: S3 event -> real ffmpeg -> stage-1 -> recogniser over HTTP -> outputs."""
+"""The whole splitter: S3 event -> real ffmpeg -> stage-1 -> recognizer over HTTP -> outputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
     world.put("test_00.mp4", clip)
     # WHEN S3's event arrives
     answer = world.handle("test_00.mp4")
-    # THEN its first frame is in stage-1, with what the recogniser needs to know about it
+    # THEN its first frame is in stage-1, with what the recognizer needs to know about it
     assert world.keys(world.stage) == ["test_00.jpg"]
     head = world.s3.head_object(Bucket=world.stage, Key="test_00.jpg")
     assert head["ContentType"] == "image/jpeg"
@@ -42,7 +42,7 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
     }
     body = world.s3.get_object(Bucket=world.stage, Key="test_00.jpg")["Body"].read()
     assert Image.open(io.BytesIO(body)).size == (320, 240)
-    # AND the recogniser was called once, for it, and nothing else was written
+    # AND the recognizer was called once, for it, and nothing else was written
     assert callee.payloads == [{"bucket_name": world.stage, "image_file_name": "test_00.jpg"}]
     assert world.keys(world.output) == []
     assert answer == {
@@ -56,7 +56,7 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
     }
     # AND each step has a line in the log with its time, none with the URL's credentials
     lines = log_lines(capsys)
-    assert [line["step"] for line in lines] == ["ffmpeg", "upload", "frames", "recognize", "video"]
+    assert [line["step"] for line in lines] == ["ffmpeg", "upload", "frames", "invoke", "video"]
     assert all(line["ms"] > 0 for line in lines)
     assert "Signature" not in str(lines)
     # AND nothing is left on disk
@@ -159,7 +159,7 @@ def test_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any)
     # WHEN the event comes again, and ffmpeg would fail
     monkeypatch.setenv("FFMPEG", "/nowhere")
     world.handle("a.mp4")
-    # THEN the frame is used again, and the recogniser is asked again
+    # THEN the frame is used again, and the recognizer is asked again
     assert callee.payloads[0] == callee.payloads[1]
     # BUT a new video under the key is read again
     world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
@@ -223,7 +223,7 @@ def test_a_shorter_video_leaves_nothing_of_a_longer_one(
     for key in ("a.mp4", "a/output-03.mp4", "ab.mp4"):
         world.put(key, clip)
         world.handle(key)
-    # what the recogniser writes says of which video it is
+    # what the recognizer writes says of which video it is
     for index in range(5):
         source = world.metadata(world.stage, f"a/output-0{index}.jpg")
         place = {"Bucket": world.output, "Key": f"a/output-0{index}.txt"}
@@ -348,7 +348,7 @@ def test_a_version_of_a_versioned_bucket(world: Any, clip: Path, monkeypatch: An
 
 
 def names_etags(world: Any) -> Any:
-    """A recogniser that names each frame by the ETag of its video, and writes that."""
+    """A recognizer that names each frame by the ETag of its video, and writes that."""
 
     def name(payload: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         results = []
@@ -374,7 +374,7 @@ def another(clip: Path) -> bytes:
 def test_the_last_video_under_a_key_wins_over_a_late_answer(
     world: Any, callee: Any, clip: Path, monkeypatch: Any, wanted: str
 ) -> None:
-    # GIVEN a recogniser that, called for the old video, answers and writes when the new one has
+    # GIVEN a recognizer that, called for the old video, answers and writes when the new one has
     # been put and its event is done
     monkeypatch.setenv("FRAMES", wanted)
     name, new = names_etags(world), hashlib.md5(another(clip)).hexdigest()
@@ -405,7 +405,7 @@ def test_the_last_video_under_a_key_wins_over_a_late_answer(
 FIRST = "a/output-00.jpg"
 
 
-def test_the_new_events_recogniser_meets_the_old_frame(world: Any, callee: Any, clip: Path) -> None:
+def test_the_new_events_recognizer_meets_the_old_frame(world: Any, callee: Any, clip: Path) -> None:
     # GIVEN the frame of an old video, which its late event puts back once the new one's is there
     callee.good_answer = name = names_etags(world)
     world.put("a.mp4", clip)

@@ -1,4 +1,4 @@
-"""The grader's judgement of what the buckets hold: every fault is named once, and nothing else."""
+"""The grader's judgment of what the buckets hold: every fault is named once, and nothing else."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from workload.grading.metrics import DAY_S, Usage, period, settled_usage
 from workload.running.answers import common_prefix
 from workload.running.buckets import measure_skew
 from workload.running.expected import match_videos, read_expected, write_expected
-from workload.running.latency import percentile, summarise
+from workload.running.latency import percentile, summarize
 from workload.running.options import InputError
 from workload.running.run import RunError, VideoRun, WorkloadRun, load, save
 from workload.running.videos import expected_of, plan
@@ -45,11 +45,11 @@ def test_percentile_is_the_nearest_rank(values: list[float], percent: float, rig
 def test_no_values_have_no_percentile_and_no_summary() -> None:
     with pytest.raises(ValueError, match="no values"):
         percentile([], 50)
-    assert summarise([]) is None
+    assert summarize([]) is None
 
 
 def test_a_summary_has_all_figures() -> None:
-    figures = summarise([4.0, 1.0, 2.0, 3.0])
+    figures = summarize([4.0, 1.0, 2.0, 3.0])
 
     assert figures is not None
     assert (figures.count, figures.minimum, figures.average, figures.maximum) == (4, 1, 2.5, 4)
@@ -128,9 +128,9 @@ def test_the_period_fits_cloudwatch(days_ago: float, days: float, seconds: int) 
     assert period(start, start + days * DAY_S, now) == seconds
 
 
-def test_the_splitters_time_is_less_the_recognisers() -> None:
+def test_the_splitters_time_is_less_the_recognizers() -> None:
     assert split_seconds(Usage(10, 12.0, 3), Usage(10, 9.0, 3)) == pytest.approx(0.3)
-    # failed splits never call the recogniser
+    # failed splits never call the recognizer
     assert split_seconds(Usage(10, 12.0, 3), Usage(5, 9.0, 3)) == pytest.approx(0.3)
     assert split_seconds(Usage(2, 1.0, 1), Usage(8, 2.0, 4)) == 0
     assert split_seconds(Usage(0, 0.0, 0), Usage(0, 0.0, 0)) == 0

@@ -45,7 +45,7 @@ def test_lines_belong_to_the_last_start_of_their_stream() -> None:
     def event(stream: str, at: int, message: str) -> dict[str, Any]:
         return {"logStreamName": stream, "timestamp": at, "message": message}
 
-    step = json.dumps({"step": "recognize", "video": "s3://b/v.mp4", "ms": 500})
+    step = json.dumps({"step": "invoke", "video": "s3://b/v.mp4", "ms": 500})
     first, second = read_invocations(
         [
             event("a", 1000, "START RequestId: r1 Version: $LATEST"),
@@ -66,10 +66,10 @@ def test_lines_belong_to_the_last_start_of_their_stream() -> None:
 
 
 def test_the_receipt_adds_up() -> None:
-    # GIVEN a splitter of 512 MB billed 2 s, of which it waits 1 s, and a recogniser of 2048 MB, 1 s
-    wait = Step("recognize", 2.0, 1.0, {})
+    # GIVEN a splitter of 512 MB billed 2 s, of which it waits 1 s, and a recognizer of 2048 MB, 1 s
+    wait = Step("invoke", 2.0, 1.0, {})
     splitter = Invocation("r1", 0.0, [wait], Report("r1", 2000, 2000, 512, 90, init_ms=100))
-    named = Step("recognise", 2.0, 0.5, {"frame": "b/f.jpg"})
+    named = Step("embed", 2.0, 0.5, {"frame": "b/f.jpg"})
     recognizer = Invocation("r2", 1.0, [named], Report("r2", 1000, 1000, 2048, 900))
 
     receipt = write_receipt(("split", "name"), [splitter], [recognizer], 1, Prices())
@@ -96,7 +96,7 @@ def test_what_was_there_before_is_no_put() -> None:
         return Invocation("r", 0.0, [Step("frames", 1.0, 0.1, notes)])
 
     def name(frame: str, new: bool) -> Invocation:
-        return Invocation("r", 0.0, [Step("recognise", 1.0, 0.1, {"frame": frame, "new": new})])
+        return Invocation("r", 0.0, [Step("embed", 1.0, 0.1, {"frame": frame, "new": new})])
 
     splitter = [split("s3://b/a", True), split("s3://b/b", False), split("s3://b/b", True)]
     recognizer = [name("s/a.jpg", False), name("s/b.jpg", True), name("s/b.jpg", False)]

@@ -43,7 +43,7 @@ BOXES = """Object.fromEntries([...document.querySelectorAll('.card')].map(card =
       (box.left - place.left) / place.width, (box.top - place.top) / place.height,
       (box.right - place.left) / place.width, (box.bottom - place.top) / place.height])];
 }))"""
-# For each plot that is shown: its section, and how many bars of each colour lie within it.
+# For each plot that is shown: its section, and how many bars of each color lie within it.
 BARS = """[...document.querySelectorAll('figure > svg')].filter(s => s.clientWidth).map(svg => {
   const within = svg.getBoundingClientRect(), bars = {};
   for (const path of svg.querySelectorAll('path')) {
@@ -62,7 +62,7 @@ CELLS = """[...document.querySelectorAll('.receipt tbody:not(.sum) td:last-child
 PAPER_PX = 710  # US letter at 96 dots an inch, without the margins: the lower of the usual two
 # A name that would be markup, script and attribute if it were not escaped.
 NASTY = "a folder/<b>&'\"<script>alert(1)</script>.mov"
-# Names that plots could take for mathematics, a font, a colour, an ID or a link.
+# Names that plots could take for mathematics, a font, a color, an ID or a link.
 ODD = [
     '$x$ "q" \'a\' id="z.mp4',
     "font: 12px x.mp4",
@@ -123,9 +123,9 @@ def test_it_is_whole_on_every_screen(page: Path, tmp_path: Path, device: str, sc
         assert stretches["upload"] == 12
         assert stretches["split"] >= 11
         assert stretches["wait"] >= 10
-        assert stretches["recognise"] >= 10
+        assert stretches["recognize"] >= 10
         assert stretches["failed"] >= 1
-        assert answers.get("recognise", 0) + answers.get("cold", 0) >= 1
+        assert answers.get("recognize", 0) + answers.get("cold", 0) >= 1
         # the total is that of its parts, each of which is rounded
         parts = [float(cell.lstrip("$")) for cell in browser.run(CELLS)]
         assert len(parts) == 6
@@ -157,7 +157,7 @@ def test_boxes_lie_on_the_faces(pipeline: Place, page: Path, tmp_path: Path, dev
 
 
 def _faces(place: Place, key: str) -> list[list[float]]:
-    """Where the recogniser says that a video's faces are, in parts of the frame."""
+    """Where the recognizer says that a video's faces are, in parts of the frame."""
     s3, names = place.client("s3"), place.deployment
     if output_key(key) not in place.keys(names.output_bucket):
         return []

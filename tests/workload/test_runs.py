@@ -236,10 +236,10 @@ def test_one_at_a_time_is_told_though_an_older_video_is_there(
     assert [(c["status"], c["reason"].split(" at once")[0]) for c in at_once] == [("FAIL", "1")] * 2
 
 
-def test_a_cold_recogniser_is_not_held_against_the_splitter(
+def test_a_cold_recognizer_is_not_held_against_the_splitter(
     emptied: Place, videos: Path, tmp_path: Path
 ) -> None:
-    # GIVEN a recogniser that must start anew
+    # GIVEN a recognizer that must start anew
     names = emptied.deployment
     emptied.client("lambda").update_function_configuration(
         FunctionName=names.recognizer.name, Description="changed: its environments are replaced"
@@ -257,7 +257,7 @@ def test_a_cold_recogniser_is_not_held_against_the_splitter(
         assert number, reason
         return float(number[1]), int(number[2]), done.stderr
 
-    # THEN the wait, by the splitter's log, is longer than the recogniser ran by what a start takes
+    # THEN the wait, by the splitter's log, is longer than the recognizer ran by what a start takes
     wait, waits, _ = figures(f"{names.splitter.name} takes", " that it waited for")
     took, runs, _ = figures(f"{names.recognizer.name} takes", "")
     assert wait * waits - took * runs > 0.5
@@ -280,7 +280,7 @@ def test_a_cold_recogniser_is_not_held_against_the_splitter(
         f"{names.splitter.name} takes", " that face-recognition ran", environ=environ
     )
     assert "It takes logs:FilterLogEvents" in said
-    assert "recogniser's own durations are taken" in said
+    assert "recognizer's own durations are taken" in said
 
 
 @pytest.mark.parametrize("is_deaf", [False, True], ids=["terminal", "background"])

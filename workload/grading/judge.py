@@ -113,7 +113,7 @@ def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) 
     try:
         return waited(aws, splitter, start, end)
     except AwsError as error:
-        note(f"{error} The recogniser's own durations are taken for the time it was waited for.")
+        note(f"{error} The recognizer's own durations are taken for the time it was waited for.")
         return None
 
 

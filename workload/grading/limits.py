@@ -16,7 +16,7 @@ BURST_S = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds a frame for the splitter, seconds an invocation for the recogniser, how many of each
+    """Seconds a frame for the splitter, seconds an invocation for the recognizer, how many of each
     must have run at once, and seconds from a video to its answer.
 
     `at_once` None: AT_ONCE, or as many as the uploads called for where that is less.
@@ -37,9 +37,9 @@ class Uploads:
 
 
 def split_seconds(splitter: Usage, recognizer: Usage) -> float:
-    """Seconds an invocation of the splitter took by itself, without waiting for the recogniser.
+    """Seconds an invocation of the splitter took by itself, without waiting for the recognizer.
 
-    Where the time it waited is not known, the time the recogniser ran is taken: it is less by the
+    Where the time it waited is not known, the time the recognizer ran is taken: it is less by the
     start of environments.
     """
     if not splitter.invocations:

@@ -54,9 +54,9 @@ def whole_periods(start: float, end: float, now: float) -> tuple[float, float, i
 
 
 def waited(aws: Aws, splitter: Function, start: float, end: float) -> float | None:
-    """Seconds the splitter waited for the recogniser, by its log; None if that tells of none.
+    """Seconds the splitter waited for the recognizer, by its log; None if that tells of none.
 
-    The recogniser's own durations are less: they leave out the start of its environments.
+    The recognizer's own durations are less: they leave out the start of its environments.
     """
     first, last, _ = whole_periods(start, end, time.time())
     events = read_events(aws, splitter, first, last, f'"{WAITING_STEP}"')

@@ -1,4 +1,4 @@
-"""What the plots share: sizes in pixels, colours that follow the page, SVG that fits into it."""
+"""What the plots share: sizes in pixels, colors that follow the page, SVG that fits into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# matplotlib wants colours; each of these becomes a variable of the page's style, which has a value
+# matplotlib wants colors; each of these becomes a variable of the page's style, which has a value
 # for light and one for dark.
 PAINT = {
     "ink": "#010203",
@@ -24,10 +24,10 @@ PAINT = {
     "queue": "#010217",
     "split": "#010213",
     "wait": "#010214",
-    "recognise": "#010215",
+    "recognize": "#010215",
     "failed": "#010216",
 }
-VARIABLES = {colour: f"var(--{name})" for name, colour in PAINT.items()}
+VARIABLES = {color: f"var(--{name})" for name, color in PAINT.items()}
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 SETTINGS: Any = {  # Any: the type is a list of 300 names
@@ -96,7 +96,7 @@ def svg(made: Figure, name: str, title: str, classes: str) -> str:
 
 
 def _adapt(element: ElementTree.Element, name: str) -> None:
-    """Make an element part of a page: IDs that start with `name`, the page's font and colours."""
+    """Make an element part of a page: IDs that start with `name`, the page's font and colors."""
     element.tag = element.tag.replace(f"{{{SVG}}}", "")  # HTML knows the elements by their names
     # an attribute takes no variable
     style = element.get("style", "")

@@ -81,7 +81,7 @@ def gather(
 def is_complete(evidence: Evidence, run: WorkloadRun) -> bool:
     """Whether every invocation has its REPORT line and every answered video a splitter's.
 
-    The recogniser, which the splitter waits for, has written its own by then.
+    The recognizer, which the splitter waits for, has written its own by then.
     """
     answered = {video.key for video in run.videos if video.answered is not None}
     split = {

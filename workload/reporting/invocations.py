@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-WAITING_STEP = "recognize"  # the splitter's step that waits for the recogniser
+WAITING_STEP = "invoke"  # the splitter's step that waits for the recognizer
 
 
 @dataclass(frozen=True)

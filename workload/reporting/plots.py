@@ -12,7 +12,7 @@ import matplotlib as mpl
 from workload.reporting.charts import PAINT, SETTINGS, bare, figure, printable, svg
 from workload.reporting.timeline import KINDS, Row
 
-HATCHES = {"cold": "////", "failed": "xxxx", "wait": "...."}  # colour is not the only difference
+HATCHES = {"cold": "////", "failed": "xxxx", "wait": "...."}  # color is not the only difference
 MARKED = (50, 95, 99)  # percentiles
 
 
@@ -142,7 +142,7 @@ def _latency(latencies: Sequence[tuple[float, bool]], size: Size) -> str:
         bins=bins,
         range=(low, high),
         stacked=True,
-        color=[PAINT["recognise"], PAINT["cold"]],
+        color=[PAINT["recognize"], PAINT["cold"]],
         edgecolor=PAINT["paper"],
         linewidth=0.5,
         label=["all warm", "met a cold start"],

@@ -83,7 +83,7 @@ class Bill:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A run's costs in dollars; `frames` were recognised."""
+    """A run's costs in dollars; `frames` were recognized."""
 
     bills: tuple[Bill, ...]
     videos: int
@@ -149,11 +149,11 @@ def waiting_gb_seconds(splitter: Sequence[Invocation]) -> float:
     )
 
 
-def frames_recognised(recognizer: Sequence[Invocation]) -> int:
-    """Different frames that the recogniser's lines name."""
+def frames_recognized(recognizer: Sequence[Invocation]) -> int:
+    """Different frames that the recognizer's lines name."""
     steps = (step for invocation in recognizer for step in invocation.steps)
     return len(
-        {str(s.notes["frame"]) for s in steps if s.name == "recognise" and "frame" in s.notes}
+        {str(s.notes["frame"]) for s in steps if s.name == "embed" and "frame" in s.notes}
     )
 
 
@@ -174,7 +174,7 @@ def texts_kept(recognizer: Sequence[Invocation]) -> int:
     kept: dict[str, bool] = {}
     for invocation in recognizer:
         for step in invocation.steps:
-            if step.name == "recognise" and "frame" in step.notes:
+            if step.name == "embed" and "frame" in step.notes:
                 frame = str(step.notes["frame"])
                 kept[frame] = kept.get(frame, True) and step.notes.get("new") is False
     return sum(kept.values())
@@ -187,13 +187,13 @@ def write_receipt(
     videos: int,
     prices: Prices,
 ) -> Receipt:
-    """The receipt of a run. `names`: the splitter's and the recogniser's; `videos`: uploaded.
+    """The receipt of a run. `names`: the splitter's and the recognizer's; `videos`: uploaded.
 
     S3's requests are counted from what the code does, once each: an upload a video; a frame and a
     text a frame, where they were not there before; for each try HEAD of video (twice) and frame and
     one read by ffmpeg, which may take more.
     """
-    frames = frames_recognised(recognizer)
+    frames = frames_recognized(recognizer)
     waiting = waiting_gb_seconds(splitter)
     agreed = sum(step.name == "agree" for invocation in splitter for step in invocation.steps)
     written = 2 * frames - frames_kept(splitter) - texts_kept(recognizer)

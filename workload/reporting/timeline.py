@@ -16,14 +16,14 @@ KINDS = {
     "cold": "cold start",
     "split": "split",
     "wait": "wait (paid)",
-    "recognise": "recognise",
+    "recognize": "recognize",
     "failed": "failed try",
 }
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of time, in seconds since the run began; lane 1 is the recogniser's."""
+    """A stretch of time, in seconds since the run began; lane 1 is the recognizer's."""
 
     kind: str
     start: float
@@ -58,7 +58,7 @@ def timeline(run: WorkloadRun, evidence: Evidence, deployment: Deployment) -> li
                 segments += [Segment("queue", idle_since, tries[0].start), *tries]
                 idle_since = invocation.ended
             else:
-                segments += _recognising(invocation)
+                segments += _recognizing(invocation)
         rows.append(
             Row(
                 video.key,
@@ -100,7 +100,7 @@ def _is_wait(step: Step, video: str) -> bool:
     return step.name == WAITING_STEP and step.notes.get("video") == video
 
 
-def _recognising(invocation: Invocation) -> list[Segment]:
-    kind = "failed" if invocation.has_failed else "recognise"
+def _recognizing(invocation: Invocation) -> list[Segment]:
+    kind = "failed" if invocation.has_failed else "recognize"
     work = Segment(kind, invocation.started, invocation.ended, 1)
     return [*_start(invocation, 1), work]

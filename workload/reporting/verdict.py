@@ -28,7 +28,7 @@ class Verdict(Enum):
 
     @property
     def sign(self) -> str:
-        """One character, so that colour is not the only difference."""
+        """One character, so that color is not the only difference."""
         return {"sure": "✓", "unsure": "≈", "unknown": "?", "no-face": "○", "missing": "!"}[
             self.value
         ]

@@ -31,7 +31,7 @@ class Answers:
     """Which of a run's videos have an output, and one of this run's upload.
 
     An output that was there before counts once its metadata name the uploaded object's ETag: the
-    recogniser leaves an output as it is when the same video is uploaded again.
+    recognizer leaves an output as it is when the same video is uploaded again.
     """
 
     def __init__(self, s3: Any, input_bucket: str, output_bucket: str, keys: Collection[str]):

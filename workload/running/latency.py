@@ -33,7 +33,7 @@ class Summary:
     maximum: float
 
 
-def summarise(values: Sequence[float]) -> Summary | None:
+def summarize(values: Sequence[float]) -> Summary | None:
     """The figures of `values`, None if there are none."""
     if not values:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workload.running.latency import summarise, text_table
+from workload.running.latency import summarize, text_table
 from workload.running.run import VideoRun, WorkloadRun
 
 
@@ -26,7 +26,7 @@ def summary_lines(run: WorkloadRun, planned: int) -> list[str]:
     lines = [f"uploaded    {len(run.videos)} of {planned}{_upload_pace(run.videos)}"]
     before = f", {repeated} of them before this run (same content)" if repeated else ""
     lines.append(f"answered    {len(answered)} of {len(run.videos)}{before}")
-    figures = summarise([video.latency_s for video in measured if video.latency_s is not None])
+    figures = summarize([video.latency_s for video in measured if video.latency_s is not None])
     if figures is not None:
         lines.append(
             f"latency     minimum {figures.minimum:.2f} s, average {figures.average:.2f} s, "
