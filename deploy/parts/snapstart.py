@@ -23,7 +23,7 @@ SNAPSHOT_S = 1500
 snapstart_option = click.option(
     "--snapstart",
     is_flag=True,
-    help="Start the recognizer from a snapshot of its INIT (docs/settings.md has price and limits).",
+    help="Start the recognizer from a snapshot of its INIT (price and limits: docs/settings.md).",
 )
 
 

@@ -23,12 +23,9 @@ OTHERS = {"--provenance", "--sbom", "--no-deps"}
 
 
 def command_lines() -> list[str]:
-    """Every line of a code block that runs a command of ours, and every such code span."""
-    found = []
-    for each in pages():
-        spans = [span for span in each.spans if OURS.match(span)]
-        found += [line for line in (*each.commands, *spans) if script_in(words(line))]
-    return found
+    """Every line of a code block, and every code span, that runs a command of ours."""
+    lines = [line for each in pages() for line in (*each.commands, *each.spans)]
+    return [line for line in lines if script_in(words(line))]
 
 
 def named(given: list[str]) -> list[str]:
