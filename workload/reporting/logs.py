@@ -14,10 +14,10 @@ from pipeline.settings import Function
 def read_events(
     aws: Aws, function: Function, start: float, end: float, pattern: str = ""
 ) -> Iterator[dict[str, Any]]:
-    """The events of `function` from `start` to `end`, in seconds since the epoch.
+    """The log events of `function` from `start` to `end`, in seconds since the epoch.
 
-    `pattern` leaves out events on the server. There are none where the function has never run.
-    Raises AwsError when the log may not be read.
+    `pattern` filters them on the server. A function that has never run has no events.
+    Raises AwsError if these credentials may not read the log.
     """
     pages = (
         aws.client("logs")
@@ -37,5 +37,5 @@ def read_events(
             return
         raise AwsError(
             f"Cannot read the log group '{function.log_group}': {explain(error)} "
-            "It takes logs:FilterLogEvents on it."
+            "It needs logs:FilterLogEvents on the group."
         ) from error
