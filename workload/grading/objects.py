@@ -70,7 +70,7 @@ def frames_setting(aws: Aws, deployment: Deployment) -> int:
         partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
         "ResourceNotFoundException",
     )
-    deployed = (config or {}).get("Environment", {}).get("Variables", {})
+    deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
     return int(deployed.get("FRAMES") or function.environment.get("FRAMES", "1"))
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
 from pipeline.aws import Aws, AwsError, error_code, explain
 from pipeline.settings import Function
 
+if TYPE_CHECKING:
+    from mypy_boto3_logs.type_defs import FilteredLogEventTypeDef
+
 
 def read_events(
     aws: Aws, function: Function, start: float, end: float, pattern: str = ""
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[FilteredLogEventTypeDef]:
     """The log events of `function` from `start` to `end`, in seconds since the epoch.
 
     `pattern` filters them on the server. A function that has never run has no events.
@@ -26,7 +29,7 @@ def read_events(
             logGroupName=function.log_group,
             startTime=int(start * 1000),
             endTime=int(end * 1000),
-            **({"filterPattern": pattern} if pattern else {}),
+            filterPattern=pattern,
         )
     )
     try:

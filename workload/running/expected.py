@@ -68,8 +68,11 @@ def write_expected(names: dict[str, str], path: Path) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             # Python's writer does not quote a carriage return by itself when lines end with "\n".
             has_return = any("\r" in cell for row in names.items() for cell in row)
-            quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-            writer = csv.writer(file, lineterminator="\n", quoting=quoting)
+            writer = csv.writer(
+                file,
+                quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL,
+                lineterminator="\n",
+            )
             writer.writerow(COLUMNS)
             writer.writerows(names.items())
     except OSError as error:
