@@ -39,11 +39,12 @@ class Place:
 
     def client(self, service: str) -> Any:
         """A boto3 client with administrator keys."""
-        return boto3.Session(
+        session: Any = boto3.Session(
             aws_access_key_id=self.aws.environ["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.aws.environ["AWS_SECRET_ACCESS_KEY"],
             region_name=self.aws.region,
-        ).client(service, endpoint_url=self.aws.endpoint)
+        )
+        return session.client(service, endpoint_url=self.aws.endpoint)
 
     def argv(self, script: str, *options: object, prefix: str = "") -> list[str]:
         """The command line of a script in this checkout."""
