@@ -86,8 +86,8 @@ def test_an_unreadable_queue_is_not_called_empty(bare: Place, folder: Path) -> N
     assert "may not be read" in done.stderr
     assert "a.mp4: no answer yet, the failure queue was not read" in done.stdout
     assert "nothing in the failure queue" not in done.stdout
-    told = bare.grade("--menu", answers="3\nq\n", environ=environ)
-    assert f"{bare.deployment.failure_queue}: not read" in told.stdout
+    shown = bare.grade("--menu", answers="3\nq\n", environ=environ)
+    assert f"{bare.deployment.failure_queue}: not read" in shown.stdout
 
 
 @pytest.fixture

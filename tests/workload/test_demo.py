@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline.settings import ROOT
 
 
+@pytest.mark.slow
 def test_the_demo_says_why_a_video_failed(videos: Path, ffmpeg_zip: Path, tmp_path: Path) -> None:
     mixed = tmp_path / "mixed"
     mixed.mkdir()

@@ -140,32 +140,38 @@ def test_the_page_is_complete_on_every_screen(
     assert urls <= {"file", "data"}
 
 
+@pytest.fixture(scope="module")
+def faces(pipeline: Place, page: Path) -> dict[str, list[list[float]]]:
+    """Where the recognizer found faces, by video, as fractions of the frame."""
+    s3, names = pipeline.client("s3"), pipeline.deployment
+    outputs = set(pipeline.keys(names.output_bucket))
+    found: dict[str, list[list[float]]] = {}
+    for video in load(page.with_name("run.json")).videos:
+        found[video.key] = []
+        if output_key(video.key) not in outputs:
+            continue
+        answer = s3.head_object(Bucket=names.output_bucket, Key=output_key(video.key))
+        frame = s3.get_object(Bucket=names.stage_1_bucket, Key=frame_key(video.key))["Body"].read()
+        width, height = Image.open(io.BytesIO(frame)).size
+        sides = (width, height, width, height)
+        for face in json.loads(answer["Metadata"].get("faces", "[]")):
+            edges = zip(face["box"], sides, strict=True)
+            found[video.key].append([edge / side for edge, side in edges])
+    return found
+
+
 @pytest.mark.parametrize("device", list(WIDTHS))
 def test_boxes_are_drawn_on_the_faces(
-    pipeline: Place, page: Path, browser: Page, device: str
+    page: Path, browser: Page, faces: dict[str, list[list[float]]], device: str
 ) -> None:
     browser.open(page, WIDTHS[device], "light")
     shown = browser.run(BOXES)
 
     assert sum(map(len, shown.values())) == 10
     for key, boxes in shown.items():
-        faces = _faces(pipeline, key)
-        assert len(boxes) == len(faces), key
-        for box, face in zip(boxes, faces, strict=True):
+        assert len(boxes) == len(faces[key]), key
+        for box, face in zip(boxes, faces[key], strict=True):
             assert box == pytest.approx(face, abs=0.01), key
-
-
-def _faces(place: Place, key: str) -> list[list[float]]:
-    """Where the recognizer found a video's faces, as fractions of the frame."""
-    s3, names = place.client("s3"), place.deployment
-    if output_key(key) not in place.keys(names.output_bucket):
-        return []
-    answer = s3.get_object(Bucket=names.output_bucket, Key=output_key(key))
-    frame = s3.get_object(Bucket=names.stage_1_bucket, Key=frame_key(key))["Body"].read()
-    width, height = Image.open(io.BytesIO(frame)).size
-    faces = json.loads(answer["Metadata"].get("faces", "[]"))
-    sides = (width, height, width, height)
-    return [[edge / side for edge, side in zip(face["box"], sides, strict=True)] for face in faces]
 
 
 def test_cards_can_be_filtered_and_the_page_printed(page: Path, browser: Page) -> None:
