@@ -21,8 +21,8 @@ from samples.stack import BUILD, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
 from workload.report import write_report
 from workload.running.drive import Drive
+from workload.running.input_errors import InputError
 from workload.running.latency import text_table
-from workload.running.options import InputError
 from workload.running.run import WorkloadRun
 from workload.running.videos import find_videos, folder_expected, plan
 

@@ -1,1 +1,1 @@
-"""The client's side: upload videos, check a run, report on it. For AWS and the local AWS alike."""
+"""The client's side: upload videos, grade a run, report on it. Works on AWS and the local AWS."""

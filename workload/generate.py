@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The workload generator: uploads videos and measures how long their answers take."""
+"""The workload generator: uploads videos and measures how long the answers take."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws
 from pipeline.settings import Deployment
-from workload.running import buckets
+from workload.running.buckets import require_buckets
+from workload.running.clear_buckets import clear, say_what_clear_would_do
 from workload.running.drive import Drive
-from workload.running.expected import FILE_NAME, place_expected, some, write_expected
+from workload.running.expected import FILE_NAME, expected_path, first_few, write_expected
+from workload.running.input_errors import InputError
 from workload.running.options import (
     INTERRUPTED,
-    InputError,
     check_output_files,
     finite,
     workload_options,
 )
+from workload.running.progress import drive_with_progress
 from workload.running.run import save
 from workload.running.run_text import result_text
 from workload.running.videos import (
@@ -30,41 +32,26 @@ from workload.running.videos import (
     expected_of,
     find_videos,
     folder_expected,
+    mixed_case_notes,
     plan,
-    said_of_mixed_case,
 )
 
 
 def note(text: str) -> None:
-    """Progress, on stderr."""
+    """Report progress on stderr."""
     click.echo(text, err=True)
 
 
 def check_report_packages() -> None:
-    """Raise InputError when the report's packages are missing: said before anything is uploaded."""
+    """Raise InputError if the report's packages are missing, before anything is uploaded."""
     try:
-        for package in ("jinja2", "matplotlib"):
+        for package in ("jinja2", "matplotlib", "PIL"):
             importlib.import_module(package)
-        from workload.report import write_report  # type: ignore[import-not-found, unused-ignore] # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"--report needs packages that are not here ({error}): pip install jinja2 matplotlib, "
-            "or leave --report out. Nothing was uploaded."
+            f"--report needs packages that are not installed ({error}): pip install jinja2 "
+            "matplotlib pillow, or leave --report out. Nothing was uploaded."
         ) from error
-
-
-def clear(aws: Aws, deployment: Deployment, is_sure: bool) -> None:
-    """Empty the three buckets, after asking unless the user `is_sure`."""
-    s3 = aws.client("s3")
-    counts = {bucket: buckets.count(s3, bucket) for bucket in deployment.buckets}
-    if not any(counts.values()):
-        note("All three buckets are empty already.")
-        return
-    what = ", ".join(f"{count} in s3://{bucket}" for bucket, count in counts.items())
-    if not is_sure:
-        click.confirm(f"Delete all objects ({what})?", abort=True, err=True)
-    for bucket in deployment.buckets:
-        note(f"Deleted {buckets.empty(s3, bucket)} objects of s3://{bucket}")
 
 
 @click.command()
@@ -75,17 +62,17 @@ def clear(aws: Aws, deployment: Deployment, is_sure: bool) -> None:
     "folder",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of videos; an expected.csv (video,name) may lie in it.",
+    help="Folder of videos, optionally with an expected.csv (video,name).",
 )
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
-    help="Upload so many copies, named test_00.mp4, test_01.mp4 ..., instead of each video once.",
+    help="Upload this many copies, named test_00.mp4, test_01.mp4 ..., instead of each video once.",
 )
 @click.option(
     "--expected-out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the uploads' expected names here. With --repeat, and an expected.csv in the "
+    help="Write the expected names of the uploads here. With --repeat and an expected.csv in the "
     "folder, the default is expected.csv in the current folder.",
 )
 @click.option(
@@ -95,16 +82,16 @@ def clear(aws: Aws, deployment: Deployment, is_sure: bool) -> None:
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     callback=finite,
-    help="Uploads a second, instead of --interval.",
+    help="Uploads per second, instead of --interval.",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(1, MAX_CONNECTIONS // 2),
     default=8,
     show_default=True,
-    help="Uploads side by side.",
+    help="Parallel uploads.",
 )
-@click.option("--wait/--no-wait", default=True, help="Wait for the answers (the default), or not.")
+@click.option("--wait/--no-wait", default=True, help="Whether to wait for answers; default: wait.")
 @click.option(
     "--deadline",
     type=click.FloatRange(min=0),
@@ -113,7 +100,9 @@ def clear(aws: Aws, deployment: Deployment, is_sure: bool) -> None:
     show_default=True,
     help="Seconds to wait for answers after the last upload.",
 )
-@click.option("--clear", "is_clear", is_flag=True, help="Empty the three buckets first; asks.")
+@click.option(
+    "--clear", "is_clear", is_flag=True, help="Empty the three buckets first, after asking."
+)
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask before --clear.")
 @click.option(
     "--run",
@@ -125,9 +114,9 @@ def clear(aws: Aws, deployment: Deployment, is_sure: bool) -> None:
     "--report",
     "report_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a report in HTML.",
+    help="Write an HTML report.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be uploaded, change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be uploaded, but change nothing.")
 def main(
     aws: Aws,
     deployment: Deployment,
@@ -147,40 +136,43 @@ def main(
 ) -> None:
     """Upload videos and time their answers: workload/generate.py --prefix P --testcase-folder DIR
 
-    Ends with status 1 if an answer is missing at the deadline, 130 after Ctrl-C. An output that was
-    there before does not count, unless it is of the same content.
+    Exits with status 1 if an answer is missing at the deadline, and 130 after Ctrl-C. An output
+    from before the run counts only if it was made from the same content.
     """
     if interval is not None and rate is not None:
         raise click.UsageError("Pass either --interval or --rate, not both.")
     if report_file is not None:
         if not wait:
-            raise click.UsageError("--report needs the answers: leave --no-wait out.")
+            raise click.UsageError("--report needs the answers: remove --no-wait.")
         check_report_packages()
     check_output_files(run_file, report_file)
     videos = find_videos(folder)
-    for line in said_of_mixed_case(folder):
+    for line in mixed_case_notes(folder):
         note(line)
     uploads = plan(videos, repeat)
-    expected_file = _expected_file(folder, videos, uploads, repeat, expected_out, dry_run)
-    buckets.require_buckets(aws, deployment)
+    expected_file = _expected_file(folder, videos, uploads, repeat, expected_out)
+    require_buckets(aws, deployment)
     if dry_run:
-        _say_plan(aws, deployment, uploads, is_clear)
+        if is_clear:
+            say_what_clear_would_do(aws, deployment, note)
+        for upload in uploads:
+            note(f"Would upload {upload.path} to s3://{deployment.input_bucket}/{upload.key}")
         return
     if is_clear:
-        clear(aws, deployment, is_sure)
+        clear(aws, deployment, note, confirmed=is_sure)
     if expected_file is not None:
         write_expected(*expected_file)
-        note(f"Expected names of the copies: {expected_file[1]} (for grade.py --expected)")
+        note(f"Expected names of the uploads: {expected_file[1]} (for grade.py --expected)")
     pace = interval if interval is not None else 1 / rate if rate is not None else 0.0
     drive = Drive(aws, deployment, uploads, concurrency, pace, note)
     note(f"Uploading {len(uploads)} videos to s3://{deployment.input_bucket}/ ...")
     is_interrupted = False
     try:
-        _drive(drive, len(uploads), wait, deadline)
+        drive_with_progress(drive, len(uploads), wait, deadline)
     except KeyboardInterrupt:
         is_interrupted = True
-        note("\nStopped: this is what is known so far.")
-    finally:  # also after an error: what is known is not lost
+        note("\nStopped. Results so far:")
+    finally:  # also after an error, so that nothing learned is lost
         run = drive.result()
         if run_file is not None:
             save(run, run_file)
@@ -189,6 +181,7 @@ def main(
     if is_interrupted:
         raise SystemExit(INTERRUPTED)
     if report_file is not None:
+        # Imported late: it imports matplotlib, which takes about a second.
         from workload.report import write_report
 
         write_report(aws, deployment, run, report_file)
@@ -203,51 +196,20 @@ def _expected_file(
     uploads: list[Upload],
     repeat: int | None,
     wanted: Path | None,
-    dry_run: bool,
 ) -> tuple[dict[str, str], Path] | None:
-    """The expected names to write and where; None if there is nothing to write."""
+    """The expected names to write, and where to; None if there is nothing to write."""
     known = folder_expected(folder, videos)
     if known is None:
         if wanted is not None:
-            raise InputError(f"--expected-out needs {folder / FILE_NAME}, and there is none.")
+            raise InputError(f"--expected-out needs {folder / FILE_NAME}, which does not exist.")
         return None
     unnamed = [video.name for video in videos if video.name not in known]
     if unnamed:
-        note(f"{folder / FILE_NAME} says nothing of {some(unnamed)}")
+        note(f"{folder / FILE_NAME} does not list {first_few(unnamed)}")
     if repeat is None and wanted is None:
         return None
     names = expected_of(uploads, known)
-    path = place_expected(folder, wanted, names)
-    return None if dry_run else (names, path)
-
-
-def _say_plan(aws: Aws, deployment: Deployment, uploads: list[Upload], is_clear: bool) -> None:
-    if is_clear:
-        for bucket in deployment.buckets:
-            count = buckets.count(aws.client("s3"), bucket)
-            note(f"Would delete {count} objects of s3://{bucket}")
-    for upload in uploads:
-        note(f"Would upload {upload.path} to s3://{deployment.input_bucket}/{upload.key}")
-
-
-def _drive(drive: Drive, planned: int, wait: bool, deadline: float) -> None:
-    """Run `drive` below a progress bar."""
-    label = "Answered" if wait else "Uploaded"
-
-    def counts(_item: object) -> str:
-        return f"{drive.uploaded} uploaded"
-
-    with click.progressbar(
-        length=planned, label=label, file=sys.stderr, item_show_func=counts, show_pos=True
-    ) as bar:
-
-        def progress() -> None:
-            bar.update((drive.settled if wait else drive.uploaded) - bar.pos, drive)
-
-        if wait:
-            drive.upload_and_wait(deadline, progress)
-        else:
-            drive.upload(progress)
+    return names, expected_path(folder, wanted, names)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The grader: checks that a run of the pipeline left what it should, and was fast enough."""
+"""The grader: checks that a run produced the right objects and names, and was fast enough."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from pipeline.aws import Aws
 from pipeline.settings import Deployment
 from workload.grading.judge import Wanted, initial_checks, run_checks, show
 from workload.grading.limits import Limits
-from workload.grading.scorecard import as_json, as_text, is_right
+from workload.grading.scorecard import as_json, as_text, has_passed
 from workload.running.expected import FILE_NAME, read_expected
-from workload.running.options import InputError, finite, workload_options
-from workload.running.run import RunError, WorkloadRun, load
+from workload.running.input_errors import InputError, RunError
+from workload.running.options import finite, workload_options
+from workload.running.run import WorkloadRun, load
 
 
 def note(text: str) -> None:
-    """Progress, on stderr."""
+    """Report progress on stderr."""
     click.echo(text, err=True)
 
 
 MENU = """
   1  check the initial state
   2  run the checks
-  3  show what the buckets and the failure queue hold
+  3  show the contents of the buckets and the failure queue
   q  quit"""
 
 
 def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
-    """Ask what to do until the user quits."""
+    """Show the menu until the user quits."""
     while True:
         click.echo(MENU, err=True)
         try:
             choice = click.prompt("Choice", type=click.Choice(["1", "2", "3", "q"]), err=True)
-        except click.Abort:  # the end of the input
+        except click.Abort:  # end of input
             return
         if choice == "q":
             return
@@ -50,7 +51,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
                 click.echo(as_text(run_checks(aws, deployment, wanted, note)))
             else:
                 click.echo(show(aws, deployment, note))
-        except InputError as error:  # such as a CSV whose videos are not uploaded yet
+        except InputError as error:  # for example, videos in the CSV that are not uploaded yet
             note(f"Error: {error}")
 
 
@@ -60,28 +61,28 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     "--expected",
     "expected_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="CSV with the columns video,name: the right names.",
+    help="CSV of the correct names, with the columns video,name.",
 )
 @click.option(
     "--testcase-folder",
     "--testcase_folder",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The uploaded folder: its expected.csv is used unless --expected is given.",
+    help="The folder that was uploaded; its expected.csv is used unless --expected is given.",
 )
 @click.option(
     "--run",
     "run_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="What generate.py --run wrote: its latencies are used.",
+    help="File written by generate.py --run; latencies are taken from it.",
 )
-@click.option("--initial", is_flag=True, help="Check the state before a run: empty buckets.")
-@click.option("--menu", "is_menu", is_flag=True, help="Ask what to do.")
+@click.option("--initial", is_flag=True, help="Check the state before a run.")
+@click.option("--menu", "is_menu", is_flag=True, help="Choose what to do from a menu.")
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--frames",
     type=click.IntRange(min=1),
-    help="Frames a video; default: the deployed splitter's FRAMES.",
+    help="Frames per video; default: the deployed splitter's FRAMES.",
 )
 @click.option(
     "--max-split",
@@ -89,7 +90,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=finite,
     default=2.0,
     show_default=True,
-    help="Seconds the splitter may take a frame on average, less the recognizer's.",
+    help="Average seconds per frame that the splitter may take, not counting the recognizer.",
 )
 @click.option(
     "--max-recognition",
@@ -97,13 +98,13 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=finite,
     default=10.0,
     show_default=True,
-    help="Seconds an invocation of the recognizer may take on average.",
+    help="Average seconds that an invocation of the recognizer may take.",
 )
 @click.option(
     "--min-concurrency",
     type=click.IntRange(min=1),
-    help="How many of each function must have run at once; default: 3, or as many as the uploads "
-    "called for.",
+    help="How many environments of each function must have run at once; default: 3, or fewer if "
+    "the uploads did not need 3.",
 )
 @click.option(
     "--max-latency",
@@ -111,7 +112,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=finite,
     default=300.0,
     show_default=True,
-    help="Seconds from a video to its answer.",
+    help="Seconds that a video may wait for its answer.",
 )
 @click.option(
     "--metrics-wait",
@@ -119,7 +120,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=finite,
     default=180.0,
     show_default=True,
-    help="Seconds to wait for CloudWatch, which shows a run some minutes later.",
+    help="Seconds to wait for CloudWatch, whose metrics appear some minutes after a run.",
 )
 def main(
     aws: Aws,
@@ -137,12 +138,12 @@ def main(
     max_latency: float,
     metrics_wait: float,
 ) -> None:
-    """Check a run, with points: workload/grade.py --prefix P --expected expected.csv
+    """Check a run and award points: workload/grade.py --prefix P --expected expected.csv
 
-    Ends with status 1 if a check fails, each failure naming the objects at fault. Changes nothing.
+    Changes nothing. Exits with status 1 if a check fails; each failure names the objects at fault.
     """
     if is_menu and (is_json or initial):
-        raise click.UsageError("--menu goes with neither --json nor --initial.")
+        raise click.UsageError("--menu cannot be combined with --json or --initial.")
     limits = Limits(max_split, max_recognition, min_concurrency, max_latency)
     expected = _expected(expected_file, folder)
     wanted = Wanted(expected, _run(run_file, deployment), frames, limits, metrics_wait)
@@ -157,12 +158,12 @@ def main(
         click.echo(json.dumps(result, indent=1))
     else:
         click.echo(as_text(checks))
-    if not is_right(checks):
+    if not has_passed(checks):
         raise SystemExit(1)
 
 
 def _expected(file: Path | None, folder: Path | None) -> dict[str, str] | None:
-    """The expected names, from the CSV given or from the folder's."""
+    """The expected names, from the given CSV or the folder's; None without either."""
     if file is None and folder is not None:
         file = folder / FILE_NAME
     if file is None:
@@ -170,21 +171,20 @@ def _expected(file: Path | None, folder: Path | None) -> dict[str, str] | None:
     names = read_expected(file)
     if not names:
         raise InputError(
-            f"{file} has its first line alone and names no video: add a line a video, or leave "
-            "the file out."
+            f"{file} has a header but no videos: add one line per video, or leave the file out."
         )
     return names
 
 
 def _run(file: Path | None, deployment: Deployment) -> WorkloadRun | None:
-    """The generator's run; raises RunError if it is of another deployment."""
+    """The generator's run. Raises RunError if it belongs to another deployment."""
     if file is None:
         return None
     run = load(file)
     if (run.prefix, run.namespace) != (deployment.prefix, deployment.namespace):
         raise RunError(
-            f"{file} is of --prefix {run.prefix} --namespace '{run.namespace}': pass these, or the "
-            "file of this deployment's run."
+            f"{file} is a run of --prefix {run.prefix} --namespace '{run.namespace}': pass these "
+            "options, or a file of this deployment."
         )
     return run
 

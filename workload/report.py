@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The report of a run: one HTML file with faces, a timeline, latencies and a receipt."""
+"""The report on a run: one HTML file with faces, a timeline, latencies and a receipt."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import click
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import clear_errors
 from pipeline.settings import Deployment
+from workload.running.input_errors import InputError, RunError
 from workload.running.options import both_keys, key_options
-from workload.running.run import RunError, WorkloadRun, load
+from workload.running.run import WorkloadRun, load
 
 try:
     from workload.reporting.evidence import gather
     from workload.reporting.page import Findings, render
-    from workload.reporting.receipt import load_prices, write_receipt
+    from workload.reporting.prices import load_prices
+    from workload.reporting.receipt import write_receipt
     from workload.reporting.sightings import look_at
     from workload.reporting.timeline import timeline
 except ImportError as error:
@@ -36,10 +38,10 @@ def write_report(
     path: Path,
     prices: Path | None = None,
 ) -> None:
-    """Write the page about `run` to `path`, in one step. `prices`: JSON that overrides some.
+    """Write the report on `run` to `path`, atomically. `prices` is a JSON file of overrides.
 
-    A run that has just ended is waited for, up to 30 s, until its log lines have arrived. Raises
-    PricesError for `prices`, AwsError for logs or objects that cannot be read and for `path`.
+    Waits for the logs of a run that has just ended, up to 30 s. Raises PricesError for `prices`,
+    and AwsError if logs or objects cannot be read or `path` cannot be written.
     """
     rates = load_prices(prices)
     evidence = gather(aws, deployment, run)
@@ -65,37 +67,37 @@ def write_report(
 
 
 def _is_aws(aws: Aws) -> bool:
-    """Whether the requests go to AWS itself, which charges for them."""
+    """Whether requests go to the real AWS, which charges for them."""
     host = urlsplit(aws.client("s3").meta.endpoint_url).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 @click.command()
 @click.option(
-    "--prefix", "--asu_id", "prefix", help="Starts every bucket's name; default: the run's."
+    "--prefix", "--asu_id", "prefix", help="What every bucket name starts with; default: the run's."
 )
-@click.option("--namespace", help="That of the deployment; default: the run's.")
+@click.option("--namespace", help="The deployment's namespace; default: the run's.")
 @click.option("--region", help="AWS region; default: the run's.")
 @click.option("--profile", help="AWS CLI profile whose credentials to use.")
-@click.option("--endpoint-url", help="Another AWS, such as the local one.")
+@click.option("--endpoint-url", help="URL of another AWS, such as the local one.")
 @key_options
 @click.option(
     "--run",
     "run_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     required=True,
-    help="The run, as generate.py --run wrote it.",
+    help="File written by generate.py --run.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="Where to write the page.",
+    help="Where to write the HTML file.",
 )
 @click.option(
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),
-    help='JSON with prices of your own, e.g. {"lambda_gb_second": 0.0000133334}.',
+    help='JSON file of prices to override, such as {"lambda_gb_second": 0.0000133334}.',
 )
 def main(
     prefix: str | None,
@@ -111,31 +113,39 @@ def main(
 ) -> None:
     """Report on a run: workload/report.py --prefix P --run run.json --output report.html
 
-    It reads the run's frames, answers and logs, and changes nothing in AWS.
+    Reads the frames, answers and logs of the run, and changes nothing on AWS.
     """
-    with clear_errors():
-        try:
+    try:
+        with clear_errors():
             run = load(run_file)
-        except RunError as error:
-            raise click.ClickException(str(error)) from error
-        deployment = Deployment(
-            run.prefix if prefix is None else prefix,
-            run.namespace if namespace is None else namespace,
-        )
-        if (deployment.prefix, deployment.namespace) != (run.prefix, run.namespace):
-            raise click.ClickException(
-                f"The run in {run_file} is of prefix {run.prefix!r}, namespace {run.namespace!r}: "
-                "pass these, or the file of another run."
-            )
-        if not run.waited:
-            raise click.ClickException(
-                f"The run in {run_file} waited for no answer, and a report is of answers: upload "
-                "with workload/generate.py --run FILE, without --no-wait."
-            )
-        keys = both_keys(access_key, secret_key, profile)
-        aws = Aws(region or run.region or None, profile, endpoint_url, keys)
-        write_report(aws, deployment, run, output, prices)
+            deployment = _deployment(run, run_file, prefix, namespace)
+            keys = both_keys(access_key, secret_key, profile)
+            aws = Aws(region or run.region or None, profile, endpoint_url, keys)
+            write_report(aws, deployment, run, output, prices)
+    except InputError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(output)
+
+
+def _deployment(
+    run: WorkloadRun, run_file: Path, prefix: str | None, namespace: str | None
+) -> Deployment:
+    """The run's deployment. Raises RunError if the options name another, or it has no answers."""
+    deployment = Deployment(
+        run.prefix if prefix is None else prefix,
+        run.namespace if namespace is None else namespace,
+    )
+    if (deployment.prefix, deployment.namespace) != (run.prefix, run.namespace):
+        raise RunError(
+            f"The run in {run_file} has --prefix {run.prefix} --namespace '{run.namespace}': pass "
+            "these options, or the file of another run."
+        )
+    if not run.waited:
+        raise RunError(
+            f"The run in {run_file} did not wait for answers, which the report is about: upload "
+            "with workload/generate.py --run FILE, without --no-wait."
+        )
+    return deployment
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_the_table_says_what_is_wrong_and_why() -> None:
     [
         ({"notes.txt": ""}, "has no videos"),
         ({"a.mp4": "", "expected.csv": "file,person\na.mp4,Ann\n"}, "must be video,name"),
-        ({"a.mp4": "", "expected.csv": "video,name\nb.mp4,Ann\n"}, "has not: b.mp4"),
+        ({"a.mp4": "", "expected.csv": "video,name\nb.mp4,Ann\n"}, "lists videos that are not in"),
     ],
 )
 def test_videos_that_cannot_be_used_are_told_before_anything_starts(

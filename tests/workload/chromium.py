@@ -1,4 +1,4 @@
-"""Drives a headless Chromium over the DevTools protocol, with a page's file and nothing else."""
+"""Drives a headless Chromium over the DevTools protocol, to open local pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS = [
 
 
 class Page:
-    """One tab: commands, and what the browser tells meanwhile."""
+    """One tab: sends commands and collects the browser's events."""
 
     def __init__(self, socket: ClientConnection) -> None:
         """Start listening to the console and the network."""
@@ -42,7 +42,7 @@ class Page:
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """A command's result."""
+        """Send a command and return its result."""
         self._last += 1
         self._socket.send(json.dumps({"id": self._last, "method": method, "params": parameters}))
         while True:
@@ -54,7 +54,7 @@ class Page:
             self.events.append(message)
 
     def open(self, path: Path, width: int, scheme: str, height: int = 900) -> None:
-        """Load the file in a window `width` pixels wide, its user preferring light or dark."""
+        """Load the file in a window `width` pixels wide, with a light or dark color scheme."""
         is_phone = width < 600
         self.send(
             "Emulation.setDeviceMetricsOverride",
@@ -64,7 +64,7 @@ class Page:
             mobile=is_phone,
         )
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.send("Emulation.setEmulatedMedia", features=features)
+        self.send("Emulation.setEmulatedMedia", media="", features=features)  # not print
         self.events.clear()
         self.send("Page.navigate", url=path.as_uri())
         deadline = time.monotonic() + 30
@@ -74,7 +74,7 @@ class Page:
             time.sleep(0.02)
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression; promises are waited for."""
+        """The value of a JavaScript expression; waits for promises."""
         result = self.send(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -82,16 +82,11 @@ class Page:
         return result["result"].get("value")
 
     def named(self, method: str) -> list[dict[str, Any]]:
-        """Parameters of the events of one kind since the page was opened."""
+        """The parameters of all events of one kind since the page was opened."""
         return [event["params"] for event in self.events if event.get("method") == method]
 
-    def picture(self, path: Path, whole: bool = True) -> None:
-        """Save the page as a PNG."""
-        shot = self.send("Page.captureScreenshot", captureBeyondViewport=whole, format="png")
-        path.write_bytes(base64.b64decode(shot["data"]))
-
     def on_paper(self, width: int) -> None:
-        """Lay the open page out as for print, `width` pixels between the margins."""
+        """Lay out the open page for printing, `width` pixels between the margins."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
@@ -105,7 +100,7 @@ class Page:
 
 @contextmanager
 def browsing(profile: Path) -> Iterator[Page]:
-    """A browser with the empty folder `profile` as its own, ended with the context."""
+    """A browser with the empty folder `profile` as its profile, closed with the context."""
     assert BINARY is not None
     log = profile / "stderr"
     with log.open("wb") as stderr:

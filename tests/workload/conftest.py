@@ -1,4 +1,4 @@
-"""The generator and the grader, run as a user runs them, on a local AWS."""
+"""Fixtures that run the generator and the grader as a user does, on a local AWS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import boto3
 import pytest
 
 from local_aws.process import LocalAWS
+from pipeline.aws import Aws
 from pipeline.settings import ROOT, Deployment
 from samples.clips import make_people, make_videos
 from samples.stack import running
 from workload.running.buckets import empty
 
 BUILD = ROOT / "build"
-# Of the environment, what a script needs to run; no credentials and no region.
+# The environment that a script needs to run, without credentials or a region.
 PLAIN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
 
 Done = subprocess.CompletedProcess[str]
@@ -29,22 +31,23 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass
 class Place:
-    """A local AWS and the names of a deployment on it."""
+    """A local AWS and a deployment on it."""
 
     aws: LocalAWS
     deployment: Deployment
     python: str = sys.executable
 
     def client(self, service: str) -> Any:
-        """A boto3 client with the administrator's keys."""
-        return boto3.Session(
+        """A boto3 client with administrator keys."""
+        session: Any = boto3.Session(
             aws_access_key_id=self.aws.environ["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.aws.environ["AWS_SECRET_ACCESS_KEY"],
             region_name=self.aws.region,
-        ).client(service, endpoint_url=self.aws.endpoint)
+        )
+        return session.client(service, endpoint_url=self.aws.endpoint)
 
     def argv(self, script: str, *options: object, prefix: str = "") -> list[str]:
-        """The command of a script of the checkout."""
+        """The command line of a script in this checkout."""
         words = ["--prefix", prefix or self.deployment.prefix, *map(str, options)]
         return [self.python, str(ROOT / script), *words]
 
@@ -57,7 +60,7 @@ class Place:
         environ: dict[str, str] | None = None,
         prefix: str = "",
     ) -> Done:
-        """Run a script to its end; `answers` are what the user types."""
+        """Run a script until it ends; `answers` is what the user types."""
         done = subprocess.run(
             self.argv(script, *options, prefix=prefix),
             env={**PLAIN, **self.aws.environ, **(environ or {})},
@@ -79,9 +82,16 @@ class Place:
         return self.run("workload/grade.py", *options, **more)
 
     def keys(self, bucket: str) -> list[str]:
-        """All keys of a bucket."""
+        """All keys in a bucket."""
         pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+
+def aws_of(place: Place) -> Aws:
+    """The scripts' client for a place, with administrator keys."""
+    environ = place.aws.environ
+    keys = (environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"])
+    return Aws(region=place.aws.region, endpoint_url=place.aws.endpoint, keys=keys)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +102,7 @@ def videos(sample_photos: Path, ffmpeg: str) -> Path:
 
 @pytest.fixture(scope="session")
 def pipeline(sample_photos: Path, ffmpeg_zip: Path) -> Iterator[Place]:
-    """The whole pipeline; failed events are retried without waiting."""
+    """The whole pipeline; failed events are retried almost immediately."""
     people = make_people(sample_photos, BUILD / "samples" / "people")
     settings = {"async_retry_delays": "0.2,0.2", "max_concurrency": 4}
     with running(Deployment("load"), people, aws_settings=settings) as stack:
@@ -101,12 +111,12 @@ def pipeline(sample_photos: Path, ffmpeg_zip: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def emptied(pipeline: Place) -> Place:
-    """The whole pipeline with empty buckets and an empty failure queue, as on its first day."""
+    """The whole pipeline with empty buckets and an empty failure queue, as if just deployed."""
     for bucket in pipeline.deployment.buckets:
         empty(pipeline.client("s3"), bucket)
     sqs = pipeline.client("sqs")
     url = sqs.get_queue_url(QueueName=pipeline.deployment.failure_queue)["QueueUrl"]
-    # Not purge_queue: SQS allows one a minute.
+    # Not purge_queue: SQS allows it once a minute.
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
@@ -115,14 +125,14 @@ def emptied(pipeline: Place) -> Place:
 
 @pytest.fixture(scope="session")
 def bare_server() -> Iterator[LocalAWS]:
-    """A local AWS on which nothing is deployed."""
+    """A local AWS with nothing deployed."""
     with LocalAWS() as aws:
         yield aws
 
 
 @pytest.fixture
 def bare(bare_server: LocalAWS, request: pytest.FixtureRequest) -> Place:
-    """Three empty buckets and a queue, no function: nothing happens to what is uploaded."""
+    """Three empty buckets and a queue but no functions, so nothing happens to uploads."""
     number = abs(hash(request.node.name)) % 10**8
     place = Place(bare_server, Deployment(f"bare-{number}"))
     s3 = place.client("s3")
@@ -134,7 +144,7 @@ def bare(bare_server: LocalAWS, request: pytest.FixtureRequest) -> Place:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with two files that are called videos."""
+    """A folder with two files named like videos."""
     made = tmp_path / "videos"
     made.mkdir()
     for name in ("a.mp4", "b.mov"):
@@ -143,7 +153,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def failure(key: str, bucket: str = "p-input", **more: object) -> str:
-    """The body of a message about `key`, as Lambda sends it."""
+    """The body of a failure message about `key`, as Lambda sends it."""
     s3 = {"bucket": {"name": bucket}, "object": {"key": key}}
     record = {"eventTime": "2026-11-24T02:30:25.500Z", "s3": s3}
     return json.dumps(
@@ -153,3 +163,27 @@ def failure(key: str, bucket: str = "p-input", **more: object) -> str:
             **more,
         }
     )
+
+
+def fill_queue(place: Place, keys: list[str]) -> None:
+    """Put one message per key into the failure queue, all about uploads long ago."""
+    sqs = place.client("sqs")
+    url = sqs.get_queue_url(QueueName=place.deployment.failure_queue)["QueueUrl"]
+    for start in range(0, len(keys), 10):
+        bodies = [failure(key, place.deployment.input_bucket) for key in keys[start : start + 10]]
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+
+def failed(done: Done) -> list[str]:
+    """The objects at fault in the grader's JSON, without the details."""
+    checks = json.loads(done.stdout)["checks"]
+    return [thing.split(": ")[0] for c in checks if c["status"] == "FAIL" for thing in c["objects"]]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until `condition()` is true; fails the test after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)

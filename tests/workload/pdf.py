@@ -1,4 +1,4 @@
-"""The texts of a PDF that Chromium printed, page by page; for its PDFs alone."""
+"""Extracts the text, page by page, from PDFs printed by Chromium."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 
 def texts(pdf: bytes) -> list[list[str]]:
-    """For each page, its runs of text: a line, or a part of one, each."""
+    """The runs of text on each page; a run is a line or part of one."""
     objects = {
         int(number): content
         for number, content in re.findall(rb"\n(\d+) 0 obj\n(.*?)\nendobj", pdf, re.DOTALL)
@@ -22,7 +22,7 @@ def _runs(objects: dict[int, bytes], page: bytes) -> list[str]:
         for name, number in re.findall(rb"/(F\d+) (\d+) 0 R", page)
     }
     runs, letters = [""], dict[str, str]()
-    # a font is chosen, glyphs are drawn, or a text ends
+    # select a font, draw glyphs, or end a text
     pattern = rb"/(F\d+) [\d.]+ Tf|(\[.*?\] TJ|<\w+> Tj)|ET"
     for font, drawn in re.findall(pattern, _stream(objects, page, b"Contents"), re.DOTALL):
         if font:
@@ -38,7 +38,7 @@ def _runs(objects: dict[int, bytes], page: bytes) -> list[str]:
 
 
 def _letters(objects: dict[int, bytes], font: bytes) -> dict[str, str]:
-    """The font's glyphs, as hexadecimal digits, and what they are in Unicode."""
+    """The Unicode character of each glyph in the font; glyphs are in hexadecimal."""
     if b"/ToUnicode" not in font:
         return {}
     table, letters = _stream(objects, font, b"ToUnicode").decode(), dict[str, str]()

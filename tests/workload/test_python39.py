@@ -1,4 +1,4 @@
-"""Generator, grader and report on CloudShell's Python, with the packages that still support it."""
+"""The generator, grader and report on CloudShell's Python, with its last supported packages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from tests.workload.conftest import Place
 
 
-def test_a_run_is_made_graded_and_reported(
+def test_a_run_is_generated_graded_and_reported(
     emptied: Place, cloudshell: str, videos: Path, tmp_path: Path
 ) -> None:
     shell = dataclasses.replace(emptied, python=cloudshell)
     options = ("--testcase-folder", videos, "--run", "run.json", "--report", "report.html")
 
     made = shell.generate(*options, cwd=tmp_path)
-    limits = ("--max-split", 60, "--max-recognition", 60)  # how fast is not the question here
+    limits = ("--max-split", 60, "--max-recognition", 60)  # speed does not matter here
     graded = shell.grade("--testcase-folder", videos, "--run", "run.json", *limits, cwd=tmp_path)
 
     assert made.returncode == 0, made.stdout + made.stderr

@@ -1,1 +1,1 @@
-"""What grading a run is made of: the objects in the buckets, the metrics, and checks of both."""
+"""The parts of the grader: what it reads from AWS, and the checks it makes."""

@@ -1,4 +1,4 @@
-"""What makes a run right: pure checks of what the buckets hold, naming the objects at fault."""
+"""Checks of the buckets' contents; each failure names the objects at fault. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 
 @dataclass(frozen=True)
 class Check:
-    """One test of the grader. `objects` are those at fault; a skipped one gives and costs none."""
+    """The result of one check. `objects` are those at fault. A skipped check does not count."""
 
     name: str
     status: str
@@ -25,21 +25,21 @@ class Check:
 
     @property
     def earned(self) -> int:
-        """The points it gives."""
+        """The points awarded."""
         return self.points if self.status == PASS else 0
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """The check as a dictionary, for --json."""
         return {**asdict(self), "objects": list(self.objects), "earned": self.earned}
 
 
 def verdict(
     name: str, points: int, faults: Iterable[str], fault: str, right: str, hint: str = ""
 ) -> Check:
-    """A check that passes with the reason `right` when there are no `faults`.
+    """A check that passes, with the reason `right`, if there are no `faults`.
 
-    `faults` are objects, or an object and what is wrong with it after a colon and a space; `fault`
-    is what any number of them is.
+    Each of `faults` is an object, optionally followed by ": " and what is wrong with it. `fault`
+    describes all of them, as in "3 missing".
     """
     found = tuple(faults)
     if not found:
@@ -50,7 +50,7 @@ def verdict(
 
 @dataclass(frozen=True)
 class Item:
-    """One object: when it was written, in seconds since the epoch, and its ETag."""
+    """An object's LastModified, in seconds since the epoch, and its ETag."""
 
     modified: float
     etag: str = ""
@@ -58,9 +58,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Holdings:
-    """What the three buckets hold, by key. `stale`: outputs of an earlier upload of their video."""
+    """The objects in the three buckets, by key. `stale` outputs are of an earlier upload."""
 
-    deployment_buckets: tuple[str, str, str]
+    buckets: tuple[str, str, str]
     inputs: Mapping[str, Item]
     frames: Mapping[str, Item]
     outputs: Mapping[str, Item]
@@ -68,14 +68,14 @@ class Holdings:
 
     @property
     def videos(self) -> list[str]:
-        """The keys of the input bucket that S3 starts the splitter for."""
+        """The keys in the input bucket for which S3 starts the splitter."""
         return sorted(key for key in self.inputs if key.endswith(VIDEO_SUFFIXES))
 
 
 def frames_of(video: str, held: Mapping[str, Item], count: int) -> tuple[list[str], list[str]]:
-    """The frames of `video` that are there, and those that are missing, when `count` are asked for.
+    """The existing and the missing frames of `video` when the splitter takes `count` per video.
 
-    A short video has fewer than `count`, but always those from 0 on without a gap.
+    A short video may have fewer than `count` frames, but they start at 0 and have no gaps.
     """
     if count == 1:
         key = frame_key(video)
@@ -87,43 +87,43 @@ def frames_of(video: str, held: Mapping[str, Item], count: int) -> tuple[list[st
 
 
 def outputs_of(video: str, frames: Iterable[str]) -> list[str]:
-    """The outputs that `video` with these frames leads to."""
+    """The outputs that `video` should have when it has these frames."""
     keys = {output_key(video)}
     keys.update(re.sub(r"\.jpg$", ".txt", frame) for frame in frames if "/output-" in frame)
     return sorted(keys)
 
 
 def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) -> list[Check]:
-    """Whether every video has its frames and outputs, and nothing else is there.
+    """Checks that every video has its frames and outputs, and that there are no other objects.
 
-    `reasons`: why videos failed, where that is known.
+    `reasons`: why videos failed, where known.
     """
-    input_bucket, stage_1, output = (f"s3://{bucket}/" for bucket in held.deployment_buckets)
+    input_bucket, stage_1, output = (f"s3://{bucket}/" for bucket in held.buckets)
     missing_frames, missing_outputs = [], []
     right_frames, right_outputs = set(), set()
     for video in held.videos:
         there, lacking = frames_of(video, held.frames, frame_count)
         right_frames.update(there)
-        missing_frames += [f"{stage_1}{key}: of {video}" for key in lacking]
-        # The output of a frame that is missing is neither missing nor extra: one fault, one name.
+        missing_frames += [f"{stage_1}{key}: for {video}" for key in lacking]
+        # A missing frame's output is neither missing nor extra, so that each fault is named once.
         wanted = outputs_of(video, there) if frame_count > 1 else [output_key(video)]
         allowed = set(outputs_of(video, [*there, *lacking]))
         right_outputs.update(allowed)
         why = f": {reasons[video]}" if video in reasons else ""
         for key in wanted:
             if key not in held.outputs:
-                missing_outputs.append(f"{output}{key}: of {video}{why}")
+                missing_outputs.append(f"{output}{key}: for {video}{why}")
             elif key in held.stale:
-                missing_outputs.append(f"{output}{key}: is of an earlier upload of {video}")
-    no_videos = [key for key in held.inputs if key not in held.videos and not key.endswith("/")]
+                missing_outputs.append(f"{output}{key}: belongs to an earlier upload of {video}")
+    others = [key for key in held.inputs if key not in held.videos and not key.endswith("/")]
     count = len(held.videos)
     frames_right = f"{len(right_frames)} frames of {count} videos"
     return [
         verdict(
-            f"{held.deployment_buckets[0]} holds videos, and nothing else",
+            f"{held.buckets[0]} holds videos and nothing else",
             5,
-            [input_bucket] if not count else [f"{input_bucket}{key}" for key in sorted(no_videos)],
-            "of another kind" if count else "without a video",
+            [input_bucket] if not count else [f"{input_bucket}{key}" for key in sorted(others)],
+            "not a video" if count else "without a video",
             f"{count} videos",
         ),
         verdict(
@@ -132,13 +132,13 @@ def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) 
             missing_frames,
             "missing",
             frames_right,
-            "the bucket deletes frames after some days",
+            "the bucket expires frames after some days",
         ),
         verdict(
             "there is no extra frame",
             5,
             [f"{stage_1}{key}" for key in sorted(set(held.frames) - right_frames)],
-            "of no video",
+            "not of any video",
             "none",
         ),
         verdict(
@@ -152,7 +152,7 @@ def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) 
             "there is no extra output",
             5,
             [f"{output}{key}" for key in sorted(set(held.outputs) - right_outputs)],
-            "of no video",
+            "not of any video",
             "none",
         ),
     ]
@@ -161,11 +161,11 @@ def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) 
 def name_check(
     held: Holdings, expected: Mapping[str, str] | None, answers: Mapping[str, str]
 ) -> Check:
-    """Whether the answers, by video, are those expected; a missing answer is no wrong one."""
+    """Checks the answers, by video, against the expected names. A missing answer is not wrong."""
     name, points = "the names are right", 20
     if expected is None:
         return Check(name, SKIP, points, "pass --expected expected.csv to check them")
-    bucket = held.deployment_buckets[2]
+    bucket = held.buckets[2]
     wrong = [
         f"s3://{bucket}/{output_key(video)}: {answers[video]!r}, expected {expected[video]!r}"
         for video in sorted(answers)
@@ -179,9 +179,9 @@ def name_check(
 
 
 def time_check(seconds: Mapping[str, float], limit: float, source: str, untimed: str) -> Check:
-    """Whether every video was answered within `limit` seconds; `seconds` by video.
+    """Checks that every video was answered within `limit` seconds. `seconds` is by video.
 
-    `untimed`: why the answers that are there have no known time, empty if there are none.
+    `untimed`: why the existing answers have no known time; empty if there are no answers.
     """
     name, points = f"every answer came within {limit:g} s", 4
     if not seconds and untimed:
@@ -191,4 +191,4 @@ def time_check(seconds: Mapping[str, float], limit: float, source: str, untimed:
     average, longest = sum(seconds.values()) / len(seconds), max(seconds.values())
     figures = f"average {average:.1f} s, longest {longest:.1f} s, {source}"
     late = [f"{key}: {value:.1f} s" for key, value in sorted(seconds.items()) if value > limit]
-    return verdict(name, points, late, "later", figures, figures)
+    return verdict(name, points, late, "too late", figures, figures)

@@ -1,27 +1,28 @@
-"""The checks in order: reads from AWS what they need, and judges it."""
+"""Runs the checks in order, reading from AWS what each one needs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pipeline.aws import Aws, AwsError
 from pipeline.settings import Deployment, Function
 from workload.grading import objects
 from workload.grading.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
 from workload.grading.limits import Limits, Uploads, usage_checks
-from workload.grading.metrics import settled_usage, usage, waited
+from workload.grading.metrics import seconds_waited, settled_usage, usage_by_function
 from workload.grading.timing import timing
 from workload.running.buckets import count
-from workload.running.expected import match_videos, some
+from workload.running.expected import first_few, match_videos
 from workload.running.failure_queue import peek_or_note
-from workload.running.options import InputError
+from workload.running.input_errors import InputError
 from workload.running.run import WorkloadRun
 
-Note = Callable[[str], None]  # says something on stderr
+Note = Callable[[str], None]  # reports something on stderr
 
-METRICS_MARGIN_S = 60  # an invocation ends, and is counted, after its output is written
-NOT_CHECKED = (  # when a bucket is missing: what its objects would have shown, and the points
+METRICS_MARGIN_S = 60  # an invocation ends, and is counted, only after writing its output
+NOT_CHECKED = (  # the checks that fail without looking when a bucket is missing, with their points
     ("objects of every video", 45),
     ("the names are right", 20),
     ("speed", 20),
@@ -30,7 +31,7 @@ NOT_CHECKED = (  # when a bucket is missing: what its objects would have shown, 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user wants checked, and against what."""
+    """What the user wants the run to be checked against."""
 
     expected: dict[str, str] | None
     run: WorkloadRun | None
@@ -40,7 +41,7 @@ class Wanted:
 
 
 def initial_checks(aws: Aws, deployment: Deployment) -> list[Check]:
-    """Before a run: functions active, buckets there and empty."""
+    """The checks before a run: functions are active, buckets exist and are empty."""
     missing = objects.missing_buckets(aws, deployment)
     return [
         objects.function_check(aws, deployment),
@@ -49,14 +50,14 @@ def initial_checks(aws: Aws, deployment: Deployment) -> list[Check]:
 
 
 def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> list[Check]:
-    """After a run: all checks. Raises InputError for names of videos that nobody uploaded."""
+    """All checks after a run. Raises InputError if `wanted` names videos that were not uploaded."""
     missing = objects.missing_buckets(aws, deployment)
     checks = [
         objects.function_check(aws, deployment),
         objects.bucket_check(aws, deployment, missing, False),
     ]
     if missing:
-        reason = f"not checked without {some(missing)}: check --prefix"
+        reason = f"not checked without {first_few(missing)}: check --prefix"
         return checks + [Check(name, FAIL, points, reason) for name, points in NOT_CHECKED]
     held = objects.holdings(aws, deployment)
     if wanted.expected is not None:
@@ -71,8 +72,8 @@ def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> 
 
 
 def require_uploaded(held: Holdings, wanted: Wanted) -> None:
-    """Raise InputError if the CSV or the run names videos that are not in the input bucket."""
-    bucket = held.deployment_buckets[0]
+    """Raise InputError if the CSV or run file names videos that are not in the input bucket."""
+    bucket = held.buckets[0]
     named = {
         "The CSV of expected names": list(wanted.expected or {}),
         "The run": [video.key for video in wanted.run.videos] if wanted.run else [],
@@ -81,8 +82,8 @@ def require_uploaded(held: Holdings, wanted: Wanted) -> None:
         unknown = sorted(set(videos) - set(held.inputs))
         if unknown:
             raise InputError(
-                f"{source} names videos that are not in s3://{bucket}: {some(unknown)}. "
-                "Upload them first (workload/generate.py), or pass the file of this run."
+                f"{source} names videos that are not in s3://{bucket}: {first_few(unknown)}. "
+                "Upload them first (workload/generate.py), or pass the file for this run."
             )
 
 
@@ -92,12 +93,8 @@ def _speed_checks(
     when = timing(aws, deployment, held, wanted.run)
     end = when.end + METRICS_MARGIN_S
     splitter = deployment.splitter
-    used = settled_usage(
-        lambda: {f.name: usage(aws, f, when.start, end) for f in deployment.functions},
-        when.calls,
-        wanted.metrics_wait_s,
-        note,
-    )
+    read = partial(usage_by_function, aws, deployment, when.start, end)
+    used = settled_usage(read, when.calls, wanted.metrics_wait_s, note)
     waited_s = _waited(aws, splitter, when.start, end, note)
     used[splitter.name] = replace(used[splitter.name], waited_s=waited_s)
     uploads = Uploads(when.uploads, when.precision_s)
@@ -109,16 +106,16 @@ def _speed_checks(
 
 
 def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) -> float | None:
-    """As `waited`; None, and a note that says so, if the log may not be read."""
+    """`seconds_waited`, or None with a note if these credentials may not read the log."""
     try:
-        return waited(aws, splitter, start, end)
+        return seconds_waited(aws, splitter, start, end)
     except AwsError as error:
-        note(f"{error} The recognizer's own durations are taken for the time it was waited for.")
+        note(f"{error} Using the recognizer's own durations as the time the splitter waited.")
         return None
 
 
 def show(aws: Aws, deployment: Deployment, note: Note) -> str:
-    """How many objects each bucket holds, and what the failure queue says."""
+    """How many objects each bucket holds, and what is in the failure queue."""
     missing = objects.missing_buckets(aws, deployment)
     lines = []
     for bucket in deployment.buckets:

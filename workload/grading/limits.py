@@ -1,4 +1,4 @@
-"""Checks of the functions' speed against limits, from what CloudWatch says."""
+"""Checks of the functions' speed and concurrency against limits. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ BURST_S = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds a frame for the splitter, seconds an invocation for the recognizer, how many of each
-    must have run at once, and seconds from a video to its answer.
+    """The limits that the user sets.
 
-    `at_once` None: AT_ONCE, or as many as the uploads called for where that is less.
+    `split_s`: seconds per frame for the splitter. `recognition_s`: seconds per invocation of the
+    recognizer. `at_once`: how many of each function must have run at once; None means AT_ONCE, or
+    fewer if the uploads did not need that many. `end_to_end_s`: seconds from a video to its answer.
     """
 
     split_s: float
@@ -30,17 +31,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Uploads:
-    """When each video was uploaded, in seconds since the epoch, exact to `precision_s`."""
+    """When each video was uploaded, in seconds since the epoch, accurate to `precision_s`."""
 
     times: Sequence[float]
     precision_s: float = 0.0
 
 
 def split_seconds(splitter: Usage, recognizer: Usage) -> float:
-    """Seconds an invocation of the splitter took by itself, without waiting for the recognizer.
+    """Average seconds of the splitter's own work per invocation, without waiting.
 
-    Where the time it waited is not known, the time the recognizer ran is taken: it is less by the
-    start of environments.
+    If the waiting time is unknown, the recognizer's running time is used instead, which leaves out
+    its cold starts.
     """
     if not splitter.invocations:
         return 0.0
@@ -48,13 +49,14 @@ def split_seconds(splitter: Usage, recognizer: Usage) -> float:
     return max(0.0, splitter.seconds - waited) / splitter.invocations
 
 
-def called_for(used: Usage, uploads: Uploads) -> int:
-    """How many invocations had to run at once, on average, in the busiest stretch of the uploads.
+def concurrency_needed(used: Usage, uploads: Uploads) -> int:
+    """How many invocations had to run at once, on average, during the busiest stretch of uploads.
 
-    By Little's law: their seconds in sum over the seconds in which they came and were worked off.
-    A fast function that is called now and then never runs twice at once, however far it scales.
-    The whole is such a stretch, and so is any of 1, 2, 4 ... seconds in it: a video of yesterday
-    does not make today's crowd a smaller one. In less than a second S3's events are not even.
+    By Little's law, that is their total seconds divided by the seconds in which they arrived and
+    were processed. A fast function that is rarely called never runs twice at once, however well it
+    scales. The stretches are the whole run and every window of 1, 2, 4 ... seconds in it, so that a
+    video from yesterday does not dilute today's burst. Windows below a second are not used: S3's
+    events do not arrive evenly enough.
     """
     times = sorted(uploads.times)
     if not times:
@@ -73,7 +75,7 @@ def _at_once_in(seconds: float, span_s: float) -> float:
 
 
 def _most_within(times: Sequence[float], length: float) -> int:
-    """How many of `times`, which are sorted, lie within less than `length` at the most."""
+    """The most of the sorted `times` that lie within a window shorter than `length`."""
     most = first = 0
     for last, when in enumerate(times):
         while when - times[first] >= length:
@@ -90,25 +92,25 @@ def usage_checks(
     frames: int,
     uploads: Uploads,
 ) -> list[Check]:
-    """Average durations and peak concurrency of both functions.
+    """Checks the average duration and peak concurrency of both functions.
 
-    `used` is by function name; `frames` are asked for of each video.
+    `used` is by function name; `frames` is how many the splitter takes per video.
     """
     split, recognition = used[splitter.name], used[recognizer.name]
     own = split_seconds(split, recognition)
-    waiting = f"it waited for {recognizer.name}"
+    waiting = f"waiting for {recognizer.name}"
     if split.waited_s is None:
-        waiting = f"{recognizer.name} ran (the log does not tell how long it was waited for)"
-    by_frames = f", by {frames} frames" if frames > 1 else ""
+        waiting = f"that {recognizer.name} ran (the log does not say how long the splitter waited)"
+    by_frames = f", over {frames} frames" if frames > 1 else ""
     return [
         _within(
-            f"{splitter.name} takes at most {limits.split_s:g} s a frame on average",
+            f"{splitter.name} takes at most {limits.split_s:g} s per frame on average",
             splitter,
             split,
             own / frames,
             limits.split_s,
             f"{own / frames:.2f} s: {split.average_s:.2f} s less {split.average_s - own:.2f} s "
-            f"that {waiting}{by_frames}",
+            f"{waiting}{by_frames}",
         ),
         _within(
             f"{recognizer.name} takes at most {limits.recognition_s:g} s on average",
@@ -128,9 +130,9 @@ def usage_checks(
 def _at_once(function: Function, used: Usage, asked: int | None, uploads: Uploads) -> Check:
     wanted, figures = asked or AT_ONCE, f"{used.peak} at once"
     if asked is None and used.peak < AT_ONCE:
-        wanted = min(AT_ONCE, called_for(used, uploads))
+        wanted = min(AT_ONCE, concurrency_needed(used, uploads))
         if wanted < AT_ONCE:
-            figures += f" (the uploads called for {wanted}, not for {AT_ONCE})"
+            figures += f" (the uploads needed {wanted}, not {AT_ONCE})"
     name = f"{function.name} runs at least {wanted} at once"
     return _within(name, function, used, -used.peak, -wanted, figures)
 
@@ -138,10 +140,10 @@ def _at_once(function: Function, used: Usage, asked: int | None, uploads: Upload
 def _within(
     name: str, function: Function, used: Usage, value: float, limit: float, figures: str
 ) -> Check:
-    """A check of `value` against `limit`; at fault is the function as a whole."""
+    """Checks `value` against `limit`; the function itself is the object at fault."""
     points = 4
     if not used.invocations:
-        reason = "CloudWatch shows no invocation; --metrics-wait waits longer"
+        reason = "CloudWatch shows no invocations; raise --metrics-wait to wait longer"
         return Check(name, FAIL, points, reason, (function.name,))
     if value > limit:
         return Check(name, FAIL, points, figures, (function.name,))

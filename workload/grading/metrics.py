@@ -1,4 +1,4 @@
-"""What CloudWatch says of the functions during a run: durations and how many ran at once."""
+"""Reads the functions' metrics for a run from CloudWatch: durations and concurrency."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.aws import Aws
-from pipeline.settings import Function
+from pipeline.settings import Deployment, Function
 from workload.reporting.invocations import WAITING_STEP, parse_step
 from workload.reporting.logs import read_events
 
-MAX_DATAPOINTS = 1440  # of one answer of CloudWatch
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_cloudwatch.literals import StatisticType
+    from mypy_boto3_cloudwatch.type_defs import DatapointTypeDef
+
+MAX_DATAPOINTS = 1440  # in one CloudWatch response
 DAY_S = 86400
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Invocations of one function, their seconds in sum, and the most that ran at once.
+    """One function's invocations, their total seconds, and the most that ran at once.
 
-    `waited_s`: how many of the seconds were spent waiting for the other; None if nothing tells.
+    `waited_s`: how many of the seconds it waited for the other function; None if unknown.
     """
 
     invocations: int
@@ -32,14 +37,14 @@ class Usage:
 
     @property
     def average_s(self) -> float:
-        """Seconds an invocation took on average, 0 if there was none."""
+        """Average seconds per invocation; 0 if there were none."""
         return self.seconds / self.invocations if self.invocations else 0.0
 
 
 def period(start: float, end: float, now: float) -> int:
-    """The seconds of a datapoint that CloudWatch still has, and that do not become too many.
+    """The seconds per datapoint: as few as CloudWatch still stores and can return at once.
 
-    It keeps minutes for 15 days and 5 minutes for 63.
+    CloudWatch keeps 1-minute datapoints for 15 days and 5-minute ones for 63 days.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html
     """
     age = now - start
@@ -48,15 +53,15 @@ def period(start: float, end: float, now: float) -> int:
 
 
 def whole_periods(start: float, end: float, now: float) -> tuple[float, float, int]:
-    """Start and end of the datapoints that hold `start` to `end`, and their seconds."""
+    """The start and end of the datapoints that cover `start` to `end`, and their period."""
     step = period(start, end, now)
     return start // step * step, (end // step + 1) * step, step
 
 
-def waited(aws: Aws, splitter: Function, start: float, end: float) -> float | None:
-    """Seconds the splitter waited for the recognizer, by its log; None if that tells of none.
+def seconds_waited(aws: Aws, splitter: Function, start: float, end: float) -> float | None:
+    """How long the splitter waited for the recognizer, from its log; None if there are no entries.
 
-    The recognizer's own durations are less: they leave out the start of its environments.
+    The recognizer's own durations add up to less, as they leave out its cold starts.
     """
     first, last, _ = whole_periods(start, end, time.time())
     events = read_events(aws, splitter, first, last, f'"{WAITING_STEP}"')
@@ -66,30 +71,35 @@ def waited(aws: Aws, splitter: Function, start: float, end: float) -> float | No
 
 
 def usage(aws: Aws, function: Function, start: float, end: float) -> Usage:
-    """What `function` did between `start` and `end`, in seconds since the epoch."""
-    cloudwatch = aws.client("cloudwatch")
+    """The usage of `function` between `start` and `end`, in seconds since the epoch."""
+    cloudwatch: CloudWatchClient = aws.client("cloudwatch")
     first, last, step = whole_periods(start, end, time.time())
 
-    def points(metric: str, *statistics: str) -> list[dict[str, Any]]:
-        answer = cloudwatch.get_metric_statistics(
+    def points(metric: str, statistics: list[StatisticType]) -> list[DatapointTypeDef]:
+        return cloudwatch.get_metric_statistics(
             Namespace="AWS/Lambda",
             MetricName=metric,
             Dimensions=[{"Name": "FunctionName", "Value": function.name}],
             StartTime=datetime.fromtimestamp(first, timezone.utc),
             EndTime=datetime.fromtimestamp(last, timezone.utc),
             Period=step,
-            Statistics=list(statistics),
-        )
-        found: list[dict[str, Any]] = answer["Datapoints"]
-        return found
+            Statistics=statistics,
+        )["Datapoints"]
 
-    durations = points("Duration", "Sum", "SampleCount")
-    peaks = points("ConcurrentExecutions", "Maximum")
+    durations = points("Duration", ["Sum", "SampleCount"])
+    peaks = points("ConcurrentExecutions", ["Maximum"])
     return Usage(
         invocations=round(sum(point["SampleCount"] for point in durations)),
         seconds=sum(point["Sum"] for point in durations) / 1000,
         peak=round(max((point["Maximum"] for point in peaks), default=0)),
     )
+
+
+def usage_by_function(
+    aws: Aws, deployment: Deployment, start: float, end: float
+) -> dict[str, Usage]:
+    """The usage of both functions, by name."""
+    return {function.name: usage(aws, function, start, end) for function in deployment.functions}
 
 
 def settled_usage(
@@ -100,9 +110,9 @@ def settled_usage(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Usage]:
-    """`read()` once every function has `wanted` invocations, or the last one after `seconds`.
+    """`read()` until every function has `wanted` invocations, for up to `seconds`.
 
-    CloudWatch shows what a function did some minutes later.
+    Metrics appear in CloudWatch some minutes after an invocation.
     """
     deadline = clock() + seconds
     found = read()

@@ -1,10 +1,11 @@
-"""Reads from AWS what the grader judges: functions, buckets, objects, answers."""
+"""Reads what the grader checks: functions, buckets, objects and answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import botocore.exceptions
 
@@ -16,17 +17,17 @@ from workload.grading.checks import Check, Holdings, Item, verdict
 from workload.running.buckets import bucket_exists, head, objects
 from workload.running.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 
-ANSWER_LIMIT = 1024  # bytes: a name is shorter
+ANSWER_LIMIT = 1024  # bytes; names are shorter
 READERS = 16
 
 
 def function_check(aws: Aws, deployment: Deployment) -> Check:
-    """Whether both functions exist and are ready for events."""
+    """Checks that both functions exist and are ready for events."""
     client = aws.client("lambda")
     faults = []
     for function in deployment.functions:
         config = read_or_none(
-            lambda name=function.name: client.get_function_configuration(FunctionName=name),  # type: ignore[misc]
+            partial(client.get_function_configuration, FunctionName=function.name),
             "ResourceNotFoundException",
         )
         if config is None:
@@ -41,7 +42,7 @@ def function_check(aws: Aws, deployment: Deployment) -> Check:
 
 
 def bucket_check(aws: Aws, deployment: Deployment, missing: list[str], is_initial: bool) -> Check:
-    """Whether the buckets exist, and are empty if `is_initial`; `missing` are those that do not."""
+    """Checks that no bucket is `missing` and, if `is_initial`, that all are empty."""
     faults = [f"s3://{bucket}/: does not exist" for bucket in missing]
     if is_initial:
         for bucket in deployment.buckets:
@@ -49,8 +50,8 @@ def bucket_check(aws: Aws, deployment: Deployment, missing: list[str], is_initia
                 faults += [
                     f"s3://{bucket}/{item['Key']}" for item in objects(aws.client("s3"), bucket)
                 ]
-    name = "the three buckets exist" + (", and are empty" if is_initial else "")
-    hint = f"{script_command(aws, deployment, 'createS3.py')} makes buckets"
+    name = "the three buckets exist" + (" and are empty" if is_initial else "")
+    hint = f"{script_command(aws, deployment, 'createS3.py')} creates them"
     if is_initial and not missing:
         hint = "workload/generate.py --clear empties them"
     fault = "missing or not empty" if is_initial else "missing"
@@ -58,23 +59,23 @@ def bucket_check(aws: Aws, deployment: Deployment, missing: list[str], is_initia
 
 
 def missing_buckets(aws: Aws, deployment: Deployment) -> list[str]:
-    """The buckets of the deployment that do not exist."""
+    """The deployment's buckets that do not exist."""
     return [bucket for bucket in deployment.buckets if not bucket_exists(aws, bucket)]
 
 
 def frames_setting(aws: Aws, deployment: Deployment) -> int:
-    """How many frames a video the deployed splitter takes; without one, as in config.json."""
+    """Frames per video, from the deployed splitter, or from config.json if there is none."""
     function = deployment.splitter
     config = read_or_none(
-        lambda: aws.client("lambda").get_function_configuration(FunctionName=function.name),
+        partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
         "ResourceNotFoundException",
     )
-    deployed = (config or {}).get("Environment", {}).get("Variables", {})
+    deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
     return int(deployed.get("FRAMES") or function.environment.get("FRAMES", "1"))
 
 
 def holdings(aws: Aws, deployment: Deployment) -> Holdings:
-    """All objects of the three buckets, and which outputs are of an earlier upload."""
+    """All objects in the three buckets, and which outputs belong to an earlier upload."""
     s3 = aws.client("s3")
     inputs, frames, outputs = (
         {
@@ -91,17 +92,18 @@ def holdings(aws: Aws, deployment: Deployment) -> Holdings:
         and outputs[output_key(video)].modified < inputs[video].modified
     ]
 
-    # An output is left as it is when the same video comes again, so age alone says nothing.
+    # The recognizer keeps the output when the same video is uploaded again, so an output that is
+    # older than its video need not be stale.
     ours = of_their_uploads(aws, held, older)
     return replace(held, stale=frozenset(output_key(v) for v in older if v not in ours))
 
 
 def of_their_uploads(aws: Aws, held: Holdings, videos: Iterable[str]) -> set[str]:
-    """Those of `videos` whose output says that it was made of what the input bucket has now."""
+    """The `videos` whose output was made from what the input bucket now holds."""
     s3, asked = aws.client("s3"), list(videos)
 
     def is_ours(video: str) -> bool:
-        answer = head(s3, held.deployment_buckets[2], output_key(video))
+        answer = head(s3, held.buckets[2], output_key(video))
         etag = held.inputs[video].etag
         return answer is not None and answer["Metadata"].get("source-etag") == etag
 
@@ -110,15 +112,15 @@ def of_their_uploads(aws: Aws, held: Holdings, videos: Iterable[str]) -> set[str
 
 
 def read_answers(aws: Aws, held: Holdings, videos: Iterable[str]) -> dict[str, str]:
-    """The text of each of the videos' outputs, of those that are there."""
+    """The text of each output that exists, by video; stale ones are left out."""
     s3 = aws.client("s3")
     there = [v for v in videos if output_key(v) in held.outputs and output_key(v) not in held.stale]
 
     def read(video: str) -> str | None:
         try:
-            answer = s3.get_object(Bucket=held.deployment_buckets[2], Key=output_key(video))
+            answer = s3.get_object(Bucket=held.buckets[2], Key=output_key(video))
         except botocore.exceptions.ClientError as error:
-            if error_code(error) == "NoSuchKey":  # deleted since it was listed
+            if error_code(error) == "NoSuchKey":  # deleted since the listing
                 return None
             raise
         with answer["Body"] as body:
@@ -132,15 +134,17 @@ def read_answers(aws: Aws, held: Holdings, videos: Iterable[str]) -> dict[str, s
 def failure_reasons(
     aws: Aws, deployment: Deployment, held: Holdings, note: Callable[[str], None]
 ) -> dict[str, str]:
-    """What the failure queue says of the videos as they now are in the input bucket.
+    """Why videos failed, from the failure queue; only for the versions now in the input bucket.
 
-    It is not asked when every video has an output. The generator may just have read it.
+    The queue is not read if every video has an output.
     """
     if all(output_key(video) in held.outputs for video in held.videos):
         return {}
+    # The generator may just have read the queue, which hides messages for PEEK_S.
+    failures = peek_or_note(aws, deployment.failure_queue, note, PEEK_S + 1)
     return {
         failure.key: failure.reason
-        for failure in peek_or_note(aws, deployment.failure_queue, note, PEEK_S + 1) or []
+        for failure in failures or []
         if failure.bucket == deployment.input_bucket
         and failure.key in held.inputs
         and failure.uploaded >= held.inputs[failure.key].modified - EVENT_TIME_MARGIN_S

@@ -1,4 +1,4 @@
-"""When a run was and how long its answers took: by the generator's run, or by the objects."""
+"""When a run took place and how long its answers took, from the run file or the objects."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from workload.grading.objects import of_their_uploads
 from workload.running.buckets import s3_skew
 from workload.running.run import WorkloadRun
 
-OLDER = "all outputs are older than their videos, of same content"
+OLDER = "all outputs are older than their videos, but of the same content"
 
 
 @dataclass(frozen=True)
 class Timing:
     """Times in seconds since the epoch, on S3's clock.
 
-    `uploads`: when each video was there, exact to `precision_s`; `seconds`: from each video to its
-    answer; `untimed`: why the answers that are there have no known time, empty if there are none;
-    `calls`: how often each function was called at the least.
+    `uploads`: when each video was uploaded, accurate to `precision_s`. `seconds`: from each video
+    to its answer. `untimed`: why the existing answers have no known time; empty if there are none.
+    `calls`: the least number of invocations of each function. `source`: where the times come from.
     """
 
     start: float
@@ -37,20 +37,20 @@ class Timing:
 
 
 def timing(aws: Aws, deployment: Deployment, held: Holdings, run: WorkloadRun | None) -> Timing:
-    """By the generator's `run` if there is one, and it waited for answers; else by the objects."""
+    """From `run` if there is one and it waited for answers, else from the objects."""
     answered = [video for video in held.videos if output_key(video) in held.outputs]
     if run is None:
         return _of_objects(aws, deployment, held, answered)
     if not run.waited:
         by_objects = _of_objects(aws, deployment, held, answered)
-        source = f"{by_objects.source}, as the run waited for no answer"
+        source = f"{by_objects.source}, as the run did not wait for answers"
         return replace(by_objects, source=source)
     return _of_run(run, bool(answered))
 
 
 def _of_run(run: WorkloadRun, is_answered: bool) -> Timing:
     seen = [video for video in run.videos if video.answered is not None]
-    unseen = "the run ended before it saw an answer: without --run the objects' times are taken"
+    unseen = "the run ended before it saw an answer; without --run, the objects' times are used"
     return Timing(
         start=run.started,
         end=run.ended,
@@ -59,7 +59,7 @@ def _of_run(run: WorkloadRun, is_answered: bool) -> Timing:
         seconds={v.key: v.latency_s for v in run.videos if v.latency_s is not None},
         untimed=(OLDER if seen else unseen) if is_answered else "",
         calls=len(seen),
-        source="by the generator's run",
+        source="from the run file",
     )
 
 
@@ -74,17 +74,17 @@ def _of_objects(
         video: held.outputs[output_key(video)].modified - held.inputs[video].modified
         for video in answered
     }
-    # What another hand wrote later is no answer, and no late one.
+    # An output that the pipeline did not write is not an answer, so it cannot be a late one.
     timed = of_their_uploads(aws, held, [video for video in answered if took[video] >= 0])
     older = [v for v in answered if took[v] < 0 and output_key(v) not in held.stale]
-    foreign = "no output is of its video's upload, by its metadata"
+    foreign = "no output's metadata names the upload of its video"
     return Timing(
         start=min(uploads, default=end),
         end=end,
         uploads=uploads,
-        precision_s=1.0,  # S3 tells whole seconds
+        precision_s=1.0,  # LastModified is in whole seconds
         seconds={video: took[video] for video in answered if video in timed},
         untimed=(OLDER if older else foreign) if answered else "",
         calls=len(answered),
-        source="by the objects' LastModified",
+        source="from the objects' LastModified",
     )

@@ -1,1 +1,1 @@
-"""What the report is made of: evidence from logs and buckets, prices, pictures, the page."""
+"""The parts of the report: logs, frames and answers, prices, plots, and the page."""

@@ -1,4 +1,4 @@
-"""What the plots share: sizes in pixels, colors that follow the page, SVG that fits into it."""
+"""Shared by all plots: sizes in pixels, colors that follow the page, SVG to embed in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# matplotlib wants colors; each of these becomes a variable of the page's style, which has a value
-# for light and one for dark.
+# matplotlib needs literal colors. Each of these stands for a CSS variable of the page, which has
+# a light and a dark value.
 PAINT = {
     "ink": "#010203",
     "muted": "#010204",
@@ -30,8 +30,8 @@ PAINT = {
 VARIABLES = {color: f"var(--{name})" for name, color in PAINT.items()}
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-SETTINGS: Any = {  # Any: the type is a list of 300 names
-    "svg.fonttype": "none",  # text stays text: it is in the page's font and can be read aloud
+SETTINGS: Any = {  # Any: its type is a list of 300 names
+    "svg.fonttype": "none",  # keep text as text, in the page's font and readable aloud
     "font.family": "sans-serif",
     "font.size": 12,
     "text.color": PAINT["ink"],
@@ -52,14 +52,14 @@ SETTINGS: Any = {  # Any: the type is a list of 300 names
 
 
 def figure(width_px: int, height_px: int) -> Figure:
-    """An empty figure of 72 dots an inch: a point is a pixel."""
+    """An empty figure at 72 dpi, so that a point is a pixel."""
     made = Figure(figsize=(width_px / 72, height_px / 72), dpi=72, layout="constrained")
     made.set_facecolor("none")
     return made
 
 
 def bare(axes: Any, grid: str) -> None:
-    """Take the box around the plot away and put a fine grid along `grid` (x or y)."""
+    """Remove the box around the plot and add a fine grid along `grid` (x, y or both)."""
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -68,19 +68,19 @@ def bare(axes: Any, grid: str) -> None:
 
 
 def svg(made: Figure, name: str, title: str, classes: str) -> str:
-    """The figure as an `<svg>` for the page. `name` starts its IDs, `title` is read aloud.
+    """The figure as an `<svg>` element. `name` prefixes its IDs; screen readers read `title`.
 
-    Only attributes are changed, never a text: a video may be called `font: 12px`. Characters that
-    XML forbids must not be in the texts.
+    Changes attributes but never text, because a video may be called `font: 12px`. Texts must not
+    contain characters that XML forbids.
     """
     made.set_canvas(FigureCanvasSVG(made))
     out = io.StringIO()
     with warnings.catch_warnings():
-        # the page's font draws the text, not matplotlib's, which may lack a letter
+        # the page's font draws the text, so glyphs that matplotlib's font lacks do not matter
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         with mpl.rc_context({"svg.hashsalt": name}):
             made.savefig(out, format="svg", transparent=True)
-    # matplotlib's own, and it escapes texts
+    # matplotlib wrote this, and it escapes texts
     drawn = ElementTree.fromstring(out.getvalue())  # noqa: S314
     for metadata in drawn.findall(f"{{{SVG}}}metadata"):
         drawn.remove(metadata)
@@ -96,16 +96,16 @@ def svg(made: Figure, name: str, title: str, classes: str) -> str:
 
 
 def _adapt(element: ElementTree.Element, name: str) -> None:
-    """Make an element part of a page: IDs that start with `name`, the page's font and colors."""
-    element.tag = element.tag.replace(f"{{{SVG}}}", "")  # HTML knows the elements by their names
-    # an attribute takes no variable
+    """Adapt an element to the page: prefix IDs with `name`, use the page's font and colors."""
+    element.tag = element.tag.replace(f"{{{SVG}}}", "")  # HTML has no namespaces
+    # CSS variables work in styles, not in attributes
     style = element.get("style", "")
     for kind in ("fill", "stroke"):
         if element.get(kind) in VARIABLES:
             style += f"; {kind}: {element.attrib.pop(kind)}"
     style = re.sub(r"#[0-9a-f]{6}", lambda found: VARIABLES.get(found[0], found[0]), style)
     style = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", style)
-    style = re.sub(r"font-family: [^;]*(; )?", "", style)  # newer matplotlib's, instead of `font`
+    style = re.sub(r"font-family: [^;]*(; )?", "", style)  # newer versions
     if style:
         element.set("style", style.removeprefix("; "))
     for attribute, value in list(element.attrib.items()):
@@ -119,7 +119,7 @@ def _adapt(element: ElementTree.Element, name: str) -> None:
 
 
 def printable(text: str, length: int) -> str:
-    """`text` without what XML forbids, cut in its middle to `length` characters."""
+    """`text` without characters that XML forbids, shortened in the middle to `length`."""
     clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     if len(clean) <= length:
         return clean

@@ -1,4 +1,4 @@
-"""What CloudWatch Logs say of a run: its invocations of both functions, matched to its videos."""
+"""Collects a run's invocations from CloudWatch Logs and matches them to its videos."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from workload.reporting.invocations import Invocation, read_invocations
 from workload.reporting.logs import read_events
 from workload.running.run import WorkloadRun
 
-CLOCK_S = 1.0  # S3's clock, by which the run is timed, and Lambda's may differ by so much
-LAG_S = 30.0  # log lines come this much later at most; a younger run's are waited for
+CLOCK_S = 1.0  # how much S3's clock, which times the run, and Lambda's may differ
+LAG_S = 30.0  # how late log lines may arrive
 POLL_S = 1.0
 
 
 @dataclass
 class Evidence:
-    """A run's invocations. Those that name only objects of others are left out, and counted."""
+    """A run's invocations. `foreign` counts those left out because they only name other objects."""
 
     splitter: list[Invocation] = field(default_factory=list)
     recognizer: list[Invocation] = field(default_factory=list)
@@ -30,27 +30,27 @@ class Evidence:
 
     @property
     def invocations(self) -> list[Invocation]:
-        """Those of both functions."""
+        """The invocations of both functions."""
         return self.splitter + self.recognizer
 
     @property
     def unreported(self) -> int:
-        """How many have no REPORT line: they still run, or their log is late."""
+        """How many have no REPORT line: they are still running, or their log is late."""
         return sum(invocation.report is None for invocation in self.invocations)
 
 
 class Owners:
-    """Finds the run's video that an object, named as `bucket/key`, is or was made from."""
+    """Finds which of the run's videos an object, given as `bucket/key`, is or was made from."""
 
     def __init__(self, deployment: Deployment, keys: list[str]) -> None:
-        """`keys` are the run's videos."""
+        """`keys` are the keys of the run's videos."""
         self._frames = f"{deployment.stage_1_bucket}/"
         self._named = {f"{deployment.input_bucket}/{key}": key for key in keys}
         self._named.update({f"{self._frames}{frame_key(key)}": key for key in keys})
         self._stems = {stem(key): key for key in keys}
 
     def video(self, name: str) -> str | None:
-        """The video's key; None if it is not one of the run."""
+        """The video's key; None if the object does not belong to the run."""
         if name in self._named:
             return self._named[name]
         several = re.fullmatch(r"(.*)/output-\d+\.jpg", name[len(self._frames) :], re.DOTALL)
@@ -66,9 +66,9 @@ def gather(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> Evidence:
-    """The run's evidence; a run that ended within LAG_S is waited for until all lines are there.
+    """The run's invocations. If it ended less than LAG_S ago, waits for missing log lines.
 
-    Raises AwsError when the logs may not be read.
+    Raises AwsError if these credentials may not read the logs.
     """
     while True:
         evidence = _read(aws, deployment, run)
@@ -79,9 +79,9 @@ def gather(
 
 
 def is_complete(evidence: Evidence, run: WorkloadRun) -> bool:
-    """Whether every invocation has its REPORT line and every answered video a splitter's.
+    """Whether every invocation has its REPORT line, and every answered video a splitter invocation.
 
-    The recognizer, which the splitter waits for, has written its own by then.
+    The splitter waits for the recognizer, so the recognizer's lines are there by then.
     """
     answered = {video.key for video in run.videos if video.answered is not None}
     split = {
@@ -96,7 +96,7 @@ def _read(aws: Aws, deployment: Deployment, run: WorkloadRun) -> Evidence:
     evidence = Evidence()
     owners = Owners(deployment, [video.key for video in run.videos])
     for function in (deployment.splitter, deployment.recognizer):
-        # until the run's last invocation can have ended
+        # until the last invocation of the run must have ended
         end = run.ended + function.timeout_s + LAG_S
         events = read_events(aws, function, run.started - CLOCK_S, end)
         ours = evidence.splitter if function == deployment.splitter else evidence.recognizer

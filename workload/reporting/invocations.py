@@ -1,20 +1,20 @@
-"""Lambda's log lines as invocations: pure functions, no AWS in them."""
+"""Parses Lambda's log lines into invocations. Pure functions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-WAITING_STEP = "invoke"  # the splitter's step that waits for the recognizer
+WAITING_STEP = "invoke"  # the step in which the splitter waits for the recognizer
 
 
 @dataclass(frozen=True)
 class Report:
-    """A REPORT line: what Lambda measured and bills. `init_ms` is there after a cold start.
+    """A REPORT line: what Lambda measured and bills. `init_ms` is set after a cold start.
 
-    `billed_ms` is Lambda's own figure: it holds what is billed of INIT and of a restore.
+    `billed_ms` is Lambda's own figure and includes the billed part of INIT or a restore.
     """
 
     request_id: str
@@ -28,18 +28,18 @@ class Report:
 
     @property
     def gb_seconds(self) -> float:
-        """What is billed, in gigabytes (1024 MB) times seconds."""
+        """The billed GB-seconds (1 GB is 1024 MB)."""
         return self.billed_ms / 1000 * self.memory_mb / 1024
 
     @property
     def start_s(self) -> float:
-        """Seconds that the environment took to start; 0 for a warm one."""
+        """Seconds the environment took to start; 0 if it was warm."""
         return ((self.init_ms or 0) + (self.restore_ms or 0)) / 1000
 
 
 @dataclass(frozen=True)
 class Step:
-    """A JSON line of a handler: the step that ended at `ended` (epoch seconds)."""
+    """A JSON log line of a handler: a step that ended at `ended` (epoch seconds)."""
 
     name: str
     ended: float
@@ -48,13 +48,13 @@ class Step:
 
     @property
     def started(self) -> float:
-        """When the step began, epoch seconds."""
+        """When the step began, in epoch seconds."""
         return self.ended - self.seconds
 
 
 @dataclass
 class Invocation:
-    """One run of a function in one environment. `started` is epoch seconds; INIT lies before."""
+    """One invocation of a function. `started` is in epoch seconds and comes after INIT."""
 
     request_id: str
     started: float
@@ -64,18 +64,18 @@ class Invocation:
 
     @property
     def ended(self) -> float:
-        """When it ended, as far as its lines tell; epoch seconds."""
+        """When it ended, as far as its log lines tell, in epoch seconds."""
         if self.report is not None:
             return self.started + self.report.duration_ms / 1000
         return max([self.started, *(step.ended for step in self.steps)])
 
     @property
     def is_cold(self) -> bool:
-        """Whether its environment had to be started for it."""
+        """Whether its environment was started for it."""
         return self.report is not None and self.report.start_s > 0
 
     def objects(self) -> list[str]:
-        """`bucket/key` of the videos or frames that its lines name, each once."""
+        """The `bucket/key` of each video or frame in its log lines, without duplicates."""
         named = [
             str(step.notes.get("video") or step.notes.get("frame") or "") for step in self.steps
         ]
@@ -84,7 +84,7 @@ class Invocation:
 
 
 def parse_report(message: str) -> Report | None:
-    """The figures of a REPORT line; None for any other line, or one that lacks a figure."""
+    """The figures in a REPORT line; None for any other line, or if a figure is missing."""
     if not message.startswith("REPORT RequestId:"):
         return None
     cells = [cell.partition(":") for cell in message.strip().split("\t")]
@@ -113,7 +113,7 @@ def parse_report(message: str) -> Report | None:
 
 
 def parse_step(message: str, ended: float) -> Step | None:
-    """A handler's JSON line, which says `ms` or `seconds`; None for any other line."""
+    """A handler's JSON line with `ms` or `seconds`; None for any other line."""
     if not message.startswith("{"):
         return None
     try:
@@ -125,11 +125,11 @@ def parse_step(message: str, ended: float) -> Step | None:
     return Step(str(name), ended, seconds, notes)
 
 
-def read_invocations(events: Iterable[dict[str, Any]]) -> list[Invocation]:
-    """Invocations, by start, from events of one log group as CloudWatch Logs gives them.
+def read_invocations(events: Iterable[Mapping[str, Any]]) -> list[Invocation]:
+    """Invocations, sorted by start, from the events of one log group.
 
-    An environment has a stream of its own and runs one invocation at a time, so that a line
-    belongs to the last START of its stream. A retry has its first try's request ID.
+    Each environment has its own stream and runs one invocation at a time, so a line belongs to the
+    last START in its stream. Request IDs cannot tell retries apart: they repeat.
     """
     done: list[Invocation] = []
     current: dict[str, Invocation] = {}

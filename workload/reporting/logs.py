@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
 from pipeline.aws import Aws, AwsError, error_code, explain
 from pipeline.settings import Function
 
+if TYPE_CHECKING:
+    from mypy_boto3_logs.type_defs import FilteredLogEventTypeDef
+
 
 def read_events(
     aws: Aws, function: Function, start: float, end: float, pattern: str = ""
-) -> Iterator[dict[str, Any]]:
-    """The events of `function` from `start` to `end`, in seconds since the epoch.
+) -> Iterator[FilteredLogEventTypeDef]:
+    """The log events of `function` from `start` to `end`, in seconds since the epoch.
 
-    `pattern` leaves out events on the server. There are none where the function has never run.
-    Raises AwsError when the log may not be read.
+    `pattern` filters them on the server. A function that has never run has no events.
+    Raises AwsError if these credentials may not read the log.
     """
     pages = (
         aws.client("logs")
@@ -26,7 +29,7 @@ def read_events(
             logGroupName=function.log_group,
             startTime=int(start * 1000),
             endTime=int(end * 1000),
-            **({"filterPattern": pattern} if pattern else {}),
+            filterPattern=pattern,
         )
     )
     try:
@@ -37,5 +40,5 @@ def read_events(
             return
         raise AwsError(
             f"Cannot read the log group '{function.log_group}': {explain(error)} "
-            "It takes logs:FilterLogEvents on it."
+            "It needs logs:FilterLogEvents on the group."
         ) from error

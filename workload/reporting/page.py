@@ -1,4 +1,4 @@
-"""The page: what the template is given, and how figures are written."""
+"""Renders the page: the template's data, and how figures are formatted."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from workload.reporting.evidence import Evidence
-from workload.reporting.plots import MARKED, latency_svgs, percentile, timeline_svgs
-from workload.reporting.receipt import SQS_REQUESTS_PER_FRAME, Prices, Receipt
+from workload.reporting.plots import latency_svgs, timeline_svgs
+from workload.reporting.prices import Prices
+from workload.reporting.receipt import SQS_REQUESTS_PER_FRAME, Receipt
 from workload.reporting.sightings import Sighting
 from workload.reporting.timeline import KINDS, Row
 from workload.reporting.verdict import UNSURE_SHARE, Verdict
+from workload.running.latency import PERCENTILES, percentile
 from workload.running.run import WorkloadRun
 
-FIRST_CARDS = 60  # what is shown of a longer contact sheet before the reader asks for all
+FIRST_CARDS = 60  # how many cards are shown until the reader asks for all
 FOLDER = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a page is made of. `is_local`: not AWS itself, so that nothing was charged."""
+    """Everything on the page. `is_local`: not the real AWS, so nothing was charged."""
 
     run: WorkloadRun
     sightings: Sequence[Sighting]
@@ -38,7 +40,7 @@ class Findings:
 
 
 def render(findings: Findings) -> str:
-    """The whole page; every text that comes from outside is escaped by the template."""
+    """The whole page. The template escapes every text that comes from outside."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -67,10 +69,10 @@ def _content(findings: Findings) -> dict[str, Any]:
         "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
         "models": sorted({s.model for s in findings.sightings if s.model}),
         "answered": sum(video.answered is not None for video in run.videos),
-        "percentiles": [(mark, percentile(values, mark)) for mark in MARKED] if values else [],
+        "percentiles": [(rank, percentile(values, rank)) for rank in PERCENTILES] if values else [],
         "extremes": (min(values), max(values)) if values else None,
         "met_cold": sum(cold for _, cold in latencies),
-        # matplotlib has escaped the texts in them
+        # matplotlib has already escaped the texts in these
         "timeline": [Markup(text) for text in timeline_svgs(findings.rows)],  # noqa: S704
         "latency": [Markup(text) for text in latency_svgs(latencies)],  # noqa: S704
         "kinds": KINDS,
@@ -84,26 +86,26 @@ def _content(findings: Findings) -> dict[str, Any]:
 
 
 def _noted(sighting: Sighting) -> Sighting:
-    """The card, which says of an answer without a latency why it has none."""
+    """The card, with a note if its answer has no latency because it came before the run."""
     if not sighting.video.repeated:
         return sighting
-    notes = ("Answered before, same content.", sighting.note)
+    notes = ("Answered before this run, same content.", sighting.note)
     return replace(sighting, note=" ".join(filter(None, notes)))
 
 
 def usd(dollars: float) -> str:
-    """Dollars with all the digits a till of fractions of a cent needs."""
+    """Dollars, with enough digits for fractions of a cent."""
     return f"${dollars:,.6f}" if dollars < 100 else f"${dollars:,.2f}"
 
 
 def price(dollars: float) -> str:
-    """A list price: all its digits, two at the least."""
+    """A list price with all its digits, at least two after the point."""
     whole, _, part = f"{dollars:.12f}".partition(".")
     return f"{whole}.{part.rstrip('0'):0<2}"
 
 
 def seconds(value: float) -> str:
-    """A stretch of time."""
+    """A duration, in milliseconds or seconds."""
     if value < 0.0995:
         return f"{max(value, 0) * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
@@ -115,5 +117,5 @@ def when(epoch: float) -> str:
 
 
 def distance(value: float | None) -> str:
-    """A distance, in the model's own measure."""
+    """A distance in the model's own units."""
     return "" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Frames made small, to be part of the page."""
+"""Thumbnails of frames, embedded in the page."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-THUMBNAIL_PX = (400, 400)  # about 15 KB each as JPEG: a hundred stay below 2 MB
+THUMBNAIL_PX = (400, 400)  # about 15 KB each as JPEG, so that 100 take less than 2 MB
 JPEG_QUALITY = 72
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A thumbnail as a data URI, and the width and height of the frame it was made from."""
+    """A thumbnail as a data URI, with the width and height of the original frame."""
 
     uri: str
     width: int
@@ -22,7 +22,7 @@ class Picture:
 
 
 def thumbnail(data: bytes) -> Picture | None:
-    """A frame made small; None when `data` are no picture."""
+    """A thumbnail of a frame; None if `data` is not an image."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size

@@ -1,4 +1,4 @@
-"""The report's plots: what happened when, and how long answers took."""
+"""The report's plots: the timeline of the run, and how long answers took."""
 
 from __future__ import annotations
 
@@ -11,38 +11,32 @@ import matplotlib as mpl
 
 from workload.reporting.charts import PAINT, SETTINGS, bare, figure, printable, svg
 from workload.reporting.timeline import KINDS, Row
+from workload.running.latency import PERCENTILES, percentile
 
-HATCHES = {"cold": "////", "failed": "xxxx", "wait": "...."}  # color is not the only difference
-MARKED = (50, 95, 99)  # percentiles
+HATCHES = {"cold": "////", "failed": "xxxx", "wait": "...."}  # so that color is not the only cue
 
 
 @dataclass(frozen=True)
 class Size:
-    """One of the two widths, in pixels, that every plot is drawn for."""
+    """One of the two widths in pixels that every plot is drawn for."""
 
     name: str
     width: int
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it is the phone's."""
+        """Whether it is the width for phones."""
         return self.name == "narrow"
 
 
 SIZES = (Size("wide", 1040), Size("narrow", 350))
-PART_PX = 940  # a wide plot that is higher would not fit on a printed page with its heading
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of `values` that at least `percent` % of them do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)]
+PART_PX = 940  # the tallest wide plot that fits on a printed page with its heading
 
 
 def timeline_svgs(rows: Sequence[Row]) -> list[str]:
-    """The run as bars, a row a video: wide, and narrow for phones. None without rows.
+    """The timeline, with one row of bars per video, in both widths. Empty without rows.
 
-    The wide one comes in parts that fit on a page.
+    The wide one is split into parts that fit on a printed page.
     """
     if not rows:
         return []
@@ -62,7 +56,7 @@ def timeline_svgs(rows: Sequence[Row]) -> list[str]:
 
 
 def latency_svgs(latencies: Sequence[tuple[float, bool]]) -> list[str]:
-    """Histogram and cumulated share of (seconds, met a cold start), for both widths."""
+    """Histogram and cumulative share of (seconds, met a cold start), in both widths."""
     if not latencies:
         return []
     with mpl.rc_context(SETTINGS):
@@ -110,7 +104,7 @@ def _timeline(
 def _bars(
     axes: Any, kind: str, spans: list[tuple[int, float, float]], half: float, lane: int, down: float
 ) -> None:
-    """Bars (row, start, length) of one kind: lane 0 above the row's middle, lane 1 below."""
+    """Draw bars (row, start, length) of one kind in the upper (0) or lower (1) half of a row."""
     if not spans:
         return
     rows, starts, lengths = zip(*spans)
@@ -157,7 +151,7 @@ def _latency(latencies: Sequence[tuple[float, bool]], size: Size) -> str:
     bare(below, "both")
     shares = [(index + 1) / len(seconds) for index in range(len(seconds))]
     below.step([low, *seconds, high], [0, *shares, 1], where="post", color=PAINT["ink"], lw=2)
-    for percent in MARKED:
+    for percent in PERCENTILES:
         value = percentile(seconds, percent)
         below.plot([value], [percent / 100], "o", color=PAINT["split"], ms=7)
     below.set_yticks([0, 0.5, 0.95], ["0 %", "50 %", "95 %"])

@@ -1,4 +1,4 @@
-"""What the buckets hold of a run: each video's answer, faces and first frame."""
+"""Reads each video's answer, faces and first frame from the buckets."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 
+from pipeline.answers import NO_FACE
 from pipeline.aws import Aws, AwsError, error_code, explain
 from pipeline.keys import frame_key, output_key, stem
 from pipeline.settings import Deployment
 from workload.reporting.pictures import Picture, thumbnail
-from workload.reporting.verdict import NO_FACE, Verdict, agreed_verdict, face_verdict
+from workload.reporting.verdict import Verdict, agreed_verdict, face_verdict
 from workload.running.run import VideoRun, WorkloadRun
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face of a frame; `box` is (left, top, right, bottom) in pixels of the whole frame."""
+    """One face in a frame; `box` is (left, top, right, bottom) in pixels of the whole frame."""
 
     name: str
     distance: float | None
@@ -30,7 +35,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One video's card. `faces` are those of the first frame, the one that is shown."""
+    """One video's card. `faces` are those in the first frame, which is the one shown."""
 
     video: VideoRun
     verdict: Verdict
@@ -45,7 +50,7 @@ class Sighting:
 
     @property
     def distance(self) -> float | None:
-        """That of the largest face."""
+        """The distance of the largest face."""
         return self.faces[0].distance if self.faces else None
 
 
@@ -57,18 +62,18 @@ class _Object:
 
 
 def look_at(aws: Aws, deployment: Deployment, run: WorkloadRun) -> list[Sighting]:
-    """A card for each of the run's videos, in their order. Raises AwsError when S3 refuses."""
+    """A card for each of the run's videos, in order. Raises AwsError if S3 denies access."""
     s3 = aws.client("s3")
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(lambda video: _look(s3, deployment, video), run.videos))
+        return list(pool.map(partial(_look, s3, deployment), run.videos))
 
 
-def _look(s3: Any, deployment: Deployment, video: VideoRun) -> Sighting:
+def _look(s3: S3Client, deployment: Deployment, video: VideoRun) -> Sighting:
     output = None
-    if video.answered is not None:  # else what is there may be an earlier run's
+    if video.answered is not None:  # otherwise the output may be from an earlier run
         output = _read(s3, deployment.output_bucket, output_key(video.key))
     if output is None:
-        gone = "The answer came and has been deleted since."
+        gone = "The answer arrived but has since been deleted."
         note = video.failure or (gone if video.answered else "No answer by the end of the run.")
         return Sighting(video, Verdict.MISSING, note=note)
     if "frames" in output.metadata:
@@ -77,8 +82,8 @@ def _look(s3: Any, deployment: Deployment, video: VideoRun) -> Sighting:
     return _with_picture(s3, deployment, sighting, frame_key(video.key), output)
 
 
-def _agreed(s3: Any, deployment: Deployment, video: VideoRun, output: _Object) -> Sighting:
-    """The card of a video of several frames: the agreed name, the first frame's faces."""
+def _agreed(s3: S3Client, deployment: Deployment, video: VideoRun, output: _Object) -> Sighting:
+    """The card of a video with several frames: the agreed name, and the first frame's faces."""
     name = _text(output.body)
     frames, votes = _number(output.metadata, "frames"), _number(output.metadata, "votes")
     first_key = f"{stem(video.key)}/output-00"
@@ -103,7 +108,7 @@ def _agreed(s3: Any, deployment: Deployment, video: VideoRun, output: _Object) -
 
 
 def of_output(video: VideoRun, body: bytes, metadata: dict[str, str]) -> Sighting:
-    """The card of an output, without its picture; metadata that make no sense are left out."""
+    """The card for an output, without its picture. Invalid metadata is ignored."""
     answer, threshold = _text(body), _number(metadata, "threshold")
     try:
         found = json.loads(metadata["faces"])
@@ -127,7 +132,7 @@ def of_output(video: VideoRun, body: bytes, metadata: dict[str, str]) -> Sightin
 
 
 def _largest(answer: str, metadata: dict[str, str], threshold: float | None) -> tuple[Face, ...]:
-    """The one face that is told of when all of them are too long for metadata."""
+    """The largest face, the only one in the metadata when all faces would not fit."""
     if "box" not in metadata:
         return ()
     try:
@@ -148,20 +153,20 @@ def _face(item: dict[str, Any], threshold: float | None) -> Face:
 
 
 def _with_picture(
-    s3: Any, deployment: Deployment, sighting: Sighting, key: str, output: _Object
+    s3: S3Client, deployment: Deployment, sighting: Sighting, key: str, output: _Object
 ) -> Sighting:
     frame = _read(s3, deployment.stage_1_bucket, key)
     if frame is None:
         return replace(sighting, note="The frame is no longer in the stage-1 bucket.")
     if output.metadata.get("frame-etag", frame.etag) != frame.etag:
-        return replace(sighting, note="The frame has been replaced since.")
+        return replace(sighting, note="The frame has since been replaced.")
     picture = thumbnail(frame.body)
-    note = "" if picture else "The frame is no picture."
+    note = "" if picture else "The frame is not an image."
     return replace(sighting, picture=picture, note=note)
 
 
-def _read(s3: Any, bucket: str, key: str) -> _Object | None:
-    """The object, None when there is none."""
+def _read(s3: S3Client, bucket: str, key: str) -> _Object | None:
+    """The object; None if it does not exist."""
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
         body = answer["Body"].read()

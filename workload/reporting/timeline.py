@@ -1,4 +1,4 @@
-"""What happened to each video and when: pure functions on the run and its evidence."""
+"""Works out what happened to each video and when. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from workload.reporting.evidence import Evidence
 from workload.reporting.invocations import WAITING_STEP, Invocation, Step
 from workload.running.run import WorkloadRun
 
-# The kinds of time, in the order they come; the second is what the page calls them.
+# The kinds of segments in the order they occur, with their labels on the page.
 KINDS = {
     "upload": "upload",
-    "queue": "event under way",
+    "queue": "event delivery",
     "cold": "cold start",
     "split": "split",
     "wait": "wait (paid)",
     "recognize": "recognize",
-    "failed": "failed try",
+    "failed": "failed attempt",
 }
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of time, in seconds since the run began; lane 1 is the recognizer's."""
+    """A span of time in seconds since the run began. Lane 0 is the splitter, 1 the recognizer."""
 
     kind: str
     start: float
@@ -33,7 +33,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Row:
-    """One video's stretches; `answered` in seconds since the run began, None if it never was."""
+    """One video's segments. `answered` is in seconds since the run began; None if it never was."""
 
     key: str
     segments: tuple[Segment, ...]
@@ -41,12 +41,12 @@ class Row:
     cold_starts: int
 
     def total(self, kind: str) -> float:
-        """Seconds of one kind."""
+        """The total seconds of one kind."""
         return sum(s.end - s.start for s in self.segments if s.kind == kind)
 
 
 def timeline(run: WorkloadRun, evidence: Evidence, deployment: Deployment) -> list[Row]:
-    """A row for each video, by the time its upload began."""
+    """One row per video, sorted by the start of its upload."""
     rows = []
     for video in sorted(run.videos, key=lambda video: (video.started, video.key)):
         invocations = evidence.of_video.get(video.key, [])
@@ -54,8 +54,8 @@ def timeline(run: WorkloadRun, evidence: Evidence, deployment: Deployment) -> li
         idle_since = video.stored
         for function, invocation in invocations:
             if function == deployment.splitter:
-                tries = _splitting(invocation, f"s3://{deployment.input_bucket}/{video.key}")
-                segments += [Segment("queue", idle_since, tries[0].start), *tries]
+                attempts = _splitting(invocation, f"s3://{deployment.input_bucket}/{video.key}")
+                segments += [Segment("queue", idle_since, attempts[0].start), *attempts]
                 idle_since = invocation.ended
             else:
                 segments += _recognizing(invocation)
@@ -76,7 +76,7 @@ def _since(zero: float, segment: Segment) -> Segment:
 
 
 def _start(invocation: Invocation, lane: int) -> list[Segment]:
-    """The environment's start, which lies before the invocation's own."""
+    """The cold start, if any, which comes before the invocation itself."""
     if invocation.report is None or not invocation.is_cold:
         return []
     began = invocation.started - invocation.report.start_s

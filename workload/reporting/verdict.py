@@ -1,19 +1,18 @@
-"""How sure an answer is. The one place that says what "unsure" means."""
+"""How sure an answer is. The only place that defines "unsure"."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-UNKNOWN = "Unknown"  # the texts that face-recognition writes
-NO_FACE = "No face"
+from pipeline.answers import NO_FACE, UNKNOWN
 
-# An answer is unsure when its distance is within this share of the threshold, on either side: a
-# name that just passed, or a stranger who just did not.
+# An answer is unsure if its distance is within this share of the threshold on either side: a name
+# that only just passed, or a stranger who only just did not.
 UNSURE_SHARE = 0.10
 
 
 class Verdict(Enum):
-    """What an answer is worth; the value is its class name in the page."""
+    """How sure an answer is; the value is the CSS class on the page."""
 
     SURE = "sure"
     UNSURE = "unsure"
@@ -28,16 +27,16 @@ class Verdict(Enum):
 
     @property
     def sign(self) -> str:
-        """One character, so that color is not the only difference."""
+        """One character, so that color is not the only cue."""
         return {"sure": "✓", "unsure": "≈", "unknown": "?", "no-face": "○", "missing": "!"}[
             self.value
         ]
 
 
 def face_verdict(name: str, distance: float | None, threshold: float | None) -> Verdict:
-    """The verdict on one face: its name, its distance and the threshold in the model's measure."""
+    """The verdict on one face. Distance and threshold are in the model's own units."""
     if distance is not None and threshold is not None:
-        # The metadata have four decimals: rounded, so that the limits themselves are within.
+        # Metadata has four decimals. Round, so that the limits themselves count as unsure.
         off = round(abs(distance - threshold), 6)
         if off <= round(UNSURE_SHARE * threshold, 6):
             return Verdict.UNSURE
@@ -45,10 +44,10 @@ def face_verdict(name: str, distance: float | None, threshold: float | None) -> 
 
 
 def agreed_verdict(name: str, votes: int, frames: int, first: Verdict | None) -> Verdict:
-    """The verdict on a name that `votes` of `frames` frames agree on.
+    """The verdict on a name that `votes` out of `frames` frames agree on.
 
-    It is unsure without a majority. `first` is the verdict on the first frame's face, if that face
-    has the agreed name: an unsure first frame outweighed by others does not make the name unsure.
+    A name without a majority is unsure. `first` is the verdict on the first frame's face if that
+    face has the agreed name: an unsure first frame does not make a name unsure if others agree.
     """
     if name == NO_FACE:
         return Verdict.NO_FACE

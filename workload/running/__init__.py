@@ -1,1 +1,1 @@
-"""What generating a run is made of: videos, uploads, answers, and the run that they make."""
+"""The parts of a run: videos, uploads, answers, and the file that records them."""

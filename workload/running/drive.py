@@ -1,25 +1,26 @@
-"""Drives a run: uploads, sees answers and failures, until all is known or the time is over."""
+"""Drives a run: uploads videos and watches for answers and failures until a deadline."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from pipeline.aws import Aws
 from pipeline.settings import Deployment
-from workload.running.answers import Answers
+from workload.running.answer_poll import Answers
 from workload.running.buckets import s3_skew
 from workload.running.failure_queue import EVENT_TIME_MARGIN_S, Failure, Watch, peek, read_or_note
 from workload.running.run import VideoRun, WorkloadRun
 from workload.running.uploads import Uploader
 from workload.running.videos import Upload
 
-PEEK_EVERY_S = 3.0  # from one look into the failure queue to the next, if it takes no longer
-POLL_S = 0.2  # between two listings of the output bucket: the latencies' accuracy
+PEEK_EVERY_S = 3.0  # least time between two looks into the failure queue
+POLL_S = 0.2  # between two listings of the output bucket; limits how exact latencies are
 
 
 class Drive:
-    """One run of the generator. What is known at any moment is what `result` gives."""
+    """One run of the generator. `result` returns what is known at any moment."""
 
     def __init__(
         self,
@@ -30,30 +31,29 @@ class Drive:
         interval: float,
         note: Callable[[str], None],
     ) -> None:
-        """See which outputs there are and measure S3's clock; nothing is uploaded yet."""
+        """List existing outputs and measure S3's clock. Nothing is uploaded yet."""
         s3 = aws.client("s3")
         self._aws = aws
         self._deployment = deployment
         self._note = note
-        # In this order: measuring waits for the turn of a second, so no output of this run can
-        # have the LastModified of one that is listed here.
+        # List before measuring: measuring waits for the next second, so no output of this run can
+        # have the same LastModified as one listed here.
         keys = [upload.key for upload in uploads]
         self._answers = Answers(s3, deployment.input_bucket, deployment.output_bucket, keys)
         self.skew_s = s3_skew(s3, deployment.input_bucket)
         self._uploader = Uploader(s3, deployment.input_bucket, uploads, concurrency, interval)
-        self._count = len(uploads)
         self._answered_at: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._watch = Watch(aws, deployment.failure_queue)
         self._next_peek = 0.0
         self._can_peek = True
         self._has_waited = False
-        self.has_read_queue = False  # when all answers were in or the time was over
+        self.has_read_queue = False  # at the end of the run
         self._started = self._ended = time.time()
 
     @property
     def uploaded(self) -> int:
-        """How many videos S3 has."""
+        """How many videos have been uploaded."""
         return len(self._uploader.stored())
 
     @property
@@ -62,13 +62,13 @@ class Drive:
         return len(set(self._answered_at) | set(self._failures))
 
     def upload(self, progress: Callable[[], None]) -> None:
-        """Upload everything and wait for no answer; raises AwsError at the first refusal."""
+        """Upload everything without waiting for answers. Raises AwsError if an upload fails."""
         self._go(0, lambda: None, progress)
 
     def upload_and_wait(self, deadline_s: float, progress: Callable[[], None]) -> None:
-        """Upload everything and wait for the answers, up to `deadline_s` after the last upload.
+        """Upload everything and wait for answers until `deadline_s` after the last upload.
 
-        Raises AwsError when an upload is refused; those made by then are in `result`.
+        Raises AwsError if an upload fails; `result` still has the earlier ones.
         """
         self._has_waited = True
         try:
@@ -78,7 +78,7 @@ class Drive:
         self._learn(self._watch.take)
         if self._waiting() and self._can_peek:
             queue = self._deployment.failure_queue
-            self.has_read_queue = self._learn(lambda: peek(self._aws, queue, wait_s=1))
+            self.has_read_queue = self._learn(partial(peek, self._aws, queue, wait_s=1))
 
     def _go(
         self, deadline_s: float, look: Callable[[], None], progress: Callable[[], None]
@@ -97,7 +97,7 @@ class Drive:
                     uploads_ended = uploads_ended or began
                     if not self._waiting() or now >= uploads_ended + deadline_s:
                         return
-                # A large bucket takes long to list: no more than a third of the time goes into it.
+                # A large bucket takes long to list: spend at most a third of the time on it.
                 time.sleep(max(POLL_S, 2 * (now - began)))
         finally:
             self._uploader.stop()
@@ -121,7 +121,7 @@ class Drive:
             self._next_peek = time.monotonic() + PEEK_EVERY_S
 
     def _learn(self, read: Callable[[], list[Failure]]) -> bool:
-        """Take from the failures that `read` gives those of this run; whether it could read."""
+        """Record this run's failures from `read`; returns whether the queue could be read."""
         failures = read_or_note(read, self._deployment.failure_queue, self._note_once)
         sent = self._uploader.stored()
         for failure in failures or []:
@@ -137,14 +137,14 @@ class Drive:
         self._note(text)
 
     def result(self) -> WorkloadRun:
-        """What is known now, in times of S3's clock; only videos that S3 has are in it."""
+        """What is known so far: the uploaded videos, with times on S3's clock."""
         videos = []
         for key, sent in self._uploader.stored().items():
-            assert sent.stored is not None  # noqa: S101 - `stored` gives no others
+            assert sent.stored is not None  # noqa: S101 - by the definition of `stored`
             answered = self._answered_at.get(key)
             is_repeated = key in self._answers.repeated
             if is_repeated:
-                answered = sent.stored  # the answer was there before the question
+                answered = sent.stored  # the answer existed before the upload
             videos.append(
                 VideoRun(
                     key=key,

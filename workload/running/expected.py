@@ -1,4 +1,4 @@
-"""expected.csv: which name each video should lead to, in the columns video,name."""
+"""expected.csv: the name expected for each video, in the columns video,name."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import csv
 from collections.abc import Container
 from pathlib import Path
 
-from workload.running.options import InputError, check_output_files
+from workload.running.input_errors import InputError
+from workload.running.options import check_output_files
 
 FILE_NAME = "expected.csv"
 COLUMNS = ["video", "name"]
 
 
 def read_expected(path: Path) -> dict[str, str]:
-    """Video -> name; raises InputError for wrong columns, empty cells and videos named twice.
+    """Video -> name. Raises InputError for wrong columns, empty cells and repeated videos.
 
-    Videos are as written, spaces around them too (see `match_videos`); names are without.
+    Videos keep the spaces around them (see `match_videos`); names lose theirs.
     """
     names: dict[str, str] = {}
     try:
@@ -33,12 +34,12 @@ def read_expected(path: Path) -> dict[str, str]:
                 if len(row) != 2 or not all(cell.strip() for cell in row):
                     raise InputError(
                         f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
-                        'name, and "quotes" around a name that has a comma.'
+                        'name, and put "quotes" around a name with a comma.'
                     )
                 video, name = row[0], row[1].strip()
                 if video in names:
                     raise InputError(
-                        f"Line {rows.line_num} of {path} names {video} again: leave one line a "
+                        f"Line {rows.line_num} of {path} lists {video} again: keep one line per "
                         "video."
                     )
                 names[video] = name
@@ -48,41 +49,47 @@ def read_expected(path: Path) -> dict[str, str]:
 
 
 def match_videos(names: dict[str, str], known: Container[str]) -> dict[str, str]:
-    """`names` by videos that are `known`: spaces around one are left out where that finds it.
+    """`names`, with the spaces around a video removed where only that makes it a `known` one.
 
-    Raises InputError if that names a video twice.
+    Raises InputError if this results in the same video twice.
     """
     matched: dict[str, str] = {}
     for written, name in names.items():
         video = written if written in known or written.strip() not in known else written.strip()
         if video in matched:
-            raise InputError(f"The expected names have {video!r} twice: leave one line a video.")
+            raise InputError(f"The expected names list {video!r} twice: keep one line per video.")
         matched[video] = name
     return matched
 
 
 def write_expected(names: dict[str, str], path: Path) -> None:
-    """Write what `read_expected` reads; raises InputError if `path` cannot be written."""
+    """Write a file for `read_expected`. Raises InputError if `path` cannot be written."""
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            # Python's writer does not quote a carriage return by itself when lines end with "\n".
+            has_return = any("\r" in cell for row in names.items() for cell in row)
+            writer = csv.writer(
+                file,
+                quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL,
+                lineterminator="\n",
+            )
             writer.writerow(COLUMNS)
             writer.writerows(names.items())
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror}.") from error
 
 
-def some(names: list[str], limit: int = 5) -> str:
-    """The first few of `names` and how many more there are."""
+def first_few(names: list[str], limit: int = 5) -> str:
+    """The first few of `names`, and how many more there are."""
     more = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
-def place_expected(folder: Path, wanted: Path | None, names: dict[str, str]) -> Path:
-    """Where to write the run's expected.csv: `wanted`, or the current folder.
+def expected_path(folder: Path, wanted: Path | None, names: dict[str, str]) -> Path:
+    """Where to write the copies' expected names: to `wanted`, or to the current folder.
 
-    Raises InputError where that would lose something: `wanted`, the user's --expected-out, is
-    overwritten, another file only if all it says is in `names`.
+    `wanted`, the user's --expected-out, is overwritten. Raises InputError rather than lose names:
+    for the file in `folder`, and for an existing default file with lines that are not in `names`.
     """
     path = wanted or Path(FILE_NAME)
     if path.resolve() == (folder / FILE_NAME).resolve():
@@ -98,7 +105,7 @@ def place_expected(folder: Path, wanted: Path | None, names: dict[str, str]) -> 
             lost = {("", "")}
         if lost:
             raise InputError(
-                f"{path} is here already and says other things than this run's would: pass "
-                f"--expected-out {path} to overwrite it, or another file to keep it."
+                f"{path} already exists with other names: pass --expected-out {path} to overwrite "
+                "it, or another file to keep it."
             )
     return path

@@ -1,4 +1,4 @@
-"""Figures of a run: percentiles, throughput, a table. Pure functions."""
+"""Percentiles and other figures of latencies. Pure functions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PERCENTILES = (50, 95, 99)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of `values` that at least `percent` % of them do not exceed (nearest rank).
+    """The nearest-rank percentile: the smallest value that at least `percent` % do not exceed.
 
-    It is always one of the values. Raises ValueError without values.
+    Raises ValueError if there are no values.
     """
     if not values:
-        raise ValueError("percentile of no values")
+        raise ValueError("no values to take a percentile of")
     ordered = sorted(values)
     return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)]
 
@@ -24,7 +24,6 @@ def percentile(values: Sequence[float], percent: float) -> float:
 class Summary:
     """Latencies in seconds: minimum, average, percentiles, maximum."""
 
-    count: int
     minimum: float
     average: float
     p50: float
@@ -34,16 +33,16 @@ class Summary:
 
 
 def summarize(values: Sequence[float]) -> Summary | None:
-    """The figures of `values`, None if there are none."""
+    """The summary of `values`, or None if there are none."""
     if not values:
         return None
     p50, p95, p99 = (percentile(values, percent) for percent in PERCENTILES)
     average = math.fsum(values) / len(values)
-    return Summary(len(values), min(values), average, p50, p95, p99, max(values))
+    return Summary(min(values), average, p50, p95, p99, max(values))
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """`rows` below `head` in columns of text."""
+    """A plain-text table with aligned columns."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     rule = ["-" * width for width in widths]

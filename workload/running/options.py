@@ -1,4 +1,4 @@
-"""Options that generate.py and grade.py share, in our spelling and the course documents'."""
+"""Options shared by generate.py and grade.py, including the course documents' spellings."""
 
 from __future__ import annotations
 
@@ -16,39 +16,35 @@ import click
 from pipeline.aws import Aws
 from pipeline.cli import clear_errors
 from pipeline.settings import Deployment
-from workload.running.run import RunError
+from workload.running.input_errors import InputError
 
-INTERRUPTED = 130  # what a shell gives a command that Ctrl-C ended
-DOCUMENTS_REGION = "us-east-1"  # the documents' commands name keys and no region
-
-
-class InputError(ValueError):
-    """A file or an option of the user's cannot be used; the message says which and why."""
+INTERRUPTED = 130  # the exit status a shell reports for a command ended by Ctrl-C
+DOCUMENTS_REGION = "us-east-1"  # the documents' commands pass keys but no region
 
 
 def key_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a click command the options --access_key and --secret_key."""
-    secret = click.option("--secret_key", "--secret-key", "secret_key", help="Its secret key.")
+    """Add --access_key and --secret_key to a click command."""
+    secret = click.option("--secret_key", "--secret-key", "secret_key", help="Secret key.")
     access = click.option(
         "--access_key",
         "--access-key",
         "access_key",
-        help="Access key. A --profile is better: keys on a command line end in the shell's history "
-        "and in process lists.",
+        help="Access key. Prefer --profile: keys on a command line show up in the shell's "
+        "history and in process lists.",
     )
     return access(secret(function))
 
 
 def workload_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a click command the options that say where to work; pass it `aws, deployment` first."""
+    """Add the options that select the deployment; the command gets `aws, deployment` first."""
 
     @click.option(
-        "--prefix", "--asu_id", "prefix", required=True, help="Starts every bucket's name."
+        "--prefix", "--asu_id", "prefix", required=True, help="What every bucket name starts with."
     )
-    @click.option("--namespace", default="", help="That of the deployment, if it has one.")
-    @click.option("--region", help="AWS region; default: that of the profile or CloudShell.")
+    @click.option("--namespace", default="", help="The deployment's namespace, if it has one.")
+    @click.option("--region", help="AWS region; default: the region of the profile or CloudShell.")
     @click.option("--profile", help="AWS CLI profile whose credentials to use.")
-    @click.option("--endpoint-url", help="Another AWS, such as the local one.")
+    @click.option("--endpoint-url", help="URL of another AWS, such as the local one.")
     @key_options
     @functools.wraps(function)
     def command(
@@ -61,17 +57,17 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
         secret_key: str | None,
         **options: Any,
     ) -> None:
-        # A shell starts background jobs deaf to SIGINT; a run must be stoppable there, too.
+        # A shell makes its background jobs ignore SIGINT, but a run must be stoppable there too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         keys = both_keys(access_key, secret_key, profile)
         if keys and not region and "AWS_DEFAULT_REGION" not in os.environ:
             region = os.environ.get("AWS_REGION", DOCUMENTS_REGION)
-            click.echo(f"No --region is given: using {region}.", err=True)
+            click.echo(f"No --region given: using {region}.", err=True)
         try:
             with clear_errors():
                 deployment = Deployment(prefix, namespace)
                 function(Aws(region, profile, endpoint_url, keys), deployment, **options)
-        except (InputError, RunError) as error:
+        except InputError as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
@@ -83,7 +79,7 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
 def both_keys(
     access_key: str | None, secret_key: str | None, profile: str | None
 ) -> tuple[str, str] | None:
-    """Both keys, or None; raises click.UsageError, which never repeats a key."""
+    """Both keys, or None. Raises click.UsageError, which never shows a key."""
     if access_key is None and secret_key is None:
         return None
     if not access_key or not secret_key:
@@ -93,8 +89,8 @@ def both_keys(
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html
     if not re.fullmatch(r"\w{16,128}", access_key, re.ASCII):
         raise click.UsageError(
-            "--access_key is not one: it has 16 to 128 letters and digits, such as AKIA... "
-            "The AWS console shows it under IAM, Users, Security credentials."
+            "--access_key is not an access key: it should be 16 to 128 letters and digits, such as "
+            "AKIA... The AWS console shows it under IAM, Users, Security credentials."
         )
     return access_key, secret_key
 
@@ -105,11 +101,11 @@ def check_output_files(*paths: Path | None) -> None:
         if path is None:
             continue
         if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-            raise InputError(f"Cannot write {path}: its folder must exist, and be writable.")
+            raise InputError(f"Cannot write {path}: its folder must exist and be writable.")
 
 
 def finite(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """An option's value; click's ranges let nan and inf pass."""
+    """An option's value, checked here because click's ranges accept nan and inf."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter("use a finite number", param=option)
     return value

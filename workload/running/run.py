@@ -1,4 +1,4 @@
-"""What one run of the workload generator came to: written by it, read by the grader and report."""
+"""The record of one run: written by the generator, read by the grader and the report."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
+from workload.running.input_errors import RunError
+
 T = TypeVar("T")
 
-# What JSON may have for a field, by its annotation.
+# The JSON types allowed for a field, by its annotation.
 TYPES = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
-LARGEST = 1e11  # seconds: more than three thousand years, which a date still holds
-
-
-class RunError(ValueError):
-    """A run's file cannot be read; the message says which and why."""
+LARGEST = 1e11  # seconds: more than 3,000 years, which a date can still hold
 
 
 @dataclass(frozen=True)
 class VideoRun:
     """One uploaded video. Times are seconds since the epoch on S3's clock.
 
-    `started`: the upload began; `stored`: S3 had it; `answered`: its output object was there, None
-    if it never came; `failure`: what the failure queue says of it, if anything; `repeated`: its
-    output was there before, of the same content, so that `answered` is `stored` and no measure.
+    `started`: the upload began. `stored`: S3 had the whole video. `answered`: its output was seen,
+    None if it never was. `failure`: the reason in the failure queue, if any. `repeated`: an earlier
+    output for the same content already answers it; `answered` then equals `stored` and is not a
+    measurement.
     """
 
     key: str
@@ -37,15 +36,15 @@ class VideoRun:
 
     @property
     def latency_s(self) -> float | None:
-        """Seconds from the upload's start to the output, None if it never came or came before."""
+        """Seconds from the start of the upload to the answer; None if the run saw none arrive."""
         return None if self.answered is None or self.repeated else self.answered - self.started
 
 
 @dataclass(frozen=True)
 class WorkloadRun:
-    """A whole run. `skew_s`: S3's clock minus this machine's, already applied to all times.
+    """A whole run. `skew_s` is S3's clock minus this machine's; all times already include it.
 
-    `waited`: the generator looked for answers; else nothing is known of any.
+    `waited`: whether the generator looked for answers.
     """
 
     prefix: str
@@ -59,14 +58,14 @@ class WorkloadRun:
 
 
 def save(run: WorkloadRun, path: Path) -> None:
-    """Write the run as JSON, in one step: a reader finds the old file or the new one."""
+    """Write the run as JSON, atomically: a reader finds the old file or the new one."""
     partial = path.with_name(f".{path.name}.part")
     partial.write_text(json.dumps(asdict(run), indent=1), encoding="utf-8")
     partial.replace(path)
 
 
 def load(path: Path) -> WorkloadRun:
-    """Read what `save` wrote, now or by an older version; raises RunError for anything else."""
+    """Read what `save` of this or an older version wrote. Raises RunError for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         videos = tuple(_checked(VideoRun(**video)) for video in content.pop("videos"))
@@ -78,7 +77,7 @@ def load(path: Path) -> WorkloadRun:
 
 
 def _checked(made: T) -> T:
-    """`made`, a VideoRun or a WorkloadRun; raises ValueError for a field of another type."""
+    """`made`, a VideoRun or WorkloadRun. Raises ValueError for a field of the wrong type."""
     for field in fields(made):  # type: ignore[arg-type]
         if field.name == "videos":
             continue
@@ -87,7 +86,7 @@ def _checked(made: T) -> T:
             continue
         kind = str(field.type).partition(" ")[0]
         if type(value) not in TYPES[kind]:
-            raise ValueError(f"{field.name} is {value!r}, and must be of type {kind}")
+            raise ValueError(f"{field.name} is {value!r}, but must be of type {kind}")
         if kind == "float" and not abs(value) < LARGEST:
-            raise ValueError(f"{field.name} is {value!r}, which is no time")
+            raise ValueError(f"{field.name} is {value!r}, which is not a time")
     return made

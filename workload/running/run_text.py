@@ -1,4 +1,4 @@
-"""A run as text: a line a video, the figures, what is missing."""
+"""A run as text: one line per video, the figures, and the missing answers."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from workload.running.run import VideoRun, WorkloadRun
 
 
 def video_rows(run: WorkloadRun) -> list[tuple[str, str, str]]:
-    """A row of text for each video: key, latency, and what is to be said of it."""
+    """One row per video: its key, its latency, and a remark."""
     rows = []
     for video in run.videos:
         seconds = "" if video.latency_s is None else f"{video.latency_s:.2f}"
         if video.repeated:
-            rows.append((video.key, "", "answered before, same content"))
+            rows.append((video.key, "", "already answered, same content"))
         else:
             rows.append((video.key, seconds, "MISSING" if video.answered is None else ""))
     return rows
 
 
 def summary_lines(run: WorkloadRun, planned: int) -> list[str]:
-    """The run in figures."""
+    """The figures of the run. `planned` is how many videos it set out to upload."""
     answered = [video for video in run.videos if video.answered is not None]
     measured = [video for video in answered if not video.repeated]
     repeated = len(answered) - len(measured)
@@ -36,7 +36,7 @@ def summary_lines(run: WorkloadRun, planned: int) -> list[str]:
         last = max(video.answered for video in measured if video.answered is not None)
         seconds = max(last - min(video.started for video in measured), 1e-3)
         lines.append(f"throughput  {len(measured) / seconds:.2f} videos/s over {seconds:.1f} s")
-    lines.append(f"clock       S3's is {run.skew_s:+.2f} s from this machine's (corrected)")
+    lines.append(f"clock       S3 is {run.skew_s:+.2f} s from this machine (corrected)")
     return lines
 
 
@@ -49,7 +49,7 @@ def _upload_pace(videos: tuple[VideoRun, ...]) -> str:
 
 
 def missing_lines(run: WorkloadRun, is_queue_read: bool) -> list[str]:
-    """Each video without an answer, and what the failure queue says of it."""
+    """Each video without an answer, and the reason in the failure queue."""
     queue = (
         "and nothing in the failure queue" if is_queue_read else "the failure queue was not read"
     )
@@ -61,7 +61,7 @@ def missing_lines(run: WorkloadRun, is_queue_read: bool) -> list[str]:
 
 
 def result_text(run: WorkloadRun, planned: int, is_queue_read: bool) -> str:
-    """All of it; of a run that waited for no answers only the uploads."""
+    """All of the above; only the uploads if the run did not wait for answers."""
     figures = summary_lines(run, planned)
     if not run.waited:
         return "\n".join(line for line in figures if not line.startswith("answered"))

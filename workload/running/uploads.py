@@ -1,12 +1,12 @@
-"""Uploads videos at a pace, some side by side, in memory that does not grow with their number."""
+"""Uploads videos in parallel at a given pace; memory use does not grow with their number."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import boto3.exceptions
 import botocore.exceptions
@@ -15,20 +15,22 @@ from boto3.s3.transfer import TransferConfig
 from pipeline.aws import AwsError, explain
 from workload.running.videos import Upload
 
-# One connection an upload: --concurrency alone says how many there are.
-TRANSFER = TransferConfig(use_threads=False)
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
+# One connection per upload, so that --concurrency sets how many there are.
+TRANSFER = TransferConfig(use_threads=False)
 
 REFUSALS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError)
 
 
 class _Stopped(Exception):
-    """The upload under way is no longer wanted."""
+    """The run was stopped during this upload."""
 
 
 @dataclass
 class Sent:
-    """What became of one upload, on this machine's clock; `stored` None: it is not finished."""
+    """An upload and its times on this machine's clock; `stored` is None until S3 has the video."""
 
     upload: Upload
     started: float
@@ -36,12 +38,17 @@ class Sent:
 
 
 class Uploader:
-    """Uploads from threads of its own, from `start` until all are done, one fails, or `stop`."""
+    """Uploads in background threads until everything is uploaded, an upload fails, or `stop`."""
 
     def __init__(
-        self, s3: Any, bucket: str, uploads: Sequence[Upload], concurrency: int, interval: float
+        self,
+        s3: S3Client,
+        bucket: str,
+        uploads: Sequence[Upload],
+        concurrency: int,
+        interval: float,
     ) -> None:
-        """`interval`: seconds from the start of one upload to that of the next."""
+        """`interval`: seconds between the starts of two uploads."""
         self._s3 = s3
         self._bucket = bucket
         self._uploads = uploads
@@ -49,7 +56,7 @@ class Uploader:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._next = 0
-        self.sent: dict[str, Sent] = {}  # by key, in the order of the uploads' start
+        self.sent: dict[str, Sent] = {}  # by key, in order of start
         self.error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._work, daemon=True)
@@ -57,13 +64,13 @@ class Uploader:
         ]
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start uploading and return immediately."""
         self._began = time.monotonic()
         for thread in self._threads:
             thread.start()
 
     def stop(self, seconds: float = 5) -> None:
-        """Begin no other upload, break off those under way, and wait up to `seconds` for that."""
+        """Start no more uploads, abort the running ones, and wait up to `seconds` for them."""
         self._stop.set()
         deadline = time.monotonic() + seconds
         for thread in self._threads:
@@ -71,7 +78,7 @@ class Uploader:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more will be uploaded; raises what an upload failed with."""
+        """Whether all uploads have ended. Raises the error of an upload that failed."""
         if any(thread.is_alive() for thread in self._threads):
             return False
         if self.error is not None:
@@ -95,7 +102,7 @@ class Uploader:
                     return
                 self._send(self._uploads[index])
         except BaseException as error:  # noqa: BLE001 - raised again by `is_done`
-            # After `stop`, an upload ends with _Stopped, or with botocore's error around it.
+            # After `stop`, an upload ends with _Stopped, possibly wrapped in a botocore error.
             if not self._stop.is_set():
                 self.error = error
                 self._stop.set()
@@ -104,38 +111,36 @@ class Uploader:
         sent = Sent(upload, time.time())
         with self._lock:
             self.sent[upload.key] = sent
-        with refusals_of(f"upload {upload.path} to s3://{self._bucket}/{upload.key}"):
+        with explained(f"upload {upload.path} to s3://{self._bucket}/{upload.key}"):
             self._s3.upload_file(
                 str(upload.path),
                 self._bucket,
                 upload.key,
                 Config=TRANSFER,
-                Callback=self._break_off(),
+                Callback=self._abort_if_stopped,
             )
         sent.stored = time.time()
 
-    def _break_off(self) -> Callable[[int], None]:
-        def after_each_part(_bytes: int) -> None:
-            if self._stop.is_set():
-                raise _Stopped
-
-        return after_each_part
+    def _abort_if_stopped(self, _bytes: int) -> None:
+        """boto3 calls this after each part of an upload."""
+        if self._stop.is_set():
+            raise _Stopped
 
 
-class refusals_of:
-    """Turn what an upload can be refused with into an AwsError that says what cannot be done."""
+class explained:
+    """Turns errors of an upload into an AwsError that says what cannot be done and why."""
 
     def __init__(self, what: str) -> None:
-        """`what` cannot be done, in an infinitive and its object."""
+        """`what` follows "Cannot" in the message, such as "upload a.mp4"."""
         self._what = what
 
     def __enter__(self) -> None:
         """Do nothing; the work is in __exit__."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise AwsError for what boto3, S3, the network or the file's disk refused."""
+        """Raise AwsError for an error of boto3, S3, the network or the disk."""
         if isinstance(error, boto3.exceptions.S3UploadFailedError):
-            cause = error.__context__  # boto3 wraps S3's answer into a text
+            cause = error.__context__  # boto3 keeps only the text of S3's error
             text = explain(cause) if isinstance(cause, Exception) else str(error)
         elif isinstance(error, REFUSALS):
             text = explain(error)

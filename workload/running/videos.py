@@ -1,4 +1,4 @@
-"""What to upload: the videos of a folder, or copies of them, and the names they should lead to."""
+"""What to upload: the videos of a folder or copies of them, and their expected names."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.settings import VIDEO_SUFFIXES
-from workload.running.expected import FILE_NAME, match_videos, read_expected, some
-from workload.running.options import InputError
+from workload.running.expected import FILE_NAME, first_few, match_videos, read_expected
+from workload.running.input_errors import InputError
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One upload to make: a file and the key it gets."""
+    """A planned upload: a file and its key in S3."""
 
     key: str
     path: Path
@@ -21,37 +21,39 @@ class Upload:
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """The videos in `folder`, by name; hidden files are none.
+    """The videos in `folder`, sorted by name; hidden files are ignored.
 
-    Raises InputError if the folder is missing or has none, or if one of them cannot be read.
+    Raises InputError if the folder is missing, has no videos, or has one that cannot be read.
     """
     try:
         found = sorted(folder.iterdir())
     except OSError as error:
         raise InputError(
-            f"Cannot read the folder {folder}: {error.strerror}. Pass --testcase-folder a folder "
-            "of videos."
+            f"Cannot read the folder {folder}: {error.strerror}. Pass a folder of videos to "
+            "--testcase-folder."
         ) from error
     videos = [p for p in found if p.suffix in VIDEO_SUFFIXES and not p.name.startswith(".")]
     if not videos:
-        text = f"{folder} has no videos, that is, no {' '.join(VIDEO_SUFFIXES[::2])}"
-        raise InputError(" ".join([text, *said_of_mixed_case(folder)]))
+        text = f"{folder} has no videos ({' '.join(VIDEO_SUFFIXES[::2])})."
+        raise InputError(" ".join([text, *mixed_case_notes(folder)]))
     for video in videos:
         try:
-            if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for its writer
-                raise InputError(f"{video} is no file: take it out of the folder.")
+            if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for a writer
+                raise InputError(f"{video} is not a regular file: remove it from the folder.")
             with video.open("rb") as file:
                 file.read(1)
             video.name.encode()
         except OSError as error:
             raise InputError(f"Cannot read {video}: {error.strerror}.") from error
         except UnicodeEncodeError as error:
-            raise InputError(f"{str(video)!r} is no UTF-8 name, as S3 needs: rename it.") from error
+            raise InputError(
+                f"The name of {str(video)!r} is not valid UTF-8, which S3 requires: rename it."
+            ) from error
     return videos
 
 
-def said_of_mixed_case(folder: Path) -> list[str]:
-    """A line on the files in `folder` that are no videos for their suffix's case; none without."""
+def mixed_case_notes(folder: Path) -> list[str]:
+    """A note about files skipped because their suffix mixes cases; no note if there are none."""
     mixed = sorted(
         path.name
         for path in folder.iterdir()
@@ -62,31 +64,31 @@ def said_of_mixed_case(folder: Path) -> list[str]:
     if not mixed:
         return []
     return [
-        f"Left out: {some(mixed)}. S3 starts the pipeline for suffixes in lower or upper case "
-        "alone: rename them."
+        f"Skipped: {first_few(mixed)}. S3 starts the pipeline only for suffixes in all lower or "
+        "all upper case: rename them."
     ]
 
 
 def plan(videos: list[Path], repeat: int | None) -> list[Upload]:
-    """Each video under its own name, or `repeat` copies named test_00.mp4, test_01.mp4 ...
+    """One upload per video, or `repeat` copies named test_00.mp4, test_01.mp4 ...
 
-    The copies go through the videos in turn and keep their suffixes.
+    Copies cycle through the videos and keep their suffixes.
     """
     sizes = {video: video.stat().st_size for video in videos}
     if repeat is None:
         return [Upload(video.name, video, sizes[video]) for video in videos]
     digits = max(2, len(str(repeat - 1)))
-    turns = [videos[index % len(videos)] for index in range(repeat)]
+    sources = [videos[index % len(videos)] for index in range(repeat)]
     return [
         Upload(f"test_{index:0{digits}d}{video.suffix}", video, sizes[video])
-        for index, video in enumerate(turns)
+        for index, video in enumerate(sources)
     ]
 
 
 def folder_expected(folder: Path, videos: list[Path]) -> dict[str, str] | None:
-    """What the folder's expected.csv says, None if it has none.
+    """The names in the folder's expected.csv; None if it has no such file.
 
-    Raises InputError if it cannot be used, or names videos that are not in the folder.
+    Raises InputError if the file cannot be used, or lists videos that are not in the folder.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -95,10 +97,10 @@ def folder_expected(folder: Path, videos: list[Path]) -> dict[str, str] | None:
     names = match_videos(read_expected(path), here)
     unknown = sorted(set(names) - here)
     if unknown:
-        raise InputError(f"{path} names videos that {folder} has not: {some(unknown)}")
+        raise InputError(f"{path} lists videos that are not in {folder}: {first_few(unknown)}")
     return names
 
 
 def expected_of(uploads: list[Upload], names: dict[str, str]) -> dict[str, str]:
-    """The names that the uploads should lead to, from those of the files they are made of."""
+    """The expected name of each upload, from that of the file it copies."""
     return {u.key: names[u.path.name] for u in uploads if u.path.name in names}

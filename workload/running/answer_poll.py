@@ -1,25 +1,28 @@
-"""Sees, by listing the output bucket, which videos have their answer."""
+"""Finds answered videos by listing the output bucket."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.keys import output_key
 from workload.running.buckets import head, objects
 from workload.running.uploads import Sent
 
-Version = tuple[str, int]  # an object's ETag and second of writing; another when overwritten
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Version = tuple[str, int]  # ETag and LastModified in seconds; changes when S3 stores the key again
 
 
-def version_of(item: dict[str, Any]) -> Version:
-    """The version of an object, as listed or from a HEAD."""
+def version_of(item: Mapping[str, Any]) -> Version:
+    """The version of an object, from a listing or a HEAD response."""
     return item["ETag"], int(item["LastModified"].timestamp())
 
 
 def common_prefix(keys: Collection[str]) -> str:
-    """What all `keys` start with: it narrows a listing."""
+    """The longest prefix that all `keys` share, used to narrow a listing."""
     first, last = min(keys), max(keys)
     length = 0
     while length < len(first) and first[length] == last[length]:
@@ -28,14 +31,16 @@ def common_prefix(keys: Collection[str]) -> str:
 
 
 class Answers:
-    """Which of a run's videos have an output, and one of this run's upload.
+    """Which videos of a run have been answered.
 
-    An output that was there before counts once its metadata name the uploaded object's ETag: the
-    recognizer leaves an output as it is when the same video is uploaded again.
+    An output that existed before the run counts only if its metadata names the ETag of the uploaded
+    video: the recognizer does not rewrite an output when the same video is uploaded again.
     """
 
-    def __init__(self, s3: Any, input_bucket: str, output_bucket: str, keys: Collection[str]):
-        """List the outputs there are now: make it before the uploads begin."""
+    def __init__(
+        self, s3: S3Client, input_bucket: str, output_bucket: str, keys: Collection[str]
+    ) -> None:
+        """List the existing outputs. Create this before the first upload."""
         self._s3 = s3
         self._input_bucket = input_bucket
         self._output_bucket = output_bucket
@@ -43,14 +48,14 @@ class Answers:
         self._prefix = common_prefix(self._videos)
         self._earlier: dict[str, Version] = {}
         self._seen_stale: dict[str, Version] = {}
-        self.repeated: set[str] = set()  # videos whose output was there before, and still holds
+        self.repeated: set[str] = set()  # answered by an output that existed before the run
         self.answered: set[str] = set()
         for item in objects(s3, output_bucket, self._prefix):
             if item["Key"] in self._videos:
                 self._earlier[item["Key"]] = version_of(item)
 
     def poll(self, stored: dict[str, Sent]) -> list[str]:
-        """The videos found answered since the last call; `stored` are those that S3 has now."""
+        """The videos answered since the last call. `stored` are the uploads that S3 has."""
         fresh, doubtful = [], []
         for item in objects(self._s3, self._output_bucket, self._prefix):
             output = item["Key"]
@@ -63,8 +68,9 @@ class Answers:
             elif video in stored and self._seen_stale.get(output) != version:
                 doubtful.append((output, version))
         if doubtful:
+            outputs = [output for output, _ in doubtful]
             with ThreadPoolExecutor(max_workers=8) as pool:
-                for (output, version), ours in zip(doubtful, pool.map(self._ours, doubtful)):
+                for (output, version), ours in zip(doubtful, pool.map(self._ours, outputs)):
                     if ours is None:
                         self._seen_stale[output] = version
                         continue
@@ -74,15 +80,14 @@ class Answers:
         self.answered.update(fresh)
         return fresh
 
-    def _ours(self, doubtful: tuple[str, Version]) -> Version | None:
-        """The output's version if it was made from the video that the input bucket has now.
+    def _ours(self, output: str) -> Version | None:
+        """The output's version if it was made from the video now in the input bucket, else None.
 
-        The version is read again, as the output may be another than when it was listed.
+        The version is read again: the output may have been overwritten since it was listed.
         """
-        output, _ = doubtful
         video = head(self._s3, self._input_bucket, self._videos[output])
         answer = head(self._s3, self._output_bucket, output)
-        if video is None or answer is None:  # deleted since it was listed
+        if video is None or answer is None:  # deleted since the listing
             return None
         is_ours = answer["Metadata"].get("source-etag") == video["ETag"].strip('"')
         return version_of(answer) if is_ours else None

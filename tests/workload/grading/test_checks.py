@@ -1,9 +1,13 @@
-"""The grader's judgment of what the buckets hold: every fault is named once, and nothing else."""
+"""The grader's checks of the buckets' contents: each fault is named once, and nothing else is."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline.keys import frame_key, output_key, stem
+from pipeline.settings import VIDEO_SUFFIXES
 from workload.grading.checks import (
     FAIL,
     PASS,
@@ -15,8 +19,14 @@ from workload.grading.checks import (
     object_checks,
     time_check,
 )
-from workload.grading.scorecard import as_text, is_right, points
 
+# Keys as clients choose them: folders, dots and further suffixes anywhere in the name.
+PART = st.one_of(st.sampled_from(["a", "/", ".", *VIDEO_SUFFIXES]), st.characters(codec="utf-8"))
+VIDEO = st.builds(
+    lambda parts, suffix: "".join(parts) + suffix,
+    st.lists(PART, min_size=1, max_size=5),
+    st.sampled_from(VIDEO_SUFFIXES),
+)
 BUCKETS = ("p-input", "p-stage-1", "p-output")
 
 
@@ -28,11 +38,11 @@ def held(inputs: str, frames: str, outputs: str, stale: str = "") -> Holdings:
 
 
 def faults(checks: list[Check]) -> list[str]:
-    """Objects of all failed checks, without what is said of them."""
+    """The objects at fault in all failed checks, without the details."""
     return [thing.split(": ")[0] for c in checks if c.status == FAIL for thing in c.objects]
 
 
-def test_what_is_right_passes() -> None:
+def test_a_complete_set_of_objects_passes() -> None:
     checks = object_checks(held("a.mp4 b.mov d/", "a.jpg b.mov.jpg", "a.txt b.mov.txt"), 1, {})
 
     assert [check.status for check in checks] == [PASS] * 5
@@ -51,7 +61,7 @@ def test_what_is_right_passes() -> None:
         ("", "", "", "s3://p-input/"),
     ],
 )
-def test_one_fault_is_named_once(inputs: str, frames: str, outputs: str, named: str) -> None:
+def test_each_fault_is_named_once(inputs: str, frames: str, outputs: str, named: str) -> None:
     checks = object_checks(held(inputs, frames, outputs), 1, {})
 
     assert faults(checks) == [named]
@@ -65,7 +75,7 @@ TEXTS = "a/output-00.txt a/output-01.txt a/output-02.txt"
 @pytest.mark.parametrize(
     ("frames", "outputs", "named"),
     [
-        (FIVE, f"a.txt {TEXTS}", []),  # a short video has fewer than were asked for
+        (FIVE, f"a.txt {TEXTS}", []),  # a short video has fewer than requested
         (FIVE, TEXTS, ["s3://p-output/a.txt"]),
         (FIVE, f"a.txt {TEXTS[:31]}", ["s3://p-output/a/output-02.txt"]),
         (
@@ -78,24 +88,24 @@ TEXTS = "a/output-00.txt a/output-01.txt a/output-02.txt"
         (f"{FIVE} a.jpg", f"a.txt {TEXTS}", ["s3://p-stage-1/a.jpg"]),
     ],
 )
-def test_several_frames_a_video(frames: str, outputs: str, named: list[str]) -> None:
+def test_several_frames_per_video(frames: str, outputs: str, named: list[str]) -> None:
     assert faults(object_checks(held("a.mp4", frames, outputs), 5, {})) == named
 
 
-def test_an_output_of_an_earlier_upload_is_a_missing_one() -> None:
+def test_an_output_of_an_earlier_upload_counts_as_missing() -> None:
     checks = object_checks(held("a.mp4", "a.jpg", "a.txt", stale="a.txt"), 1, {})
 
     assert faults(checks) == ["s3://p-output/a.txt"]
     assert "earlier upload" in checks[3].objects[0]
 
 
-def test_a_missing_output_comes_with_the_failure_queues_reason() -> None:
+def test_a_missing_output_is_explained_by_the_failure_queue() -> None:
     checks = object_checks(held("a.mp4", "a.jpg", ""), 1, {"a.mp4": "It is empty."})
 
-    assert checks[3].objects == ("s3://p-output/a.txt: of a.mp4: It is empty.",)
+    assert checks[3].objects == ("s3://p-output/a.txt: for a.mp4: It is empty.",)
 
 
-def test_a_wrong_name_is_named_and_a_missing_one_is_not_wrong() -> None:
+def test_wrong_names_are_named_but_missing_answers_are_not_wrong() -> None:
     holdings = held("a.mp4 b.mp4 c.mp4", "", "a.txt b.txt")
     expected = {"a.mp4": "Ann", "b.mp4": "Bob", "c.mp4": "Cid"}
 
@@ -119,15 +129,30 @@ def test_late_answers_are_named() -> None:
     assert time_check({}, 10, "measured", "").status == FAIL
 
 
-def test_points_are_those_of_the_checks_made() -> None:
-    many = tuple(f"s3://b/{n}" for n in range(50))
-    checks = [Check("x", PASS, 10), Check("y", FAIL, 20, "why", many), Check("z", SKIP, 70)]
+@given(videos=st.sets(VIDEO, min_size=1, max_size=6), count=st.integers(1, 3))
+def test_any_videos_with_their_objects_pass(videos: set[str], count: int) -> None:
+    item = Item(100.0)
+    indexed = [f"{stem(video)}/output-{index:02d}" for video in videos for index in range(count)]
+    frames = {frame_key(v) for v in videos} if count == 1 else {f"{key}.jpg" for key in indexed}
+    texts = set() if count == 1 else {f"{key}.txt" for key in indexed}
+    outputs = texts | {output_key(video) for video in videos}
+    one, two, three = (dict.fromkeys(keys, item) for keys in (videos, frames, outputs))
 
-    assert points(checks) == (10, 30)
-    assert not is_right(checks)
-    assert is_right([checks[0], checks[2]])
-    text = as_text(checks)
-    assert text.endswith("10/30 points")
-    assert "s3://b/19" in text
-    assert "s3://b/20" not in text
-    assert "and 30 more" in text
+    checks = object_checks(Holdings(BUCKETS, one, two, three), count, {})
+
+    assert faults(checks) == []
+
+
+@given(
+    name=PART,
+    endings=st.sets(
+        st.lists(st.sampled_from(VIDEO_SUFFIXES), min_size=1, max_size=2).map("".join),
+        min_size=2,
+        max_size=8,
+    ),
+)
+def test_no_two_videos_share_an_object(name: str, endings: set[str]) -> None:
+    videos = {name + ending for ending in endings}
+
+    assert len({output_key(video) for video in videos}) == len(videos)
+    assert len({frame_key(video) for video in videos}) == len(videos)

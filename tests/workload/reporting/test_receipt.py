@@ -1,0 +1,50 @@
+"""The receipt's arithmetic, compared with figures worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from workload.reporting.invocations import Invocation, Report, Step
+from workload.reporting.prices import Prices
+from workload.reporting.receipt import write_receipt
+
+
+def test_the_receipt_adds_up() -> None:
+    # GIVEN a 512 MB splitter billed for 2 s, 1 s of it waiting, and a 2048 MB recognizer for 1 s
+    wait = Step("invoke", 2.0, 1.0, {})
+    splitter = Invocation("r1", 0.0, [wait], Report("r1", 2000, 2000, 512, 90, init_ms=100))
+    named = Step("embed", 2.0, 0.5, {"frame": "b/f.jpg"})
+    recognizer = Invocation("r2", 1.0, [named], Report("r2", 1000, 1000, 2048, 900))
+
+    receipt = write_receipt(("split", "name"), [splitter], [recognizer], 1, Prices())
+
+    caller, callee = receipt.bills
+    assert caller.gb_seconds == pytest.approx(1.0)
+    assert callee.gb_seconds == pytest.approx(2.0)
+    assert caller.cold_starts == 1
+    assert caller.usd == pytest.approx(1.0 * 0.0000166667 + 0.2e-6)
+    assert receipt.frames == 1
+    assert (receipt.puts, receipt.gets) == (3, 6)
+    assert receipt.usd == pytest.approx(3 * 0.0000166667 + 2 * 0.2e-6 + 3 * 5e-6 + 6 * 0.4e-6)
+    assert receipt.waiting_gb_seconds == pytest.approx(0.5)
+    assert receipt.waiting_share == pytest.approx(0.5 * 0.0000166667 / receipt.lambda_usd)
+    queue = 3 * 0.4e-6
+    assert receipt.asynchronous_usd == pytest.approx(receipt.usd - 0.5 * 0.0000166667 + queue)
+    assert receipt.rekognition_usd == 0.001
+
+
+def test_objects_that_already_existed_are_not_counted_as_puts() -> None:
+    # GIVEN a video whose frame and text exist, and one whose first attempt wrote both, then failed
+    def split(video: str, reused: bool) -> Invocation:
+        notes = {"video": video, "frames": 1, "reused": reused}
+        return Invocation("r", 0.0, [Step("frames", 1.0, 0.1, notes)])
+
+    def name(frame: str, new: bool) -> Invocation:
+        return Invocation("r", 0.0, [Step("embed", 1.0, 0.1, {"frame": frame, "new": new})])
+
+    splitter = [split("s3://b/a", True), split("s3://b/b", False), split("s3://b/b", True)]
+    recognizer = [name("s/a.jpg", False), name("s/b.jpg", True), name("s/b.jpg", False)]
+
+    receipt = write_receipt(("split", "name"), splitter, recognizer, 2, Prices())
+
+    assert receipt.puts == 2 + 1 + 1

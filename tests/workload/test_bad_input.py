@@ -1,0 +1,216 @@
+"""Bad input gets a clear message; nothing is uploaded and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workload.conftest import Place
+
+
+def remove_all(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def write(name: str, text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (remove_all, "has no videos"),
+        (lambda folder: (folder / "c.mp4").symlink_to("gone"), "c.mp4: No such file"),
+        (lambda folder: os.mkfifo(folder / "c.mp4"), "c.mp4 is not a regular file"),
+        (write("expected.csv", "key,person\na.mp4,Ann\n"), "starts with key,person"),
+        (write("expected.csv", "video,name\na.mp4,Ann\na.mp4,Ann\n"), "lists a.mp4 again"),
+        (write("expected.csv", "video,name\nz.mp4,Ann\n"), ": z.mp4"),
+    ],
+    ids=["no videos", "unreadable", "pipe", "columns", "twice", "unknown"],
+)
+def test_a_bad_folder_is_rejected_before_any_upload(
+    bare: Place, folder: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(folder)
+
+    done = bare.generate("--testcase-folder", folder, "--no-wait")
+
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert bare.keys(bare.deployment.input_bucket) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--testcase-folder", "/nowhere"), 1, "/nowhere: No such file or directory"),
+        (("--testcase-folder", ".", "--interval", 1, "--rate", 1), 2, "not both"),
+        (("--testcase-folder", ".", "--interval", "nan"), 2, "finite"),
+        (("--testcase-folder", ".", "--rate", 0), 2, "--rate"),
+        (("--testcase-folder", ".", "--repeat", 0), 2, "--repeat"),
+        (("--testcase-folder", ".", "--run", "no/such/run.json"), 1, "Cannot write no/such"),
+        (("--testcase-folder", ".", "--report", "r.html", "--no-wait"), 2, "--no-wait"),
+        (("--testcase-folder", ".", "--expected-out", "e.csv"), 1, "needs expected.csv"),
+        (("--testcase-folder", ".", "--access_key", "AKIA" + "0" * 16), 2, "go together"),
+        (
+            ("--testcase-folder", ".", "--access_key", "a\nb", "--secret_key", "s"),
+            2,
+            "is not an access key",
+        ),
+        (("--testcase-folder", ".", "--prefix", "No_Prefix"), 1, "cannot start a bucket name"),
+        (("--testcase-folder", ".", "--profile", "nobody"), 1, "nobody"),
+    ],
+)
+def test_bad_options_are_rejected(
+    bare: Place, folder: Path, options: tuple[object, ...], status: int, message: str
+) -> None:
+    done = bare.generate(*options, cwd=folder)
+
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
+
+
+def test_a_wrong_prefix_is_named(bare: Place, folder: Path) -> None:
+    done = bare.generate("--testcase-folder", folder, prefix="nosuch")
+    graded = bare.grade(prefix="nosuch")
+
+    assert done.returncode == graded.returncode == 1
+    assert "There is no bucket 'nosuch-input'" in done.stderr
+    assert "s3://nosuch-input/: does not exist" in graded.stdout
+    assert "0/100 points" in graded.stdout
+
+
+def test_a_run_without_answers_gets_no_report(bare: Place, folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+
+    done = bare.run("workload/report.py", "--run", run, "--output", tmp_path / "r.html")
+
+    assert done.returncode == 1
+    assert "did not wait for answers" in done.stderr
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_run_with_wrong_types_is_rejected(bare: Place, folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+    content = json.loads(run.read_text())
+    content["videos"][0]["stored"] = "now"
+    run.write_text(json.dumps(content))
+
+    for done in (
+        bare.grade("--run", run),
+        bare.run("workload/report.py", "--run", run, "--output", tmp_path / "r.html"),
+    ):
+        assert done.returncode == 1
+        assert "stored is 'now'" in done.stderr
+
+
+def test_a_csv_with_only_a_header_is_rejected(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("video,name\n")
+
+    done = bare.grade("--expected", tmp_path / "e.csv")
+
+    assert done.returncode == 1
+    assert "e.csv has a header but no videos" in done.stderr
+
+
+def test_a_csv_or_run_of_other_videos_fails(bare: Place, folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.json"
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+    csv = tmp_path / "expected.csv"
+    csv.write_text("video,name\na.mp4,Ann\nz.mp4,Zoe\n")
+    other = json.loads(run.read_text())
+    other["videos"][0]["key"] = "y.mp4"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    other["prefix"] = "elsewhere"
+    (tmp_path / "elsewhere.json").write_text(json.dumps(other))
+
+    for options, message in (
+        (("--expected", csv), "z.mp4"),
+        (("--run", tmp_path / "other.json"), "y.mp4"),
+        (("--run", tmp_path / "elsewhere.json"), "--prefix elsewhere"),
+        (("--run", csv), "Cannot read the run"),
+        (("--testcase-folder", folder), "Cannot read"),
+    ):
+        done = bare.grade(*options)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+def test_a_mixed_case_suffix_is_skipped_with_a_note(bare: Place, folder: Path) -> None:
+    (folder / "Mixed.Mp4").write_bytes(b"video")
+
+    done = bare.generate("--testcase-folder", folder, "--no-wait")
+
+    assert done.returncode == 0
+    assert "Skipped: Mixed.Mp4. S3 starts the pipeline only for suffixes in all" in done.stderr
+    remove_all(folder)
+    (folder / "Mixed.Mp4").write_bytes(b"video")
+    assert "Skipped: Mixed.Mp4" in bare.generate("--testcase-folder", folder).stderr
+
+
+def test_a_name_that_starts_with_a_space_is_kept(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (folder / "a.mp4").rename(folder / " lead.mp4")
+    (folder / "expected.csv").write_text("video,name\n lead.mp4,Ann\nb.mov , Bob\n")
+    copied = tmp_path / "e.csv"
+
+    done = bare.generate("--testcase-folder", folder, "--no-wait", "--expected-out", copied)
+
+    assert done.returncode == 0, done.stderr
+    graded = bare.grade("--expected", copied, "--metrics-wait", 0)
+    assert "/100 points" in graded.stdout, graded.stderr
+
+
+def test_missing_report_packages_are_reported_before_the_upload(
+    bare: Place, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('No module named jinja2')")
+    environ = {"PYTHONPATH": str(tmp_path)}
+
+    done = bare.generate("--testcase-folder", folder, "--report", "r.html", environ=environ)
+
+    assert done.returncode == 1
+    assert "--report needs packages" in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
+
+
+def test_other_expected_names_are_kept(bare: Place, folder: Path, tmp_path: Path) -> None:
+    (folder / "expected.csv").write_text("video,name\na.mp4,Ann\nb.mov,Bob\n")
+    mine = tmp_path / "expected.csv"
+    mine.write_text("video,name\ntest_00.mp4,Zoe\n")
+    options = ("--testcase-folder", folder, "--repeat", 3, "--no-wait")
+
+    for cwd, message in (
+        (tmp_path, "already exists with other names"),
+        (folder, "would overwrite those"),
+    ):
+        done = bare.generate(*options, cwd=cwd)
+        assert done.returncode == 1
+        assert message in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
+    assert mine.read_text() == "video,name\ntest_00.mp4,Zoe\n"
+
+    # THEN it is written if the user says so, or if nothing is lost
+    for more in (("--expected-out", "expected.csv"), ()):
+        assert bare.generate(*options, *more, cwd=tmp_path).returncode == 0
+    names = ["video,name", "test_00.mp4,Ann", "test_01.mov,Bob", "test_02.mp4,Ann"]
+    assert mine.read_text().splitlines() == names
+    assert sorted(bare.keys(bare.deployment.input_bucket)) == [n.split(",")[0] for n in names[1:]]
+
+
+@pytest.mark.parametrize("script", ["generate", "grade"])
+def test_help_has_a_command_to_paste_and_recommends_a_profile(bare: Place, script: str) -> None:
+    done = bare.run(f"workload/{script}.py", "--help")
+
+    assert f"workload/{script}.py --prefix P" in done.stdout
+    assert "--access_key" in done.stdout
+    assert "history" in done.stdout
