@@ -1,4 +1,4 @@
-"""An image in ECR's registry as a client sees it: its manifest, configuration and layers' sizes."""
+"""An image in ECR, read over HTTP: its manifest, configuration and layer sizes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class LayerSize:
-    """One layer: its bytes as they are pulled and as they lie unpacked, and what made it."""
+    """One layer: its size as pulled, its size unpacked, and the build step that made it."""
 
     compressed: int
     unpacked: int
@@ -24,10 +24,10 @@ class LayerSize:
 
 
 class PushedImage:
-    """One image, read over HTTP with ECR's password."""
+    """One image, read with the password that ECR issues."""
 
     def __init__(self, ecr: Any, uri: str) -> None:
-        """`ecr` is the client that gives the password; `uri` names the image by its digest."""
+        """`ecr` is the client that issues the password; `uri` names the image by digest."""
         data = ecr.get_authorization_token()["authorizationData"][0]
         self.credentials = base64.b64decode(data["authorizationToken"]).decode()
         self._header = f"Basic {data['authorizationToken']}"
@@ -35,7 +35,7 @@ class PushedImage:
         repository = place.partition("/")[2]
         self._url = f"{data['proxyEndpoint']}/v2/{repository}"
         self.manifest = json.loads(self._get(f"manifests/{self.digest}").read())
-        # What runs it, with which environment, and its history.
+        # Entry point, environment and history.
         self.config = json.loads(self._get(f"blobs/{self.manifest['config']['digest']}").read())
 
     def _get(self, path: str) -> Any:
@@ -44,7 +44,7 @@ class PushedImage:
         return urllib.request.urlopen(request, timeout=60)  # noqa: S310
 
     def layer_sizes(self) -> list[LayerSize]:
-        """The size of each layer, compressed as in the manifest and unpacked as it inflates."""
+        """Each layer's compressed size, from the manifest, and its size after decompression."""
         history = self.config["history"]
         steps = [step.get("created_by", "") for step in history if not step.get("empty_layer")]
         sizes = []

