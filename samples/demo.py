@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,9 @@ from workload.running.latency import text_table
 from workload.running.options import InputError
 from workload.running.run import WorkloadRun
 from workload.running.videos import find_videos, folder_expected, plan
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 UPLOADS_AT_ONCE = 4
 # Lambda waits one minute, then two: too long for a demo that shows why a video failed.
@@ -67,7 +70,7 @@ def run_videos(
     return run, list(rows.values())
 
 
-def _read_answer(s3: Any, bucket: str, row: Row) -> None:
+def _read_answer(s3: S3Client, bucket: str, row: Row) -> None:
     answer = s3.get_object(Bucket=bucket, Key=output_key(row.video))
     row.answer = answer["Body"].read().decode()
     metadata = answer["Metadata"]

@@ -7,7 +7,12 @@ import json
 import urllib.request
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+    from mypy_boto3_ecr import ECRClient
 
 MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFESTS += ", application/vnd.oci.image.manifest.v1+json"
@@ -26,7 +31,7 @@ class LayerSize:
 class PushedImage:
     """One image, read with the password that ECR issues."""
 
-    def __init__(self, ecr: Any, uri: str) -> None:
+    def __init__(self, ecr: ECRClient, uri: str) -> None:
         """`ecr` is the client that issues the password; `uri` names the image by digest."""
         data = ecr.get_authorization_token()["authorizationData"][0]
         self.credentials = base64.b64decode(data["authorizationToken"]).decode()
@@ -38,10 +43,11 @@ class PushedImage:
         # Entry point, environment and history.
         self.config = json.loads(self._get(f"blobs/{self.manifest['config']['digest']}").read())
 
-    def _get(self, path: str) -> Any:
+    def _get(self, path: str) -> HTTPResponse:
         headers = {"Authorization": self._header, "Accept": MANIFESTS}
         request = urllib.request.Request(f"{self._url}/{path}", headers=headers)  # noqa: S310 - ECR's
-        return urllib.request.urlopen(request, timeout=60)  # noqa: S310
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=60)  # noqa: S310
+        return response
 
     def layer_sizes(self) -> list[LayerSize]:
         """Each layer's compressed size, from the manifest, and its size after decompression."""

@@ -116,7 +116,7 @@ def image_folder(gallery: Path, model: str) -> Iterator[Path]:
         yield IMAGE
         return
     reason = "the image is out of date" if tag.is_file() else "there is no image"
-    say(f"face-recognition runs from its folder, because {reason} (make image)")
+    say(f"face-recognition runs from its folder, because {reason} (`make image` builds one)")
     # In build/, so that the model file can be hard-linked instead of copied.
     with tempfile.TemporaryDirectory(prefix="image-", dir=BUILD) as folder:
         yield assemble_image(gallery, model, Path(folder))

@@ -1,4 +1,4 @@
-"""Sample photos and videos, and the demo's own judgment."""
+"""The sample photos and videos, and the demo's verdict on an answer."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from workload.running.videos import find_videos, folder_expected
 RIGHT = Row("a.mp4", "Ann", "Ann", "0.2", "1", 1.5)
 
 
-def test_photos_are_those_of_the_pinned_packages(sample_photos: Path) -> None:
+def test_photos_match_their_pinned_hashes(sample_photos: Path) -> None:
     for package in PACKAGES:
         for photo in package.photos:
             data = (sample_photos / photo.name).read_bytes()
             assert hashlib.sha256(data).hexdigest() == photo.sha256
 
 
-def test_a_damaged_photo_is_fetched_again(sample_photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_photo_is_downloaded_again(sample_photos: Path, tmp_path: Path) -> None:
     package = PACKAGES[1]
     for photo in package.photos:
         (tmp_path / photo.name).write_bytes(b"damaged")
@@ -41,7 +41,7 @@ def test_a_damaged_photo_is_fetched_again(sample_photos: Path, tmp_path: Path) -
         assert (tmp_path / photo.name).read_bytes() == (sample_photos / photo.name).read_bytes()
 
 
-def test_another_photo_under_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_a_photo_with_another_hash_is_rejected(tmp_path: Path) -> None:
     other = dataclasses.replace(PACKAGES[1].photos[0], sha256="0" * 64)
     package = dataclasses.replace(PACKAGES[1], photos=(other,))
 
@@ -51,14 +51,14 @@ def test_another_photo_under_the_same_name_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_package_under_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_a_package_with_another_hash_is_rejected(tmp_path: Path) -> None:
     package = dataclasses.replace(PACKAGES[2], sha256="0" * 64)
 
     with pytest.raises(SampleError, match="Cannot download insightface"):
         fetch_photos(tmp_path, (package,))
 
 
-def test_nobody_is_enrolled_from_a_photo_that_a_clip_shows_where_there_are_others() -> None:
+def test_obama_is_enrolled_from_a_photo_that_no_clip_shows() -> None:
     shown = {clip.photo for clip in CLIPS if clip.expected == "Barack Obama"}
 
     assert len(shown) == 2
@@ -76,7 +76,7 @@ def test_the_clips_are_short_h264_and_kept(
     for video, clip in zip(videos, CLIPS, strict=True):
         probe = subprocess.run([ffmpeg, "-i", video], capture_output=True, text=True).stderr
         assert "Video: h264" in probe
-        assert "420p" in probe  # what every player can show
+        assert "420p" in probe  # the pixel format that every player supports
         assert f"{clip.size[0]}x{clip.size[1]}" in probe
         duration = re.search(r"Duration: 00:00:([0-9.]+)", probe)
         assert duration is not None
@@ -86,7 +86,7 @@ def test_the_clips_are_short_h264_and_kept(
     assert [video.stat().st_mtime_ns for video in videos] == before
 
 
-def test_runs_side_by_side_make_whole_clips(
+def test_concurrent_runs_make_complete_clips(
     sample_photos: Path, ffmpeg: str, root: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(sample_photos, tmp_path / "photos")
@@ -101,7 +101,7 @@ def test_runs_side_by_side_make_whole_clips(
         assert not subprocess.run(decode, capture_output=True, text=True).stderr
 
 
-def test_people_are_laid_out_as_enrolling_reads_them(sample_photos: Path, tmp_path: Path) -> None:
+def test_each_person_has_a_folder_with_one_photo(sample_photos: Path, tmp_path: Path) -> None:
     folder = make_people(sample_photos, tmp_path)
 
     assert {path.name for path in folder.iterdir()} == set(PEOPLE)
@@ -115,10 +115,10 @@ def test_people_are_laid_out_as_enrolling_reads_them(sample_photos: Path, tmp_pa
         ({"expected": None}, True),
         ({"answer": "Bob"}, False),
         ({"answer": None}, False),
-        ({"answer": None, "expected": None}, False),  # a missing answer is never right
+        ({"answer": None, "expected": None}, False),  # a missing answer is always wrong
     ],
 )
-def test_an_answer_is_right_if_it_is_there_and_as_expected(
+def test_an_answer_is_right_if_it_is_the_expected_one(
     changes: dict[str, str | None], is_right: bool
 ) -> None:
     row = dataclasses.replace(RIGHT, **changes)  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def test_an_answer_is_right_if_it_is_there_and_as_expected(
     assert row.is_right is is_right
 
 
-def test_the_table_says_what_is_wrong_and_why() -> None:
+def test_the_table_shows_what_is_wrong_and_why() -> None:
     wrong = dataclasses.replace(RIGHT, video="b.mp4", answer="Bob")
     missing = Row("c.mp4", "Cy", failure="EmptyVideo: c.mp4 has no bytes")
 
@@ -148,7 +148,7 @@ def test_the_table_says_what_is_wrong_and_why() -> None:
         ({"a.mp4": "", "expected.csv": "video,name\nb.mp4,Ann\n"}, "has not: b.mp4"),
     ],
 )
-def test_videos_that_cannot_be_used_are_told_before_anything_starts(
+def test_unusable_videos_are_reported_before_anything_starts(
     tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     for name, text in files.items():
@@ -161,7 +161,7 @@ def test_videos_that_cannot_be_used_are_told_before_anything_starts(
     assert "Enrolling" not in done.output
 
 
-def test_without_buildah_no_image_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_needs_buildah(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
     done = CliRunner().invoke(image_main, [])
@@ -170,6 +170,6 @@ def test_without_buildah_no_image_is_begun(monkeypatch: pytest.MonkeyPatch) -> N
     assert "apt-get install buildah" in done.output
 
 
-def test_no_model_no_run() -> None:
+def test_a_model_that_is_not_available_is_an_error() -> None:
     with pytest.raises(SampleError, match="No face recognition model is available"):
         fetch_model("untrained")
