@@ -65,13 +65,29 @@ def test_obama_is_enrolled_from_a_photo_that_no_clip_shows() -> None:
     assert PEOPLE["Barack Obama"] not in shown
 
 
-def test_the_clips_are_short_h264_and_kept(
-    sample_photos: Path, ffmpeg: str, tmp_path: Path
-) -> None:
-    folder = make_videos(sample_photos, tmp_path / "videos", ffmpeg)
+@pytest.fixture(scope="module")
+def clips(
+    sample_photos: Path, ffmpeg: str, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder of clips that two concurrent runs have made."""
+    folder = tmp_path_factory.mktemp("samples")
+    shutil.copytree(sample_photos, folder / "photos")
+    command = [sys.executable, "-m", "samples.clips", str(folder), "--ffmpeg", ffmpeg]
+    runs = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
+    errors = [run.communicate()[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    return folder / "videos"
 
-    videos = find_videos(folder)
-    assert set(folder_expected(folder, videos) or {}) == {video.name for video in videos}
+
+def test_concurrent_runs_make_complete_clips(clips: Path, ffmpeg: str) -> None:
+    for video in find_videos(clips):
+        decode = [ffmpeg, "-v", "error", "-i", str(video), "-f", "null", "-"]
+        assert not subprocess.run(decode, capture_output=True, text=True).stderr
+
+
+def test_the_clips_are_short_h264(clips: Path, ffmpeg: str) -> None:
+    videos = find_videos(clips)
+    assert set(folder_expected(clips, videos) or {}) == {video.name for video in videos}
     assert len(videos) == len(CLIPS)
     for video, clip in zip(videos, CLIPS, strict=True):
         probe = subprocess.run([ffmpeg, "-i", video], capture_output=True, text=True).stderr
@@ -81,24 +97,14 @@ def test_the_clips_are_short_h264_and_kept(
         duration = re.search(r"Duration: 00:00:([0-9.]+)", probe)
         assert duration is not None
         assert float(duration[1]) == pytest.approx(clip.seconds, abs=1 / FPS)
-    before = [video.stat().st_mtime_ns for video in videos]
-    make_videos(sample_photos, folder, ffmpeg)
-    assert [video.stat().st_mtime_ns for video in videos] == before
 
 
-def test_concurrent_runs_make_complete_clips(
-    sample_photos: Path, ffmpeg: str, root: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(sample_photos, tmp_path / "photos")
-    command = [sys.executable, "-m", "samples.clips", str(tmp_path), "--ffmpeg", ffmpeg]
+def test_clips_that_are_there_are_kept(clips: Path, sample_photos: Path, ffmpeg: str) -> None:
+    before = [video.stat().st_mtime_ns for video in find_videos(clips)]
 
-    runs = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
-    errors = [run.communicate()[1].decode() for run in runs]
+    make_videos(sample_photos, clips, ffmpeg)
 
-    assert [run.returncode for run in runs] == [0, 0], errors
-    for video in find_videos(tmp_path / "videos"):
-        decode = [ffmpeg, "-v", "error", "-i", str(video), "-f", "null", "-"]
-        assert not subprocess.run(decode, capture_output=True, text=True).stderr
+    assert [video.stat().st_mtime_ns for video in find_videos(clips)] == before
 
 
 def test_each_person_has_a_folder_with_one_photo(sample_photos: Path, tmp_path: Path) -> None:
