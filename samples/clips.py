@@ -12,11 +12,9 @@ from pathlib import Path
 
 import click
 
+from pipeline.answers import NO_FACE, UNKNOWN
 from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
-
-NO_FACE = "No face"
-UNKNOWN = "Unknown"
 
 
 @dataclass(frozen=True)
