@@ -1,43 +1,49 @@
-# Video face recognition. `make` prints what there is.
+# Video face recognition. Run `make` to list the targets.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# Python 3.11 or newer (numpy's pin asks for it); Lambda runs 3.12.
+# Python 3.11 or newer, because the pinned numpy needs it. Lambda runs 3.12.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PIP := $(BIN)/python -m pip install --no-deps --retries 1 --disable-pip-version-check --quiet
-# CPU builds of torch for Linux; PyPI's own pull gigabytes of CUDA.
+# CPU builds of torch for Linux. The default builds on PyPI pull gigabytes of CUDA.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 PREFIX ?= demo
 MODEL ?=
 PEOPLE ?=
 VIDEOS ?=
+TESTS ?=
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
+PYTEST := $(BIN)/python -m pytest --numprocesses 2
 
-.PHONY: help demo local image test check format bench clean
+.PHONY: help demo local image test test-slow check format bench clean
 
-help: ## print this
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name)
 	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
 
-local: $(INSTALLED) build/ffmpeg.zip ## leave the pipeline running here for any client (Ctrl-C ends it)
+local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it)
 	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
 
-image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS's ECR, pull it and run it
+image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS, pull it and run it
 	$(BIN)/python -m samples.build_image $(if $(MODEL),--model '$(MODEL)')
 
-test: $(INSTALLED) build/ffmpeg.zip ## run all tests, unit and end to end
-	$(BIN)/python -m pytest --numprocesses 2 $(TESTS)
+test: $(INSTALLED) build/ffmpeg.zip ## run the unit and end-to-end tests (TESTS=path)
+	$(PYTEST) -m 'not slow' $(TESTS)
 
-check: $(INSTALLED) ## lint and type-check everything
+test-slow: $(INSTALLED) build/ffmpeg.zip ## run the tests that `make test` leaves out (TESTS=path)
+	$(PYTEST) -m slow $(TESTS) || [ $$? -eq 5 ] # 5: no test in TESTS is slow
+
+check: $(INSTALLED) ## lint, spell-check and type-check everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy createS3.py pipeline deploy workload
 	$(BIN)/mypy local_aws samples
 	cd video-splitting && ../$(BIN)/mypy --config-file ../pyproject.toml .
@@ -47,15 +53,15 @@ check: $(INSTALLED) ## lint and type-check everything
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy workload
 
-format: $(INSTALLED) ## format the code and fix what can be fixed
+format: $(INSTALLED) ## format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) build/ffmpeg.zip ## measure the recognizer against the plain way, and 1,000 uploads
+bench: $(INSTALLED) build/ffmpeg.zip ## compare the recognizer with a plain one, then time 1,000 uploads
 	$(BIN)/python bench/recognition.py
 	$(BIN)/python bench/uploads.py
 
-clean: ## remove what was built and installed here
+clean: ## remove everything that was built or installed here
 	rm -rf build $(VENV)
 
 build/ffmpeg.zip: install_ffmpeg.sh | $(INSTALLED)
@@ -63,12 +69,12 @@ build/ffmpeg.zip: install_ffmpeg.sh | $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" ./install_ffmpeg.sh --output $@
 	touch $@
 
-# The lists are complete (every dependency of a dependency is pinned), so --no-deps installs
-# exactly them; facenet-pytorch's own, outdated pins would forbid current torch and numpy.
+# The requirements files pin every dependency of every dependency, so --no-deps installs exactly
+# those. It also overrides facenet-pytorch's outdated pins, which rule out current torch and numpy.
 $(INSTALLED): requirements-dev.txt face-recognition/requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV): torch first, about 200 MB ..."
+	@echo "Installing the pinned packages into $(VENV), starting with torch (about 200 MB) ..."
 	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' face-recognition/requirements.txt)"
 	$(PIP) -r face-recognition/requirements.txt
 	$(PIP) -r requirements-dev.txt

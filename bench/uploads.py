@@ -1,7 +1,7 @@
-"""What many uploads cost: peak memory of the generator and of the local AWS, and throughput.
+"""The cost of many uploads: throughput, and peak memory of the generator and the local AWS.
 
-Each run goes through the real pipeline on a local AWS. A generator whose memory grows with the
-uploads beyond its list of names and times would show here, and so would a server that keeps videos.
+Each run goes through the real pipeline on a local AWS. The numbers would show a generator that
+keeps more than a name and times per upload, or a server that keeps videos in memory.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from workload.running.run import load
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that a running process has held resident so far, in MB."""
+    """The peak resident memory of a running process so far, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"process {pid} is over")
+    raise RuntimeError(f"Process {pid} has ended.")
 
 
 def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[float, float]:
-    """Run the generator for `count` uploads; return its peak memory in MB and its seconds."""
+    """Run the generator for `count` uploads; return its peak memory in MB and its duration in s."""
     options = ("--repeat", str(count), "--clear", "--yes", "--deadline", "1200")
     files = ("--run", str(run_file), "--expected-out", str(run_file.with_suffix(".csv")))
     started = time.monotonic()
@@ -52,7 +52,7 @@ def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[fl
 
 
 def main() -> None:
-    """Run the generator for each count and print a row for each."""
+    """Run the generator once per count and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
     options = parser.parse_args()
@@ -70,11 +70,11 @@ def main() -> None:
             memory, seconds = generate(stack, videos, count, run_file)
             answered = sum(video.answered is not None for video in load(run_file).videos)
             rows.append((count, answered, seconds, memory, peak_mb(stack.aws.pid)))
-    print("uploads  answered  seconds  videos/s  generator's peak  server's peak")
+    print("uploads  answered  seconds  videos/s  generator peak  server peak")
     for count, answered, seconds, memory, server in rows:
         print(
             f"{count:7}  {answered:8}  {seconds:7.0f}  {answered / seconds:8.1f}"
-            f"  {memory:13.0f} MB  {server:10.0f} MB"
+            f"  {memory:11.0f} MB  {server:8.0f} MB"
         )
 
 

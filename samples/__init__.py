@@ -1,1 +1,1 @@
-"""Sample people and videos, made from photos that pinned packages carry."""
+"""Sample people and videos, made from photos in pinned packages, and the local demo."""

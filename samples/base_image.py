@@ -1,4 +1,4 @@
-"""A base image made with debootstrap, for where Lambda's own cannot be pulled."""
+"""A base image made with debootstrap, for machines that cannot pull Lambda's own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from samples.packages import SampleError
 SUITE = "bookworm"
 TAG = "localhost/lambda-python-base:debian"
 
-# The runtime interface client, and where Lambda's base images keep it.
+# The runtime interface client and its dependencies, and where Lambda's base images keep them.
 CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
 RUNTIME_DIR = "var/runtime"
 
-# Lambda's own entry point starts the emulator where there is no Runtime API; here there always is.
+# Lambda's own entry point starts an emulator if there is no Runtime API. Here there always is one.
 ENTRYPOINT = """#!/bin/sh
 if [ $# -ne 1 ]; then
   echo "entrypoint requires the handler name to be the first argument" 1>&2
@@ -29,7 +29,7 @@ export _HANDLER="$1"
 exec /var/lang/bin/python3 -m awslambdaric "$1"
 """
 
-# As in Lambda's base images: https://github.com/aws/aws-lambda-base-images
+# Copied from Lambda's base images: https://github.com/aws/aws-lambda-base-images
 ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TZ": ":/etc/localtime",
@@ -39,15 +39,15 @@ ENVIRONMENT = {
     "PYTHONPATH": "/var/runtime",
 }
 
-# What a base image for one function has no use for.
+# Files that a function never reads.
 REMOVED: tuple[str, ...] = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
 REMOVED += ("var/lib/apt/lists", "var/cache/apt")
 
 
 def make_root(folder: Path) -> Path:
-    """A Debian with Python, pip and Lambda's runtime client in `folder`; made once.
+    """Install Debian with Python, pip and Lambda's runtime client in `folder`, unless it is there.
 
-    Raises SampleError when debootstrap is not installed or fails.
+    Raises SampleError if debootstrap is missing or fails.
     """
     if (folder / "lambda-entrypoint.sh").exists():
         return folder
@@ -79,12 +79,12 @@ def make_root(folder: Path) -> Path:
 
 
 def _environ() -> dict[str, str]:
-    """debootstrap's own programs are in /usr/sbin, which is not on everybody's PATH."""
+    """The environment with /usr/sbin on PATH, where debootstrap's own programs are."""
     return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 
 
 def _install_client(target: Path) -> None:
-    """The runtime interface client in the version that the local AWS runs, for Debian's Python."""
+    """Install the local AWS's version of the runtime interface client, for Debian's Python."""
     pins = (ROOT / "requirements-dev.txt").read_text().split()
     wanted = [pin for pin in pins if pin.partition("==")[0] in CLIENT]
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target)]
@@ -95,7 +95,7 @@ def _install_client(target: Path) -> None:
 
 
 def make_base_image(buildah: Tool, root: Path) -> str:
-    """Commit the folder as an image in buildah's storage and return its tag."""
+    """Commit `root` as an image in buildah's storage and return its tag."""
     name = "lambda-python-base"
     subprocess.run(buildah.command("rm", name), capture_output=True)
     run_tool(buildah.command("from", "--name", name, "scratch"))

@@ -1,4 +1,4 @@
-"""`make image`: the Dockerfile built for real, pushed, pulled, and run as Lambda would run it."""
+"""`make image`: build the Dockerfile, push and pull the image, and run it as Lambda would."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MAX_COMPRESSED_BYTES = 450_000_000
 
 
 def build_context(folder: Path, gallery: Path) -> Path:
-    """Lay out what the Dockerfile copies, with a gallery beside it."""
+    """Copy everything the Dockerfile needs, and the gallery, into `folder`."""
     shutil.copytree(
         ROOT / "face-recognition",
         folder / "face-recognition",
@@ -56,11 +56,11 @@ def build_context(folder: Path, gallery: Path) -> Path:
     return folder
 
 
-def storage(name: str) -> None:
-    """Have buildah and podman keep images below build/, and run steps without a namespace.
+def use_storage(name: str) -> None:
+    """Make buildah keep its images in build/ and run build steps without a namespace.
 
-    The overlay driver where it works; in a container it often does not, and vfs, which copies
-    everything at each step of the build (4 s of each), always does.
+    The overlay driver is preferred, but often fails inside a container. vfs works everywhere; it
+    copies the whole image at every build step, which takes 4 s each time.
     """
     folder = BUILD / "containers" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,8 +80,8 @@ def _buildah(*words: str, check: bool = True) -> subprocess.CompletedProcess[str
 
 
 def build_and_push(aws: Aws, context: Path, model: str, wanted: str | None) -> str:
-    """Build the image and push it to ECR as deploy/image.py does; return its URI, by digest."""
-    storage("build")
+    """Build the image, push it to ECR with deploy/image.py, and return its URI with the digest."""
+    use_storage("build")
     tool, base_image = find_tool(wanted), None
     if tool.name == "buildah":
         base_image = make_base_image(tool, make_root(BUILD / "base"))
@@ -95,8 +95,8 @@ def build_and_push(aws: Aws, context: Path, model: str, wanted: str | None) -> s
 
 
 def pull(uri: str, image: PushedImage, tag: str, target: Path) -> None:
-    """Pull the image by digest into an empty storage and copy its files to `target`/rootfs."""
-    storage("pull")
+    """Pull the image by digest into empty storage and copy its files to `target`/rootfs."""
+    use_storage("pull")
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     say(f"Pulling {uri} ...")
@@ -106,13 +106,13 @@ def pull(uri: str, image: PushedImage, tag: str, target: Path) -> None:
     try:
         subprocess.run(["cp", "-a", mounted, str(target / "rootfs")], check=True)
     finally:
-        _buildah("rm", "pulled")  # and its mount, which would outlive this script
+        _buildah("rm", "pulled")  # also unmounts it; the mount would outlive this script
     (target / "tag").write_text(tag)
     (target / "config.json").write_text(json.dumps(image.config, indent=1))
 
 
 def size_table(sizes: list[LayerSize]) -> str:
-    """The layers as a table; raises SampleError when the image is larger than agreed."""
+    """The layers as a table; raises SampleError if the image is over the size limits."""
     lines = ["compressed    unpacked  layer"]
     for size in sizes:
         made_by = re.sub(r":[0-9a-f]{64}", "", size.made_by).replace("/bin/sh -c #(nop) ", "")
@@ -121,18 +121,18 @@ def size_table(sizes: list[LayerSize]) -> str:
             f"{size.compressed / 1e6:7.1f} MB  {size.unpacked / 1e6:7.1f} MB  {made_by}".rstrip()
         )
     compressed, unpacked = sum(s.compressed for s in sizes), sum(s.unpacked for s in sizes)
-    lines.append(f"{compressed / 1e6:7.1f} MB  {unpacked / 1e6:7.1f} MB  in all")
+    lines.append(f"{compressed / 1e6:7.1f} MB  {unpacked / 1e6:7.1f} MB  total")
     text = "\n".join(lines)
     if unpacked > MAX_UNPACKED_BYTES or compressed > MAX_COMPRESSED_BYTES:
         raise SampleError(
-            f"{text}\nThe image is too large: at most {MAX_UNPACKED_BYTES / 1e6:.0f} MB unpacked "
-            f"and {MAX_COMPRESSED_BYTES / 1e6:.0f} MB compressed are agreed."
+            f"{text}\nThe image is too large: the limits are {MAX_UNPACKED_BYTES / 1e6:.0f} MB "
+            f"unpacked and {MAX_COMPRESSED_BYTES / 1e6:.0f} MB compressed."
         )
     return text
 
 
-def try_out(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
-    """A frame in, a name out: the pushed image as a function of the local AWS."""
+def invoke_once(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
+    """Create a function from the pushed image, send it one frame and return its response."""
     s3, iam, functions = aws.client("s3"), aws.client("iam"), aws.client("lambda")
     for bucket in (DEPLOYMENT.stage_1_bucket, DEPLOYMENT.output_bucket):
         s3.create_bucket(Bucket=bucket)
@@ -154,26 +154,26 @@ def try_out(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
     payload = {"bucket_name": DEPLOYMENT.stage_1_bucket, "image_file_name": "frame.jpg"}
     answer = functions.invoke(FunctionName=function.name, Payload=json.dumps(payload))
     result: dict[str, Any] = json.load(answer["Payload"])
-    if "FunctionError" in answer:
-        raise SampleError(f"The image fails: {json.dumps(result)}")
+    if answer.get("FunctionError"):
+        raise SampleError(f"The function in the image failed: {json.dumps(result)}")
     return result
 
 
 @click.command()
-@click.option("--model", help="facenet-vggface2 or sface; default: what can be had.")
+@click.option("--model", help="facenet-vggface2 or sface; default: the first available.")
 @click.option(
     "--gallery",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The gallery to bake in; default: that of the sample people.",
+    help="The gallery to bake in; default: the sample people.",
 )
-@click.option("--tool", help="docker or buildah; default: what there is.")
+@click.option("--tool", help="docker or buildah; default: whichever is installed.")
 def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
-    """Build the image, push and pull it on loopback, and try it: python -m samples.build_image"""
+    """Build the image, push and pull it locally, and run it: python -m samples.build_image"""
     try:
         if shutil.which("buildah") is None:
             raise SampleError(
-                "buildah is not installed: apt-get install buildah. It pulls and unpacks the "
-                "image, whatever builds it."
+                "buildah is not installed: apt-get install buildah. It is needed to pull and "
+                "unpack the image, even if docker builds it."
             )
         with (
             undisturbed(),
@@ -181,7 +181,7 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
             LocalAWS() as local,
         ):
             aws = client_side(local)
-            with one_at_a_time():  # until the gallery is in the context
+            with one_at_a_time():  # until the gallery has been copied
                 chosen = fetch_model(model)
                 photos = fetch_photos(BUILD / "samples" / "photos")
                 people = make_people(photos, BUILD / "samples" / "people")
@@ -190,10 +190,8 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
             image = PushedImage(aws.client("ecr"), uri)
             sizes = size_table(image.layer_sizes())
             pull(uri, image, local_tag(context / "data.pt", chosen), IMAGE)
-            say(
-                "Running it: read-only, as a user without a home, under Lambda's runtime client ..."
-            )
-            result = try_out(aws, uri, chosen, photos / "obama2.jpg")
+            say("Running it under Lambda's runtime client: read-only, as a user without a home ...")
+            result = invoke_once(aws, uri, chosen, photos / "obama2.jpg")
     except (SampleError, AwsError, StartError) as error:
         raise click.ClickException(str(error)) from error
     finally:
@@ -203,7 +201,7 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
     sys.stdout.flush()
     names = [face["name"] for face in result["results"][0]["faces"]]
     if not names:
-        raise click.ClickException("No face was found in the sample frame.")
+        raise click.ClickException("The function found no face in the sample frame.")
 
 
 if __name__ == "__main__":

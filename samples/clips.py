@@ -1,4 +1,4 @@
-"""Sample people and videos: photos become short H.264 clips with a slow pan and zoom."""
+"""Sample people and videos: short H.264 clips that pan and zoom slowly across a photo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from samples.packages import SampleError, fetch_photos
 
 @dataclass(frozen=True)
 class Clip:
-    """One sample video: the part (x, y, width, height in px) of a photo that it shows."""
+    """One sample video. `crop` is the part of the photo it shows: x, y, width, height in pixels."""
 
     photo: str
     crop: tuple[int, int, int, int]
@@ -28,7 +28,7 @@ class Clip:
     expected: str
 
 
-# A person is enrolled from one photo; the clips show other photos where the packages have any.
+# Each person is enrolled from one photo. The clips show other photos if the packages have any.
 PEOPLE = {"Barack Obama": "obama.jpg", "Joe Biden": "biden.jpg", "Eileen Collins": "astronaut.png"}
 
 CLIPS = (
@@ -46,14 +46,14 @@ CLIPS = (
 )
 
 FPS = 25
-ZOOM = 0.15  # how far the picture has grown at the end of the clip
+ZOOM = 0.15  # how much larger the picture is at the end of the clip
 
 
 def clip_argv(clip: Clip, photo: Path, video: Path, ffmpeg: str) -> list[str]:
-    """The ffmpeg command that makes `video`: crop, then pan and zoom, H.264 in yuv420p."""
+    """The ffmpeg command that makes `video`: crop, pan and zoom, encode as H.264 in yuv420p."""
     x, y, width, height = clip.crop
     frames = round(clip.seconds * FPS)
-    # zoompan moves in whole pixels of its input: at four times the size the motion is smooth.
+    # zoompan moves by whole input pixels, so scale up four times to make the motion smooth.
     filters = (
         f"crop={width}:{height}:{x}:{y},scale={clip.size[0] * 4}:{clip.size[1] * 4},"
         f"zoompan=z='1+{ZOOM}*on/{frames}':x='(iw-iw/zoom)*on/{frames}':y='(ih-ih/zoom)/2'"
@@ -66,14 +66,14 @@ def clip_argv(clip: Clip, photo: Path, video: Path, ffmpeg: str) -> list[str]:
 
 @one_at_a_time()
 def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
-    """Make test_00.mp4 ... and expected.csv (video,name) in `folder`; a made clip is kept.
+    """Make test_00.mp4 ... and expected.csv (video,name) in `folder`; keep clips already made.
 
-    Raises SampleError when ffmpeg fails on a clip.
+    Raises SampleError if ffmpeg fails on a clip.
     """
     made_from = f"{CLIPS} {FPS} {ZOOM}"
     note = folder / ".made-from"
     if folder.exists() and not (note.exists() and note.read_text() == made_from):
-        shutil.rmtree(folder)  # clips made from other definitions than these
+        shutil.rmtree(folder)  # the clips were made from other definitions
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(made_from)
     for index, clip in enumerate(CLIPS):
@@ -97,7 +97,7 @@ def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
 
 @one_at_a_time()
 def ffmpeg_from(build: Path) -> str:
-    """Path of the ffmpeg in build/ffmpeg.zip, unpacked beside it: the build the layer has."""
+    """Unpack the layer's ffmpeg from build/ffmpeg.zip, if needed, and return its path."""
     path = build / "bin" / "ffmpeg"
     archive = build / "ffmpeg.zip"
     if not path.exists() or path.stat().st_mtime < archive.stat().st_mtime:
@@ -110,7 +110,7 @@ def ffmpeg_from(build: Path) -> str:
 
 @one_at_a_time()
 def make_people(photos: Path, folder: Path) -> Path:
-    """Lay out `folder` as enroll.py reads it: one folder a person, holding one photo."""
+    """Fill `folder` as enroll.py expects: one folder per person, each with one photo."""
     for person, photo in PEOPLE.items():
         (folder / person).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(photos / photo, folder / person / photo)

@@ -1,4 +1,4 @@
-"""`make demo`: sample (or your own) videos through the whole pipeline, and a table of answers."""
+"""`make demo`: run sample videos, or your own, through the whole pipeline and print the answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,14 +26,17 @@ from workload.running.latency import text_table
 from workload.running.run import WorkloadRun
 from workload.running.videos import find_videos, folder_expected, plan
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 UPLOADS_AT_ONCE = 4
-# Lambda waits one minute and then two: too long for a demo that shows why a video failed.
+# Lambda waits one minute, then two: too long for a demo that shows why a video failed.
 RETRY_DELAYS = "2,4"
 
 
 @dataclass
 class Row:
-    """One video of the run. `expected` None: nothing is expected; `answer` None: none came."""
+    """One video of the run. `expected` is None if nothing is expected, `answer` if none came."""
 
     video: str
     expected: str | None
@@ -45,14 +48,14 @@ class Row:
 
     @property
     def is_right(self) -> bool:
-        """An answer came, and it is the expected one if one is expected."""
+        """Whether an answer came and, if one was expected, is the expected one."""
         return self.answer is not None and self.expected in (None, self.answer)
 
 
 def run_videos(
     stack: Stack, videos: list[Path], expected: dict[str, str], limit: float
 ) -> tuple[WorkloadRun, list[Row]]:
-    """Upload all videos, wait up to `limit` seconds for their answers; the run and a row each."""
+    """Upload the videos and wait up to `limit` seconds; return the run and one row per video."""
     aws = client_side(stack.aws)
     drive = Drive(aws, stack.deployment, plan(videos, None), UPLOADS_AT_ONCE, 0, say)
     with click.progressbar(length=len(videos), label="Recognizing", file=sys.stderr) as bar:
@@ -67,7 +70,7 @@ def run_videos(
     return run, list(rows.values())
 
 
-def _read_answer(s3: Any, bucket: str, row: Row) -> None:
+def _read_answer(s3: S3Client, bucket: str, row: Row) -> None:
     answer = s3.get_object(Bucket=bucket, Key=output_key(row.video))
     row.answer = answer["Body"].read().decode()
     metadata = answer["Metadata"]
@@ -100,9 +103,9 @@ def demonstrate(
     report: Path,
     limit: float,
 ) -> tuple[Stack, list[Row]]:
-    """Run it all, print the table and write the report; what was run, and a row a video.
+    """Run the demo, print the table and write the report; return the stack and one row per video.
 
-    Raises InputError or SampleError for what of the user's, or of the samples', cannot be used.
+    Raises InputError if the user's files cannot be used, SampleError if the samples cannot.
     """
     folder = BUILD / "samples"
     if people is None or videos is None:
@@ -121,19 +124,17 @@ def demonstrate(
 
 
 @click.command()
-@click.option("--prefix", default="demo", show_default=True, help="Starts the buckets' names.")
-@click.option(
-    "--model", help="Use this model: facenet-vggface2 or sface; default: what can be had."
-)
+@click.option("--prefix", default="demo", show_default=True, help="Prefix of the bucket names.")
+@click.option("--model", help="facenet-vggface2 or sface; default: the first available.")
 @click.option(
     "--people",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Photos to enroll, a folder a person; default: the samples.",
+    help="Photos to enroll, one folder per person; default: the samples.",
 )
 @click.option(
     "--videos",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Videos to upload, maybe with an expected.csv; default: the samples.",
+    help="Videos to upload, with an optional expected.csv; default: the samples.",
 )
 @click.option(
     "--report",
@@ -145,7 +146,7 @@ def demonstrate(
 def main(**options: Any) -> None:
     """Run videos through the pipeline on this machine: python -m samples.demo
 
-    Ends with status 1 if an answer is missing, or is not the expected one.
+    Exits with status 1 if an answer is missing or wrong.
     """
     started = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""`make local`: the pipeline deployed on a local AWS, left running for any client."""
+"""`make local`: deploy the pipeline on a local AWS and keep it running for any client."""
 
 from __future__ import annotations
 
@@ -17,20 +17,18 @@ from samples.undisturbed import undisturbed
 
 
 @click.command()
-@click.option("--prefix", default="demo", show_default=True, help="Starts the buckets' names.")
-@click.option(
-    "--model", help="Use this model: facenet-vggface2 or sface; default: what can be had."
-)
+@click.option("--prefix", default="demo", show_default=True, help="Prefix of the bucket names.")
+@click.option("--model", help="facenet-vggface2 or sface; default: the first available.")
 @click.option(
     "--people",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Photos to enroll, a folder a person; default: the samples.",
+    help="Photos to enroll, one folder per person; default: the samples.",
 )
 def main(prefix: str, model: str | None, people: Path | None) -> None:
-    """Deploy the pipeline on this machine and leave it running: python -m samples.local
+    """Deploy the pipeline on this machine and keep it running: python -m samples.local
 
-    Prints the lines that point any client (boto3, AWS CLI, these scripts) to it: `export` what it
-    needs, `unset` what would lead it elsewhere.
+    Prints the shell lines that point any client (boto3, the AWS CLI, these scripts) at it:
+    `export` for what the client needs, `unset` for what would send it elsewhere.
     """
     try:
         if people is None:
@@ -45,7 +43,7 @@ def main(prefix: str, model: str | None, people: Path | None) -> None:
                 "\nReady. Paste these lines into another terminal, then:\n"
                 f"  aws s3 cp VIDEO.mp4 s3://{stack.deployment.input_bucket}/\n"
                 f"  aws s3 ls s3://{stack.deployment.output_bucket}/\n"
-                f"Log: {stack.aws.log_path}. Ctrl-C stops everything."
+                f"Log: {stack.aws.log_path}. Press Ctrl-C to stop everything."
             )
             stack.aws.wait()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What the runs of one checkout share in build/ is made by one of them at a time."""
+"""A lock on build/, so that only one run of a checkout writes there at a time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LOCK = ROOT / "build" / "lock"
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Hold the lock on build/; a process that holds it may take it again. Also a decorator.
+    """Hold the lock on build/. It is reentrant, and can be used as a decorator.
 
-    Two demos may run side by side: neither may read a clip, a gallery or an ffmpeg that the other
-    is just writing. The system gives the lock back when a process ends, however it ends.
+    Two demos may run side by side, and neither may read a clip, a gallery or an ffmpeg that the
+    other is still writing. The system releases the lock when its process ends, however it ends.
     """
     LOCK.parent.mkdir(exist_ok=True)
     lock = FileLock(LOCK, is_singleton=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"Waiting for another run that prepares {LOCK.parent} ...", file=sys.stderr)
+        print(f"Waiting for another run to finish preparing {LOCK.parent} ...", file=sys.stderr)
         lock.acquire()
     try:
         yield

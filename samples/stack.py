@@ -1,4 +1,4 @@
-"""The whole pipeline on this machine: model, gallery, local AWS, deploy scripts."""
+"""The whole pipeline on this machine: the model, the gallery, the local AWS and a deployment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deploy.image import image_tag
 from local_aws.client_environ import isolated
@@ -23,22 +22,20 @@ from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError
 
 BUILD = ROOT / "build"
-# Where `make image` unpacks the image it built; the local AWS then runs that.
+# Where `make image` unpacks the image it built, for the local AWS to run.
 IMAGE = BUILD / "image"
 RECOGNIZER = ROOT / "face-recognition"
-MODELS = ("facenet-vggface2", "sface")  # in the order of preference
-# The local AWS runs an image from the folder that its repository's name is mapped to; the account
-# is the one moto gives to everybody.
+MODELS = ("facenet-vggface2", "sface")  # in order of preference
+# The local AWS maps the repository name to a folder and runs the image from there. 123456789012
+# is the account that moto gives to everybody.
 REGISTRY = "123456789012.dkr.ecr.{region}.amazonaws.com"
-
-
-# Lambda's name of this machine's processor.
+# Lambda's name for this machine's processor.
 ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A deployed pipeline: what runs it, under which names, with which model."""
+    """A deployed pipeline: the AWS it runs on, its names and its model."""
 
     aws: LocalAWS
     deployment: Deployment
@@ -46,20 +43,20 @@ class Stack:
 
 
 def say(text: str) -> None:
-    """Progress, on stderr."""
+    """Report progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def client_side(aws: LocalAWS) -> Aws:
-    """The local AWS as its user sees it, with the user's keys."""
+    """Clients for the local AWS with the user's keys."""
     keys = (aws.environ["AWS_ACCESS_KEY_ID"], aws.environ["AWS_SECRET_ACCESS_KEY"])
     return Aws(region=aws.region, endpoint_url=aws.endpoint, keys=keys)
 
 
 def fetch_model(wanted: str | None) -> str:
-    """Fetch `wanted`, or the first of MODELS that can be had; return its name.
+    """Fetch `wanted`, or the first available of MODELS; return its name.
 
-    Raises SampleError when none can: nothing is ever run on untrained weights.
+    Raises SampleError if none is available: nothing ever runs on untrained weights.
     """
     refusals: dict[str, str] = {}
     for name in [wanted] if wanted else MODELS:
@@ -67,34 +64,34 @@ def fetch_model(wanted: str | None) -> str:
         fetch += ["--dir", str(BUILD / "models")]
         run = subprocess.run(fetch, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         if run.returncode == 0:
-            why = [f"{other} cannot be had: {reason}" for other, reason in refusals.items()]
+            why = [f"{other} is not available: {reason}" for other, reason in refusals.items()]
             say(f"Model: {name}" + (f" ({'; '.join(why)})" if why else ""))
             return name
         refusals[name] = _reason(run.stderr)
-    raise SampleError(f"No model for face recognition can be had: {run.stderr.strip()}")
+    raise SampleError(f"No face recognition model is available: {run.stderr.strip()}")
 
 
 def _reason(text: str) -> str:
-    """The first source that models.py tried, and why it failed: the indented line of its error."""
+    """The first source that models.py tried and why it failed: the first indented line."""
     lines = [line.strip() for line in text.splitlines() if line.startswith("  ")]
     return lines[0] if lines else text.strip()
 
 
 def enroll(people: Path, model: str) -> Path:
-    """Enroll the photos below `people` and return the gallery; enroll.py prints what it used.
+    """Enroll the photos in `people` with enroll.py and return the path of the gallery.
 
-    Raises SampleError when enroll.py refuses.
+    Raises SampleError if enroll.py fails.
     """
     gallery = BUILD / f"gallery-{model}.pt"
     command = [sys.executable, str(RECOGNIZER / "enroll.py"), str(people), "--model", model]
     command += ["--output", str(gallery), "--models-dir", str(BUILD / "models")]
     if subprocess.run(command, stdout=sys.stderr).returncode != 0:
-        raise SampleError(f"The people in {people} cannot be enrolled: see above.")
+        raise SampleError(f"Cannot enroll the people in {people}: see above.")
     return gallery
 
 
 def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
-    """Lay out the empty `folder` as the image's task root: code, gallery and the model's file."""
+    """Fill the empty `folder` as the image's task root: code, gallery and model file."""
     (folder / "models").mkdir()
     for module in RECOGNIZER.glob("*.py"):
         shutil.copy(module, folder)
@@ -106,29 +103,29 @@ def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
 
 
 def local_tag(gallery: Path, model: str) -> str:
-    """The tag of the image that this checkout and this gallery give on this machine."""
+    """The tag of an image built from this checkout and gallery on this machine."""
     return image_tag(ROOT, gallery, model, ARCHITECTURE)
 
 
 @contextmanager
 def image_folder(gallery: Path, model: str) -> Iterator[Path]:
-    """The image that `make image` built, if of the same parts; else its folder, assembled."""
+    """The image that `make image` built, if up to date; else a task root made for this run."""
     tag = IMAGE / "tag"
     if tag.is_file() and tag.read_text() == local_tag(gallery, model):
         say(f"face-recognition runs from the image in {IMAGE.relative_to(ROOT)}")
         yield IMAGE
         return
-    outdated = ", which was built from other parts" if tag.is_file() else ""
-    say(f"face-recognition runs from its folder, not from an image{outdated} (make image)")
-    # Below build/, so that the model's file is linked and not copied; a run has its own.
+    reason = "the image is out of date" if tag.is_file() else "there is no image"
+    say(f"face-recognition runs from its folder, because {reason} (`make image` builds one)")
+    # In build/, so that the model file can be hard-linked instead of copied.
     with tempfile.TemporaryDirectory(prefix="image-", dir=BUILD) as folder:
         yield assemble_image(gallery, model, Path(folder))
 
 
 def deploy(aws: LocalAWS, deployment: Deployment, settings: dict[str, str]) -> None:
-    """Run createS3.py and deploy/deploy.py as a user would; `settings` are their --set options.
+    """Run createS3.py and deploy/deploy.py as a user would, with `settings` as --set options.
 
-    Raises SampleError when a script fails.
+    Raises SampleError if a script fails.
     """
     uri = f"{REGISTRY.format(region=aws.region)}/{deployment.repository}:local"
     names = ["--prefix", deployment.prefix]
@@ -157,14 +154,14 @@ def running(
     model: str | None = None,
     port: int | None = 0,
     settings: dict[str, str] | None = None,
-    aws_settings: dict[str, Any] | None = None,
+    aws_settings: Mapping[str, object] | None = None,
 ) -> Iterator[Stack]:
-    """A local AWS with the pipeline deployed on it, for as long as the context lasts."""
-    with ExitStack() as open_until_the_end:
-        with one_at_a_time():  # until the gallery is in an image of its own
+    """A local AWS with the pipeline deployed on it; both last as long as the context."""
+    with ExitStack() as until_the_end:
+        with one_at_a_time():  # until this run has its own copy of the gallery
             chosen = fetch_model(model)
             say(f"Enrolling the people in {people} ...")
-            image = open_until_the_end.enter_context(image_folder(enroll(people, chosen), chosen))
+            image = until_the_end.enter_context(image_folder(enroll(people, chosen), chosen))
         say("Starting the local AWS ...")
         images = {deployment.repository: image}
         with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:

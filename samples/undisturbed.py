@@ -1,4 +1,4 @@
-"""A process that runs a local AWS: led nowhere else by its shell, and stopped in order."""
+"""Shield a process that runs a local AWS from its shell's variables and from signals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def undisturbed() -> Iterator[dict[str, str]]:
-    """No variable of the shell leads a client elsewhere, and signals leave every context in order.
+    """Hide the shell's AWS and proxy variables, and turn signals into KeyboardInterrupt.
 
-    Ctrl-C, `kill` and a terminal that is closed all raise KeyboardInterrupt. The context is the
-    environment as it was.
+    Ctrl-C, `kill` and closing the terminal then all unwind every context. Yields the original
+    environment.
     """
     inherited = dict(os.environ)
-    # A shell starts background jobs deaf to SIGINT, which is no wish; nohup's deafness is one.
+    # A shell makes background jobs ignore SIGINT, which nobody asked for. nohup's is on purpose.
     numbers = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in numbers}
     isolate()
@@ -35,6 +35,6 @@ def undisturbed() -> Iterator[dict[str, str]]:
 
 
 def _stop(_signum: int, _frame: FrameType | None) -> None:
-    for number in SIGNALS:  # a closing terminal may send several, and stopping takes its time
+    for number in SIGNALS:  # a closing terminal may send several while we stop
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Fixtures that every test folder shares: real photos, a real ffmpeg, a real local AWS."""
+"""Fixtures that all test folders share: real photos, a real ffmpeg, a real Python 3.9."""
 
 from __future__ import annotations
 
@@ -16,30 +16,52 @@ from samples.one_at_a_time import one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
-# What README.md tells CloudShell's user to install, for the scripts and for the report.
+# The packages that README.md tells CloudShell users to install for the scripts and the report.
 CLOUDSHELL_PACKAGES = ("boto3", "click", "jinja2", "matplotlib", "pillow")
 
-# These deploy from build/, and look at what is left there: one after the other, in one process.
-TOGETHER = ("e2e", "workload", "samples")
+# Each module of these folders starts its own servers, or servers that start quickly, so it may run
+# in either process. The other folders share a fixture that takes long to set up.
+BY_MODULE = ("e2e", "deploy", "local_aws")
+# A long group that starts last would leave the other process idle.
+LONGEST_FIRST = (
+    "workload",
+    "video_splitting",
+    "face_recognition",
+    "e2e/test_local.py",
+    "e2e/test_permissions.py",
+    "deploy/test_lifecycle.py",
+    "local_aws/test_server.py",
+)
 
 
-class FolderScheduling(LoadScopeScheduling):  # type: ignore[misc]  # untyped
-    """Tests of one folder run in one process, as they share servers.
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+    """Runs each group of tests in one process, starting with the group that takes longest.
 
-    Not --dist loadgroup: under pytest 9.2 pytest-xdist 3.8 ignores its groups without a word
+    Not --dist loadgroup, because pytest-xdist 3.8 silently ignores its groups under pytest 9.2
     (https://github.com/pytest-dev/pytest-xdist/issues/1386).
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        """The group of a test: the folder in tests/ it is in, or several of them."""
-        folder = nodeid.split("::")[0].split("/")[1]
-        return "together" if folder in TOGETHER else folder
+        """The group of a test: its folder in tests/, or its module."""
+        _, _, path = nodeid.partition("::")[0].partition("/")
+        folder = path.partition("/")[0]
+        return path if folder in BY_MODULE else folder
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give the longest of the remaining groups to a process."""
+        longest = min(self.workqueue, key=_rank)
+        self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
+
+
+def _rank(group: str) -> int:
+    return LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FolderScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
     """Tell pytest-xdist which tests go to which process."""
-    return FolderScheduling(config, log)
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +72,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def sample_photos() -> Path:
-    """The folder of sample photos (see samples/packages.py), fetched once and kept in build/."""
+    """The folder of sample photos (see samples/packages.py), downloaded once and kept in build/."""
     from samples.packages import fetch_photos
 
     return fetch_photos(BUILD / "samples" / "photos")
@@ -58,7 +80,7 @@ def sample_photos() -> Path:
 
 @pytest.fixture(scope="session")
 def ffmpeg_zip() -> Path:
-    """The layer built by install_ffmpeg.sh, made once and kept in build/."""
+    """The layer that install_ffmpeg.sh builds, made once and kept in build/."""
     path = BUILD / "ffmpeg.zip"
     with one_at_a_time():
         if not path.exists():
@@ -68,7 +90,7 @@ def ffmpeg_zip() -> Path:
 
 @pytest.fixture(scope="session")
 def ffmpeg(ffmpeg_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Path of the layer's own ffmpeg, unpacked."""
+    """Path of the layer's ffmpeg, unpacked."""
     folder = tmp_path_factory.mktemp("ffmpeg-layer")
     with zipfile.ZipFile(ffmpeg_zip) as layer:
         path = Path(layer.extract("bin/ffmpeg", folder))
@@ -78,7 +100,7 @@ def ffmpeg(ffmpeg_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def shared_media() -> Path:
-    """Real clips and a real gallery of older format, where the machine has them; else skip."""
+    """Real clips and a gallery in the older format; skips if this machine has none."""
     path = ROOT.parent / "shared" / "media"
     if not path.is_dir():
         pytest.skip("no real clips on this machine")
@@ -86,20 +108,20 @@ def shared_media() -> Path:
 
 
 def find_python39() -> str | None:
-    """A Python 3.9: on the PATH, or one of pyenv's."""
+    """A Python 3.9 from PATH or from pyenv, if there is one."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = [shutil.which("python3.9"), *map(str, sorted(pyenv.glob("3.9.*/bin/python3.9")))]
     return next((path for path in found if path and _runs(path)), None)
 
 
 def _runs(python: str) -> bool:
-    """Whether it is more than pyenv's stand-in for a Python that is not selected."""
+    """Whether it runs; pyenv's shim for a version that is not selected does not."""
     return subprocess.run([python, "--version"], capture_output=True).returncode == 0
 
 
 @pytest.fixture(scope="session")
 def cloudshell() -> str:
-    """A virtual environment of Python 3.9 with what CloudShell's user installs, kept in build/."""
+    """A Python 3.9 environment with the packages CloudShell users install, kept in build/."""
     python = find_python39()
     if python is None:
         pytest.skip("no Python 3.9 here")

@@ -1,4 +1,4 @@
-"""What conftest.py promises about how tests are run."""
+"""How conftest.py distributes the tests over processes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import BY_MODULE, LONGEST_FIRST
 
-def test_the_tests_of_a_folder_run_in_one_process(root: Path) -> None:
+
+def test_a_group_runs_in_one_process_and_the_longest_starts_first(root: Path) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
-    chosen = ["tests/pipeline/test_aws.py", "tests/workload/test_checks.py"]
-    chosen += ["tests/samples/test_samples.py", "-k", "aws or checks or table"]
-    command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--verbose", *chosen]
+    chosen = ["tests/pipeline/test_keys.py", "tests/pipeline/test_settings.py"]
+    chosen += ["tests/test_house.py", "tests/e2e/test_permissions.py"]
+    wanted = "keys or settings or allowed or listed"  # none that takes long
+    command = [sys.executable, "-m", "pytest", "--numprocesses", "2", "--verbose"]
 
-    run = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True)
+    run = subprocess.run(
+        [*command, *chosen, "-k", wanted], cwd=root, env=environ, capture_output=True, text=True
+    )
 
-    ran = set(re.findall(r"^\[(gw\d)\] .* PASSED tests/(\w+)/", run.stdout, re.MULTILINE))
-    process_of = {folder: process for process, folder in ran}
-    assert set(process_of) == {"pipeline", "workload", "samples"}, run.stdout
-    assert len(ran) == 3, "a folder ran in both processes"
-    assert process_of["samples"] == process_of["workload"] != process_of["pipeline"]
+    ran = re.findall(r"^\[(gw\d)\] .* PASSED tests/(\w+)", run.stdout, re.MULTILINE)
+    process_of = {group: process for process, group in ran}
+    assert set(process_of) == {"pipeline", "test_house", "e2e"}, run.stdout
+    assert len(set(ran)) == 3, "a group ran in both processes"
+    assert set(process_of.values()) == {"gw0", "gw1"}
+    assert next(group for process, group in ran if process == process_of["e2e"]) == "e2e"
+
+
+def test_the_named_groups_exist(root: Path) -> None:
+    groups = [*BY_MODULE, *LONGEST_FIRST]
+
+    assert [group for group in groups if not (root / "tests" / group).exists()] == []

@@ -1,26 +1,24 @@
-"""One deployed pipeline for the end-to-end tests: everything in it is real but the cloud."""
+"""A deployed pipeline for the end-to-end tests: everything but the cloud is real."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from pipeline.settings import Deployment
 from samples.clips import make_people, make_videos
-from samples.stack import Stack, running
-
-BUILD = Path(__file__).resolve().parents[2] / "build"
+from samples.stack import BUILD, Stack, client_side, running
 
 
 @pytest.fixture(scope="session")
 def people(sample_photos: Path) -> Path:
-    """The sample people, a folder each."""
+    """The sample people, one folder each."""
     return make_people(sample_photos, BUILD / "samples" / "people")
 
 
@@ -32,7 +30,7 @@ def videos(sample_photos: Path, ffmpeg: str) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
-    """The pipeline, deployed by the deploy scripts; failed events are retried without waiting."""
+    """The pipeline, deployed by the deploy scripts. Failed events are retried almost at once."""
     with running(Deployment("e2e"), people, aws_settings={"async_retry_delays": "0.2,0.2"}) as s:
         yield s
 
@@ -40,12 +38,7 @@ def stack(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def client(stack: Stack) -> Callable[[str], Any]:
     """Makes boto3 clients with the user's credentials."""
-    session = boto3.Session(
-        aws_access_key_id=stack.aws.environ["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=stack.aws.environ["AWS_SECRET_ACCESS_KEY"],
-        region_name=stack.aws.region,
-    )
-    return lambda service: session.client(service, endpoint_url=stack.aws.endpoint)
+    return client_side(stack.aws).client
 
 
 @pytest.fixture(scope="session")
@@ -55,19 +48,19 @@ def s3(client: Callable[[str], Any]) -> Any:
 
 
 def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:
-    """What `look` returns once it is true; fails when it is not within `seconds`."""
+    """Call `look` until it returns something true, and return that; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()
         if found:
             return found
         time.sleep(0.2)
-    pytest.fail(f"nothing within {seconds} s")
+    pytest.fail(f"nothing came within {seconds} s")
 
 
 @pytest.fixture(scope="session")
 def answer(s3: Any) -> Callable[..., Any]:
-    """Waits for an output object and returns it as (text, metadata)."""
+    """Waits for an output object and returns its text and metadata."""
 
     def wait(bucket: str, key: str, seconds: float = 60) -> tuple[str, dict[str, str]]:
         def look() -> Any:
@@ -83,24 +76,24 @@ def answer(s3: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def failure(client: Callable[[str], Any], stack: Stack) -> Callable[[str], dict[str, Any]]:
-    """Waits for the failure queue's message about a key and returns it, removed."""
-
-    sqs = client("sqs")
-    url = sqs.get_queue_url(QueueName=stack.deployment.failure_queue)["QueueUrl"]
+def failure(stack: Stack) -> Callable[[str], dict[str, Any]]:
+    """Waits for the message about a key in the failure queue and returns its body."""
 
     def wait(key: str) -> dict[str, Any]:
-        def look() -> Any:
-            for message in sqs.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1
-            ).get("Messages", []):
-                body = json.loads(message["Body"])
-                if body["requestPayload"]["Records"][0]["s3"]["object"]["key"] == key:
-                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-                    return body
-            return None
-
-        found: dict[str, Any] = eventually(look)
+        found: dict[str, Any] = eventually(partial(find_failure, stack, key))
         return found
 
     return wait
+
+
+def find_failure(stack: Stack, key: str) -> dict[str, Any] | None:
+    """The body of the failure queue's message about a key, if it is there; removes the message."""
+    sqs = client_side(stack.aws).client("sqs")
+    url = sqs.get_queue_url(QueueName=stack.deployment.failure_queue)["QueueUrl"]
+    received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1)
+    for message in received.get("Messages", []):
+        body: dict[str, Any] = json.loads(message["Body"])
+        if body["requestPayload"]["Records"][0]["s3"]["object"]["key"] == key:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            return body
+    return None

@@ -1,4 +1,4 @@
-"""Several frames a video, and people enrolled from other moments of their own clips."""
+"""Several frames per video, and people enrolled from later frames of their own clips."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import boto3
-
 from pipeline.settings import Deployment
 from samples.demo import run_videos
-from samples.stack import running
+from samples.stack import client_side, running
 from workload.running.videos import find_videos
 
 PEOPLE = {"test_00.mp4": "Trump", "test_02.mp4": "Bean", "test_03.mp4": "Depp"}
 
 
-def test_people_enrolled_from_a_late_frame_are_known_in_the_first(
+def test_people_enrolled_from_a_late_frame_are_recognized_in_the_first(
     shared_media: Path, ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path
 ) -> None:
     people = tmp_path / "people"
@@ -35,7 +33,7 @@ def test_people_enrolled_from_a_late_frame_are_known_in_the_first(
 def test_several_frames_agree_on_a_name(
     people: Path, videos: Path, ffmpeg_zip: Path, tmp_path: Path
 ) -> None:
-    # GIVEN a deployment that takes five frames a video, two an invocation
+    # GIVEN a deployment that takes five frames per video and sends two per invocation
     settings = {"video-splitting.FRAMES": "5", "video-splitting.FRAMES_PER_INVOKE": "2"}
     chosen = tmp_path / "videos"
     chosen.mkdir()
@@ -44,20 +42,14 @@ def test_several_frames_agree_on_a_name(
 
     with running(Deployment("many", "dev"), people, settings=settings) as stack:
         _, rows = run_videos(stack, find_videos(chosen), {}, limit=120)
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=stack.aws.endpoint,
-            region_name=stack.aws.region,
-            aws_access_key_id=stack.aws.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=stack.aws.environ["AWS_SECRET_ACCESS_KEY"],
-        )
+        s3 = client_side(stack.aws).client("s3")
         frames, outputs = (
             _keys(s3, bucket)
             for bucket in (stack.deployment.stage_1_bucket, stack.deployment.output_bucket)
         )
         summary = s3.head_object(Bucket=stack.deployment.output_bucket, Key="test_01.txt")
 
-    # THEN each frame has its own text, and the video the agreed name
+    # THEN each frame has its own text, and the video has the name they agree on
     assert [row.answer for row in rows] == ["Barack Obama", "Unknown", "No face"]
     numbers = [f"output-{index:02d}" for index in range(5)]
     assert frames == [f"{row.video[:-4]}/{n}.jpg" for row in rows for n in numbers]

@@ -1,4 +1,4 @@
-"""Videos through the deployed pipeline: what a user uploads, and what they find afterwards."""
+"""Videos through the deployed pipeline: what users upload, and what they get."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from workload.running.videos import find_videos, folder_expected
 Answer = Callable[..., tuple[str, dict[str, str]]]
 
 
-def test_every_sample_video_comes_out_right(stack: Stack, videos: Path, s3: Any) -> None:
+def test_every_sample_video_gets_the_right_name(stack: Stack, videos: Path, s3: Any) -> None:
     found = find_videos(videos)
     expected = folder_expected(videos, found) or {}
 
     _, rows = run_videos(stack, found, expected, limit=120)
 
     assert {row.video: row.answer for row in rows} == expected
-    # THEN the buckets hold one frame and one text each, and nothing else
+    # THEN the buckets hold one frame and one text per video, and nothing else
     for bucket, suffix in ((stack.deployment.stage_1_bucket, "jpg"),) + (
         (stack.deployment.output_bucket, "txt"),
     ):
@@ -45,7 +45,7 @@ def test_every_sample_video_comes_out_right(stack: Stack, videos: Path, s3: Any)
         ("名" * 200 + ".mp4", "名" * 200 + ".txt"),
     ],
 )
-def test_any_key_is_handled(
+def test_unusual_keys_are_handled(
     stack: Stack, videos: Path, s3: Any, answer: Answer, key: str, output: str
 ) -> None:
     s3.upload_file(str(videos / "test_00.mp4"), stack.deployment.input_bucket, key)
@@ -53,7 +53,7 @@ def test_any_key_is_handled(
     assert answer(stack.deployment.output_bucket, output)[0] == "Barack Obama"
 
 
-def test_the_aws_cli_leads_to_a_name(stack: Stack, videos: Path, answer: Answer) -> None:
+def test_a_video_from_the_aws_cli_is_answered(stack: Stack, videos: Path, answer: Answer) -> None:
     aws = Path(sys.executable).parent / "aws"
     target = f"s3://{stack.deployment.input_bucket}/from-cli.mp4"
 
@@ -67,17 +67,17 @@ def test_the_aws_cli_leads_to_a_name(stack: Stack, videos: Path, answer: Answer)
     assert answer(stack.deployment.output_bucket, "from-cli.txt")[0] == "Joe Biden"
 
 
-def test_the_output_says_where_it_comes_from(
+def test_the_output_metadata_name_the_source(
     stack: Stack, videos: Path, s3: Any, answer: Answer
 ) -> None:
     bucket = stack.deployment.input_bucket
-    s3.upload_file(str(videos / "test_03.mp4"), bucket, "whence.mp4")
+    s3.upload_file(str(videos / "test_03.mp4"), bucket, "source.mp4")
 
-    text, metadata = answer(stack.deployment.output_bucket, "whence.txt")
+    text, metadata = answer(stack.deployment.output_bucket, "source.txt")
 
-    etag = s3.head_object(Bucket=bucket, Key="whence.mp4")["ETag"].strip('"')
+    etag = s3.head_object(Bucket=bucket, Key="source.mp4")["ETag"].strip('"')
     assert text == "Eileen Collins"
-    assert metadata["source-key"] == "whence.mp4"
+    assert metadata["source-key"] == "source.mp4"
     assert metadata["source-etag"] == etag
     assert metadata["model"] == stack.model
     assert 0 <= float(metadata["distance"]) < 1
@@ -87,7 +87,7 @@ def test_the_output_says_where_it_comes_from(
 @pytest.mark.parametrize(
     ("key", "content"), [("empty.mp4", b""), ("text.mp4", b"This is not a video. " * 100)]
 )
-def test_a_bad_video_ends_in_the_failure_queue(
+def test_a_bad_video_ends_up_in_the_failure_queue(
     stack: Stack,
     s3: Any,
     failure: Callable[[str], dict[str, Any]],
@@ -103,7 +103,7 @@ def test_a_bad_video_ends_in_the_failure_queue(
     assert f"{stack.deployment.input_bucket}/{key}" in report["responsePayload"]["errorMessage"]
 
 
-def test_the_same_event_twice_does_the_work_once(
+def test_a_repeated_event_does_no_work_twice(
     stack: Stack, videos: Path, s3: Any, client: Callable[[str], Any], answer: Answer
 ) -> None:
     deployment = stack.deployment
@@ -133,7 +133,7 @@ def test_the_same_event_twice_does_the_work_once(
     assert [s3.head_object(Bucket=b, Key=k)["LastModified"] for b, k in places] == before
 
 
-def test_without_the_right_to_invoke_it_fails_and_with_it_heals(
+def test_the_pipeline_fails_without_the_right_to_invoke_and_recovers_with_it(
     stack: Stack,
     videos: Path,
     s3: Any,
@@ -160,13 +160,13 @@ def test_without_the_right_to_invoke_it_fails_and_with_it_heals(
             RoleName=role, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(policy)
         )
 
-    # THEN the pipeline fails and says why, and heals when the role has it back
+    # THEN the pipeline fails and says why, and recovers once the role has it again
     assert "AccessDenied" in report["responsePayload"]["errorMessage"]
-    s3.upload_file(str(videos / "test_02.mp4"), bucket, "healed.mp4")
-    assert answer(stack.deployment.output_bucket, "healed.txt")[0] == "Joe Biden"
+    s3.upload_file(str(videos / "test_02.mp4"), bucket, "recovered.mp4")
+    assert answer(stack.deployment.output_bucket, "recovered.txt")[0] == "Joe Biden"
 
 
-def test_logs_and_metrics_tell_of_the_invocations(
+def test_invocations_are_logged_and_measured(
     stack: Stack, videos: Path, s3: Any, client: Callable[[str], Any], answer: Answer
 ) -> None:
     s3.upload_file(str(videos / "test_00.mp4"), stack.deployment.input_bucket, "logged.mp4")
@@ -193,7 +193,7 @@ def test_logs_and_metrics_tell_of_the_invocations(
                 assert sum(point["Sum"] for point in points) >= 1
 
 
-def test_a_hundred_videos_of_one_to_four_megabytes_pass_without_loss(
+def test_a_hundred_videos_of_one_to_four_megabytes_are_all_answered(
     stack: Stack, videos: Path, s3: Any, answer: Answer
 ) -> None:
     clip = (videos / "test_00.mp4").read_bytes()
@@ -209,7 +209,7 @@ def test_a_hundred_videos_of_one_to_four_megabytes_pass_without_loss(
     for index in range(100):
         name, _ = answer(stack.deployment.output_bucket, f"load/test_{index:02d}.txt", 150)
         assert name == "Barack Obama"
-    # THEN the 250 MB uploaded have not stayed in the server's memory, nor in its threads' heaps
+    # THEN the 250 MB uploaded have not stayed in the memory of the server or its threads
     assert resident_bytes(pid) - before < 75_000_000
 
 

@@ -1,4 +1,4 @@
-"""Sample photos and videos, and the demo's own judgment."""
+"""The sample photos and videos, and the demo's verdict on an answer."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from click.testing import CliRunner
 from samples.build_image import main as image_main
 from samples.clips import CLIPS, FPS, PEOPLE, make_people, make_videos
 from samples.demo import Row, main, table
-from samples.packages import PACKAGES, SampleError, _extract, fetch_photos
+from samples.packages import PACKAGES, SampleError, extract, fetch_photos
 from samples.stack import fetch_model
 from workload.running.videos import find_videos, folder_expected
 
 RIGHT = Row("a.mp4", "Ann", "Ann", "0.2", "1", 1.5)
 
 
-def test_photos_are_those_of_the_pinned_packages(sample_photos: Path) -> None:
+def test_photos_match_their_pinned_hashes(sample_photos: Path) -> None:
     for package in PACKAGES:
         for photo in package.photos:
             data = (sample_photos / photo.name).read_bytes()
             assert hashlib.sha256(data).hexdigest() == photo.sha256
 
 
-def test_a_damaged_photo_is_fetched_again(sample_photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_photo_is_downloaded_again(sample_photos: Path, tmp_path: Path) -> None:
     package = PACKAGES[1]
     for photo in package.photos:
         (tmp_path / photo.name).write_bytes(b"damaged")
@@ -41,67 +41,73 @@ def test_a_damaged_photo_is_fetched_again(sample_photos: Path, tmp_path: Path) -
         assert (tmp_path / photo.name).read_bytes() == (sample_photos / photo.name).read_bytes()
 
 
-def test_another_photo_under_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_a_photo_with_another_hash_is_rejected(tmp_path: Path) -> None:
     other = dataclasses.replace(PACKAGES[1].photos[0], sha256="0" * 64)
     package = dataclasses.replace(PACKAGES[1], photos=(other,))
 
     with pytest.raises(SampleError, match=f"not {'0' * 64}"):
-        _extract(package, tmp_path)
+        extract(package, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_package_under_the_same_name_is_refused(tmp_path: Path) -> None:
+def test_a_package_with_another_hash_is_rejected(tmp_path: Path) -> None:
     package = dataclasses.replace(PACKAGES[2], sha256="0" * 64)
 
     with pytest.raises(SampleError, match="Cannot download insightface"):
         fetch_photos(tmp_path, (package,))
 
 
-def test_nobody_is_enrolled_from_a_photo_that_a_clip_shows_where_there_are_others() -> None:
+def test_obama_is_enrolled_from_a_photo_that_no_clip_shows() -> None:
     shown = {clip.photo for clip in CLIPS if clip.expected == "Barack Obama"}
 
     assert len(shown) == 2
     assert PEOPLE["Barack Obama"] not in shown
 
 
-def test_the_clips_are_short_h264_and_kept(
-    sample_photos: Path, ffmpeg: str, tmp_path: Path
-) -> None:
-    folder = make_videos(sample_photos, tmp_path / "videos", ffmpeg)
-
-    videos = find_videos(folder)
-    assert set(folder_expected(folder, videos) or {}) == {video.name for video in videos}
-    assert len(videos) == len(CLIPS)
-    for video, clip in zip(videos, CLIPS, strict=True):
-        probe = subprocess.run([ffmpeg, "-i", video], capture_output=True, text=True).stderr
-        assert "Video: h264" in probe
-        assert "420p" in probe  # what every player can show
-        assert f"{clip.size[0]}x{clip.size[1]}" in probe
-        duration = re.search(r"Duration: 00:00:([0-9.]+)", probe)
-        assert duration is not None
-        assert float(duration[1]) == pytest.approx(clip.seconds, abs=1 / FPS)
-    before = [video.stat().st_mtime_ns for video in videos]
-    make_videos(sample_photos, folder, ffmpeg)
-    assert [video.stat().st_mtime_ns for video in videos] == before
-
-
-def test_runs_side_by_side_make_whole_clips(
-    sample_photos: Path, ffmpeg: str, root: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(sample_photos, tmp_path / "photos")
-    command = [sys.executable, "-m", "samples.clips", str(tmp_path), "--ffmpeg", ffmpeg]
-
+@pytest.fixture(scope="module")
+def clips(
+    sample_photos: Path, ffmpeg: str, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder of clips that two concurrent runs have made."""
+    folder = tmp_path_factory.mktemp("samples")
+    shutil.copytree(sample_photos, folder / "photos")
+    command = [sys.executable, "-m", "samples.clips", str(folder), "--ffmpeg", ffmpeg]
     runs = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
     errors = [run.communicate()[1].decode() for run in runs]
-
     assert [run.returncode for run in runs] == [0, 0], errors
-    for video in find_videos(tmp_path / "videos"):
+    return folder / "videos"
+
+
+def test_concurrent_runs_make_complete_clips(clips: Path, ffmpeg: str) -> None:
+    for video in find_videos(clips):
         decode = [ffmpeg, "-v", "error", "-i", str(video), "-f", "null", "-"]
         assert not subprocess.run(decode, capture_output=True, text=True).stderr
 
 
-def test_people_are_laid_out_as_enrolling_reads_them(sample_photos: Path, tmp_path: Path) -> None:
+def test_the_clips_are_short_h264(clips: Path, ffmpeg: str) -> None:
+    videos = find_videos(clips)
+    assert set(folder_expected(clips, videos) or {}) == {video.name for video in videos}
+    assert len(videos) == len(CLIPS)
+    for video, clip in zip(videos, CLIPS, strict=True):
+        probe = subprocess.run([ffmpeg, "-i", video], capture_output=True, text=True).stderr
+        assert "Video: h264" in probe
+        assert "420p" in probe  # the pixel format that every player supports
+        assert f"{clip.size[0]}x{clip.size[1]}" in probe
+        duration = re.search(r"Duration: 00:00:([0-9.]+)", probe)
+        assert duration is not None
+        assert float(duration[1]) == pytest.approx(clip.seconds, abs=1 / FPS)
+
+
+def test_clips_that_are_there_are_kept(clips: Path, sample_photos: Path, ffmpeg: str) -> None:
+    before = [video.stat().st_mtime_ns for video in find_videos(clips)]
+
+    make_videos(sample_photos, clips, ffmpeg)
+
+    assert [video.stat().st_mtime_ns for video in find_videos(clips)] == before
+
+
+def test_each_person_has_a_folder_with_one_photo(sample_photos: Path, tmp_path: Path) -> None:
     folder = make_people(sample_photos, tmp_path)
 
     assert {path.name for path in folder.iterdir()} == set(PEOPLE)
@@ -115,10 +121,10 @@ def test_people_are_laid_out_as_enrolling_reads_them(sample_photos: Path, tmp_pa
         ({"expected": None}, True),
         ({"answer": "Bob"}, False),
         ({"answer": None}, False),
-        ({"answer": None, "expected": None}, False),  # a missing answer is never right
+        ({"answer": None, "expected": None}, False),  # a missing answer is always wrong
     ],
 )
-def test_an_answer_is_right_if_it_is_there_and_as_expected(
+def test_an_answer_is_right_if_it_is_the_expected_one(
     changes: dict[str, str | None], is_right: bool
 ) -> None:
     row = dataclasses.replace(RIGHT, **changes)  # type: ignore[arg-type]
@@ -126,7 +132,7 @@ def test_an_answer_is_right_if_it_is_there_and_as_expected(
     assert row.is_right is is_right
 
 
-def test_the_table_says_what_is_wrong_and_why() -> None:
+def test_the_table_shows_what_is_wrong_and_why() -> None:
     wrong = dataclasses.replace(RIGHT, video="b.mp4", answer="Bob")
     missing = Row("c.mp4", "Cy", failure="EmptyVideo: c.mp4 has no bytes")
 
@@ -148,7 +154,7 @@ def test_the_table_says_what_is_wrong_and_why() -> None:
         ({"a.mp4": "", "expected.csv": "video,name\nb.mp4,Ann\n"}, "lists videos that are not in"),
     ],
 )
-def test_videos_that_cannot_be_used_are_told_before_anything_starts(
+def test_unusable_videos_are_reported_before_anything_starts(
     tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     for name, text in files.items():
@@ -161,7 +167,7 @@ def test_videos_that_cannot_be_used_are_told_before_anything_starts(
     assert "Enrolling" not in done.output
 
 
-def test_without_buildah_no_image_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_needs_buildah(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
     done = CliRunner().invoke(image_main, [])
@@ -170,6 +176,6 @@ def test_without_buildah_no_image_is_begun(monkeypatch: pytest.MonkeyPatch) -> N
     assert "apt-get install buildah" in done.output
 
 
-def test_no_model_no_run() -> None:
-    with pytest.raises(SampleError, match="No model for face recognition can be had"):
+def test_a_model_that_is_not_available_is_an_error() -> None:
+    with pytest.raises(SampleError, match="No face recognition model is available"):
         fetch_model("untrained")

@@ -213,9 +213,11 @@ def test_rotation_and_pixel_shape(
     make("wide.mp4", "-vf", "setsar=2/1", "-pix_fmt", "yuv420p")
     # WHEN, THEN
     (frame,) = take(files, "turned.mp4", tmp_path)
-    assert Image.open(frame.path).size == (240, 320)
+    with Image.open(frame.path) as image:
+        assert image.size == (240, 320)
     (frame,) = take(files, "wide.mp4", tmp_path)
-    assert Image.open(frame.path).size == (640, 240)
+    with Image.open(frame.path) as image:
+        assert image.size == (640, 240)
 
 
 @pytest.mark.parametrize(
