@@ -241,8 +241,8 @@ def pyramid(height: int, width: int) -> list[float]:
 def nms(boxes: Array, limit: float, by_smaller: bool = False) -> Array:
     """Indices of the boxes (rows x1, y1, x2, y2, score) that no better box overlaps too much.
 
-    An overlap over `limit` is too much. It is intersection over union or, with `by_smaller`,
-    intersection over the smaller box with inclusive pixel counts, as in facenet-pytorch's last step.
+    The overlap, at most `limit`, is intersection over union or, with `by_smaller`, intersection
+    over the smaller box with inclusive pixel counts, as in facenet-pytorch's last step.
     """
     extra = 1.0 if by_smaller else 0.0
     order = np.argsort(-boxes[:, 4], kind="stable")

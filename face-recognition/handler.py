@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,13 +17,12 @@ import boto3
 from botocore.exceptions import ClientError
 from gallery import NO_FACE
 from images import UnreadableImage, read_rgb
+from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
 MAX_METADATA_BYTES = 2048  # S3's limit for all user metadata of an object
-# A percent-encoded key can take 3,072 bytes. video-splitting/store.py has the same limit.
-MAX_KEY_BYTES = 768
 
 # Loaded once per environment, in its INIT phase.
 _started = time.monotonic()
@@ -176,11 +174,6 @@ def read_frame(bucket: str, key: str) -> Frame:
     return Frame(bucket, key, answer["Body"].read(), etag, answer["Metadata"])
 
 
-def output_key(frame_key: str) -> str:
-    """`a/test_00.jpg` -> `a/test_00.txt`; other extensions stay: `x.png` -> `x.png.txt`."""
-    return frame_key.removesuffix(".jpg") + ".txt"
-
-
 def identity(frame: Frame) -> dict[str, str]:
     """The metadata that an output has if it was made from this frame with the current settings."""
     own = {
@@ -197,14 +190,6 @@ def identity(frame: Frame) -> dict[str, str]:
         "threshold": f"{_recognizer.gallery.threshold:.4f}",
         "selection": _recognizer.faces,
     }
-
-
-def key_as_metadata(key: str) -> str:
-    """The key in ASCII: percent-encoded, or `sha256:` and its hash if that is too long."""
-    encoded = quote(key)
-    if len(encoded) <= MAX_KEY_BYTES:
-        return encoded
-    return f"sha256:{sha256(key.encode()).hexdigest()}"
 
 
 def read_metadata(bucket: str, key: str) -> dict[str, str]:

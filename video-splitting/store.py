@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}
 MISSING = {"404", "NoSuchKey", "NotFound"}
 # S3 allows 2,048 bytes for all user metadata of an object, and a percent-encoded key can take
-# 3,072. face-recognition/handler.py has the same limit.
+# 3,072. A test compares this with face-recognition/output_keys.py.
 MAX_KEY_BYTES = 768
 
 
