@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import botocore
 import ffmpeg as ffmpeg_module
 import frames
 import pytest
@@ -425,12 +428,8 @@ def test_ffmpeg_does_not_get_the_functions_credentials(
     assert "OTHER=kept" in out.read_text()
 
 
-def test_https_is_verified(clip: Path, tmp_path: Path) -> None:
-    """ffmpeg does not read from a server if its certificate is not signed by a trusted CA."""
-    import http.server
-    import ssl
-    import threading
-
+def test_https_is_verified(files: Any, clip: Path, tmp_path: Path) -> None:
+    # GIVEN a server with a certificate for localhost that signs itself
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
@@ -438,26 +437,17 @@ def test_https_is_verified(clip: Path, tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    handler = type(
-        "Files",
-        (http.server.SimpleHTTPRequestHandler,),
-        {"log_message": lambda *_: None},
-    )
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *a: handler(*a, directory=str(clip.parent))
-    )
+    server = type(files)(clip.parent)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"https://localhost:{server.server_port}/clip.mp4"
-    import botocore
-
     unrelated_cas = str(Path(botocore.__file__).parent / "cacert.pem")
     other = tmp_path / "other"
     other.mkdir()
     try:
+        # WHEN the certificate is trusted, THEN the video is read, and otherwise it is not
         assert frames.take(ffmpeg_module.Video(url, "", str(certificate)), 1, tmp_path, 20)
         with pytest.raises(video_errors.VideoUnreachable, match="certificate verify failed"):
             frames.take(ffmpeg_module.Video(url, "", unrelated_cas), 1, other, 20)

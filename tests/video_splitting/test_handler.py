@@ -461,7 +461,7 @@ def test_access_denied(world: Any, clip: Path, monkeypatch: Any) -> None:
     class Refusing:
         def __getattr__(self, name: str) -> Any:
             client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
-            error = {"Error": {"Code": "403", "Message": "Forbidden"}}
+            error: Any = {"Error": {"Code": "403", "Message": "Forbidden"}}
 
             def refuse(**_: Any) -> Any:
                 raise client.exceptions.ClientError(error, "HeadObject")
