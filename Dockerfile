@@ -1,21 +1,21 @@
-# The face-recognition function: code, model and gallery in one image; nothing is fetched at a cold
-# start. deploy/image.py builds and pushes it; by hand, for Lambda, which refuses an OCI index with
-# attestations:
+# The face-recognition function: code, model and gallery in one image, so that a cold start fetches
+# nothing. deploy/image.py builds and pushes it. To build it by hand (Lambda refuses an OCI index
+# with attestations):
 #   docker build --platform linux/amd64 --provenance=false --sbom=false -t face-recognition .
-# data.pt is the gallery that face-recognition/enroll.py makes; without it beside this file the
-# function must be told of one in S3 (GALLERY_URI).
+# data.pt is the gallery that face-recognition/enroll.py makes. If it is not next to this file, set
+# GALLERY_URI to a gallery in S3.
 ARG BASE_IMAGE=public.ecr.aws/lambda/python:3.12
 
 FROM ${BASE_IMAGE} AS build
 ARG MODEL=facenet-vggface2
-# pip's own settings, for those who have a mirror. CPU builds of torch have an index of their own;
-# PyPI's pull gigabytes of CUDA.
+# pip's settings, for builds that use a mirror. CPU builds of torch come from a separate index;
+# PyPI's builds pull in gigabytes of CUDA.
 ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY face-recognition/requirements.txt /build/
-# The list is complete; facenet-pytorch's own pins would forbid current torch (--no-deps). What is
-# removed: headers, tests and tools of torch, and the packages that only torch.compile imports.
+# --no-deps, because the list is complete and facenet-pytorch's pins would forbid current torch.
+# torch's headers, tests and tools are removed, and the packages that only torch.compile imports.
 WORKDIR /packages
 RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements.txt \
@@ -24,7 +24,7 @@ RUN python -m pip install --no-deps --require-hashes --only-binary :all: --targe
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
 COPY face-recognition/models.py /build/
 RUN PYTHONPATH=/packages python /build/models.py fetch "${MODEL}" --dir /models
-# A gallery that was made for another model must stop the build, not the first invocation.
+# A gallery made for another model must fail the build, not the first invocation.
 COPY face-recognition/*.py data.p[t] /check/
 RUN if [ -e /check/data.pt ]; then \
       PYTHONPATH=/packages:/check MODEL="${MODEL}" MODELS_DIR=/models python -c \
@@ -33,7 +33,7 @@ RUN if [ -e /check/data.pt ]; then \
 
 FROM ${BASE_IMAGE}
 ARG MODEL=facenet-vggface2
-# Lambda's file system is read-only but for /tmp, and its user has no home directory.
+# Lambda's file system is read-only except for /tmp, and its user has no home directory.
 ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /packages ${LAMBDA_TASK_ROOT}/
 COPY --from=build /models ${LAMBDA_TASK_ROOT}/models/

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The recognizer against the plain way of doing it: python bench/recognition.py
+"""Compare the recognizer with a plain implementation: python bench/recognition.py
 
-Plain: eager MTCNN(image_size=240) on a PIL image, eager InceptionResnetV1 at batch 1, a loop of
-torch.dist over the gallery. Ours: the same steps through detect.py, embed.py and gallery.py, with
-the same weights, alternating in one run. The weights are random (same cost); what is compared is
-time, and that both find the same faces and the same nearest person.
+Plain: eager MTCNN(image_size=240) on a PIL image, eager InceptionResnetV1 with batch size 1, and a
+loop of torch.dist over the gallery. Ours: the same steps with detect.py, embed.py and gallery.py.
+Both use the same weights, which are random but cost the same, and alternate in one run. The
+benchmark compares times, and checks that both find the same faces and the same nearest person.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def frames(folder: Path) -> list[bytes]:
 
 
 def timed(into: list[float], step: Callable[..., Any], *arguments: Any) -> Any:
-    """What `step` returns for the arguments; its milliseconds go into the list."""
+    """Run `step` with the arguments, append its milliseconds to `into` and return its result."""
     started = time.perf_counter()
     result = step(*arguments)
     into.append((time.perf_counter() - started) * 1000)
@@ -58,20 +58,20 @@ def timed(into: list[float], step: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def plain_decode(frame: bytes) -> Image.Image:
-    """The JPEG as Pillow's image, turned into RGB whatever it was."""
+    """Decode a JPEG to an RGB image with Pillow."""
     return Image.open(io.BytesIO(frame)).convert("RGB")
 
 
 def plain_distances(vector: torch.Tensor, rows: torch.Tensor) -> list[float]:
-    """The distance of a (1, 512) embedding to each of (people, 512), one after the other."""
+    """The distances from a (1, 512) embedding to each of (people, 512), one after another."""
     return [torch.dist(vector, row[None]).item() for row in rows]
 
 
 def main() -> None:
-    """Run both ways over all frames and print medians, ratios and agreement."""
+    """Run both implementations on all frames; print median times, ratios and agreement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5, help="default 5")
-    parser.add_argument("--image-size", type=int, default=240, help="px, default 240")
+    parser.add_argument("--repeat", type=int, default=5, help="runs over the photos; default: 5")
+    parser.add_argument("--image-size", type=int, default=240, help="px; default: 240")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Area averages of an image and of its parts, by four look-ups a pixel in one integral image."""
+"""Area averages of an image and its parts, with four look-ups per pixel in an integral image."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# cv2.integral counts in 32 bits: 255 times this many pixels still fit.
+# cv2.integral sums in 32 bits: this many pixels of value 255 still fit.
 MAX_INT32_PIXELS = (2**31 - 1) // 255
 
 
 class AreaAverages:
-    """Area-averaged resampling of one image and of its parts, from one integral image.
+    """Resample an image and its parts by area averages, from one integral image.
 
-    The same numbers as torch's interpolate(mode="area"): output cell i of n averages the input
-    from floor(i * size / n) up to, not including, ceil((i + 1) * size / n).
+    The results equal torch's interpolate(mode="area"): output cell i of n averages the input from
+    floor(i * size / n) up to, but not including, ceil((i + 1) * size / n).
     """
 
     def __init__(self, image: Array) -> None:
-        """Sum up an H x W x 3 uint8 image."""
+        """Build the integral image of an H x W x 3 uint8 image."""
         self.height, self.width = image.shape[:2]
         depth = cv2.CV_32S if self.height * self.width <= MAX_INT32_PIXELS else cv2.CV_64F
         self._sums = cv2.integral(np.ascontiguousarray(image), sdepth=depth)
@@ -31,19 +31,19 @@ class AreaAverages:
         """The whole image at `size` (height, width): float32, h x w x 3."""
         y0, y1 = _cells(0, self.height, size[0])
         x0, x1 = _cells(0, self.width, size[1])
-        strips: Array = self._sums[y1]  # rows first: each is read once, in order
+        strips: Array = self._sums[y1]  # rows first, so that each is read once and in order
         strips -= self._sums[y0]
         total = strips[:, x1] - strips[:, x0]
         count = (y1 - y0)[:, None] * (x1 - x0)[None, :]
         return np.asarray(total / count[:, :, None], np.float32)
 
     def within(self, boxes: Array) -> Array:
-        """The boxes (rows x1, y1, x2, y2, ...) of which something lies within the image."""
+        """The boxes (rows x1, y1, x2, y2, ...) that overlap the image."""
         x1, y1, x2, y2 = self._cut(boxes)
         return boxes[(y2 > y1) & (x2 > x1)]
 
     def crops(self, boxes: Array, side: int) -> Array:
-        """What lies within the image of each box, at side x side: float32, n x side x side x 3."""
+        """The part of each box inside the image, resized: float32, n x side x side x 3."""
         x1, y1, x2, y2 = (edge[:, None] for edge in self._cut(boxes))
         top, bottom = _cells(y1, y2 - y1, side)
         left, right = _cells(x1, x2 - x1, side)
@@ -53,18 +53,18 @@ class AreaAverages:
         return np.asarray(total / count[..., None], np.float32)
 
     def _cut(self, boxes: Array) -> tuple[Array, Array, Array, Array]:
-        """The boxes' x1, y1, x2, y2 in whole pixels, counted from 0, cut at the image's edges."""
+        """The boxes' x1, y1, x2, y2 in whole pixels, counted from 0, clipped to the image."""
         x1, y1, x2, y2 = np.trunc(boxes[:, :4]).astype(np.int64).T
         x1, y1 = np.maximum(x1, 1) - 1, np.maximum(y1, 1) - 1
         return x1, y1, np.minimum(x2, self.width), np.minimum(y2, self.height)
 
     def _at(self, ys: Array, xs: Array) -> Array:
-        """The sums where each box's ys and xs (both n x side) cross: n x side x side x 3."""
+        """The sums at each pair of a box's ys and xs (both n x side): n x side x side x 3."""
         flat = (ys * (self.width + 1))[:, :, None] + xs[:, None, :]
         return np.asarray(np.take(self._sums.reshape(-1, 3), flat, axis=0))
 
 
 def _cells(start: Any, size: Any, n: int) -> tuple[Array, Array]:
-    """Where the n cells of `size` pixels from `start` on begin, and where they end."""
+    """The starts and ends of the n cells that divide `size` pixels from `start` on."""
     index = np.arange(n)
     return start + index * size // n, start - (-(index + 1) * size // n)

@@ -1,10 +1,10 @@
-"""Faces in an image: MTCNN, with the weights that facenet-pytorch carries.
+"""Find the faces in an image with MTCNN and the weights that facenet-pytorch ships.
 
-The cascade is that of Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded
-Convolutional Networks" (2016), with facenet-pytorch's thresholds and arithmetic (its
-models/utils/detect_face.py), done faster: one integral image gives every pyramid level and every
-crop (area.py), and the search for the largest face goes from coarse to fine and stops when nothing
-larger can come.
+The cascade follows Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded
+Convolutional Networks" (2016), with the thresholds and arithmetic of facenet-pytorch's
+models/utils/detect_face.py. It is faster for two reasons: one integral image provides every
+pyramid level and every crop (area.py), and the search for the largest face runs from coarse to
+fine and stops when no larger face can follow.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ THRESHOLDS = (0.6, 0.7, 0.7)  # of P-, R- and O-Net
 PYRAMID_FACTOR = 0.709
 P_NET_CELL = 12
 P_NET_STRIDE = 2
-# What is reported. O-Net lets weak false detections pass (a stack of poker chips has 0.87); the
-# faces of the sample photos have 0.975 and more.
+# Less probable faces are not reported. O-Net lets weak false detections pass (a stack of poker
+# chips scores 0.87); the faces in the sample photos score 0.975 or more.
 MIN_PROBABILITY = 0.9
-# The largest face so far ends the search if it has at least this probability and shows at least
-# this many times the next finer level's base box: finer levels, as a rule, only add smaller ones.
+# The largest face so far ends the search if it has at least this probability and its visible side
+# is at least this many base boxes of the next finer level, which rarely adds larger faces.
 SURE_PROBABILITY = 0.95
 SURE_SIDE = 2.0
-# Of a larger image a smaller copy is searched, to stay within the function's memory: with 25
-# megapixels the search takes 1.6 GB at most, with 48 it took more than 3 GB.
+# Larger images are searched in a smaller copy, to stay within the function's memory: the search
+# takes up to 1.6 GB for 25 megapixels and took more than 3 GB for 48.
 MAX_SEARCHED_PIXELS = 25_000_000
-BOXES_AT_ONCE = 512  # one takes up to 1 MB in O-Net, and a picture of a crowd has thousands
+BOXES_AT_ONCE = 512  # each takes up to 1 MB in O-Net, and a picture of a crowd has thousands
 
 
 @dataclass(frozen=True)
 class Face:
     """One face: box (x1, y1, x2, y2) in px, probability, landmarks 5 x (x, y) in px.
 
-    Landmarks: the eyes (left one of the picture first), nose, mouth corners (left first).
+    Landmarks: eyes, nose, mouth corners; of each pair, the one further left in the image first.
     """
 
     box: tuple[float, float, float, float]
@@ -62,8 +62,8 @@ class Face:
 class Detector:
     """MTCNN on the CPU. Build it once; it keeps no state between images.
 
-    An image of more than MAX_SEARCHED_PIXELS is searched at that size, so the smallest face seen is
-    larger; boxes and landmarks are in the image's own pixels all the same.
+    An image of more than MAX_SEARCHED_PIXELS is searched at that size, which raises the smallest
+    face size that is found. Boxes and landmarks are still in pixels of the original image.
     """
 
     def __init__(self) -> None:
@@ -80,17 +80,17 @@ class Detector:
         self._p_head = head.eval().to(**layout)
 
     def largest(self, image: Array) -> list[Face]:
-        """The largest face of an H x W x 3 uint8 RGB image: a list of one face, or none.
+        """The largest face in an H x W x 3 uint8 RGB image, as a list of at most one face.
 
-        Levels finer than the one where the search stops are not looked at. Now and then such a
-        level has a better box for the same face, or a surer face inside a false one, and `all`
-        begins with another: in 3 of 1,000 mosaics of overlapping photos, in no sample photo.
+        Levels finer than the one where the search stops are skipped. Occasionally such a level has
+        a better box for the same face, or a surer face inside a false one, and the first face of
+        `all` differs: in 3 of 1,000 mosaics of overlapping photos, and in no sample photo.
         """
         searched = _searched(image)
         return _at_size_of(image, searched, self._largest(searched))
 
     def all(self, image: Array) -> list[Face]:
-        """All faces of an H x W x 3 uint8 RGB image, largest first."""
+        """All faces in an H x W x 3 uint8 RGB image, largest first."""
         searched = _searched(image)
         return _at_size_of(image, searched, self._all(searched))
 
@@ -100,9 +100,11 @@ class Detector:
         r_net, o_net = Memo(self._r_net, area, 24), Memo(self._o_net, area, 48)
         candidates = np.empty((0, 9), np.float32)
         scales = pyramid(*image.shape[:2])
-        for level in reversed(range(len(scales))):  # the last one has the largest faces
+        for level in reversed(range(len(scales))):  # the last level has the largest faces
             new = self._propose(area, scales[level])
-            candidates = np.concatenate([new, candidates])  # in the order of `all`: scores may tie
+            candidates = np.concatenate(
+                [new, candidates]
+            )  # in the order that `all` uses, since scores may tie
             finer = P_NET_CELL / scales[level - 1] if level else 0.0
             if level and not _has_side(candidates, SURE_SIDE * finer):
                 continue
@@ -129,7 +131,7 @@ class Detector:
         x = net.pool1(net.prelu1(net.conv1(x)))
         x = net.prelu3(net.conv3(net.prelu2(net.conv2(x))))
         out = self._p_head(x)[0].numpy()
-        # softmax(a)[1] = sigmoid(a1 - a0): the threshold is one on the difference
+        # softmax(a)[1] = sigmoid(a1 - a0), so the threshold applies to the difference
         logit = out[1] - out[0]
         ys, xs = np.nonzero(logit >= np.log(THRESHOLDS[0] / (1 - THRESHOLDS[0])))
         if not len(ys):
@@ -144,9 +146,9 @@ class Detector:
 
 
 class Memo:
-    """A network's answers about boxes of one image: each box is cut out and looked at once.
+    """Remembers a network's outputs for the boxes of one image, so that each box runs only once.
 
-    The search for the largest face asks again with every finer level, and most boxes come again.
+    The search for the largest face repeats most boxes at every finer level.
     """
 
     def __init__(self, net: torch.nn.Module, area: AreaAverages, side: int) -> None:
@@ -156,7 +158,7 @@ class Memo:
         self._answers: dict[bytes, Array] = {}
 
     def __call__(self, boxes: Array) -> Array:
-        """The network's outputs for each box (rows x1, y1, x2, y2, ...), side by side: n x all."""
+        """The network's outputs for each box (rows x1, y1, x2, y2, ...), concatenated: n x all."""
         keys = [row.tobytes() for row in np.ascontiguousarray(boxes[:, :4])]
         new = [i for i, key in enumerate(keys) if key not in self._answers]
         for start in range(0, len(new), BOXES_AT_ONCE):
@@ -168,7 +170,7 @@ class Memo:
 
 
 def _confirm(r_net: Memo, o_net: Memo, candidates: Array) -> list[Face]:
-    """R-Net and O-Net over P-Net's boxes."""
+    """The faces that R-Net and O-Net confirm among P-Net's boxes."""
     if not len(candidates):
         return []
     c = candidates[nms(candidates, 0.7)]
@@ -202,7 +204,7 @@ def _confirm(r_net: Memo, o_net: Memo, candidates: Array) -> list[Face]:
 
 
 def _searched(image: Array) -> Array:
-    """The image, or a copy of it that has MAX_SEARCHED_PIXELS at most."""
+    """The image, or a copy with at most MAX_SEARCHED_PIXELS."""
     height, width = image.shape[:2]
     factor = (MAX_SEARCHED_PIXELS / (height * width)) ** 0.5
     if factor >= 1:
@@ -212,7 +214,7 @@ def _searched(image: Array) -> Array:
 
 
 def _at_size_of(image: Array, searched: Array, faces: list[Face]) -> list[Face]:
-    """The faces of the copy that was searched, in the pixels of the image."""
+    """Convert faces from the searched copy to pixels of the image."""
     if searched is image:
         return faces
     x, y = image.shape[1] / searched.shape[1], image.shape[0] / searched.shape[0]
@@ -227,7 +229,7 @@ def _at_size_of(image: Array, searched: Array, faces: list[Face]) -> list[Face]:
 
 
 def pyramid(height: int, width: int) -> list[float]:
-    """The scales at which P-Net looks at an image; the first has the smallest faces."""
+    """The scales at which P-Net searches an image; the first finds the smallest faces."""
     scale = P_NET_CELL / MIN_FACE_PX
     scales = []
     while min(height, width) * scale >= P_NET_CELL:
@@ -237,10 +239,10 @@ def pyramid(height: int, width: int) -> list[float]:
 
 
 def nms(boxes: Array, limit: float, by_smaller: bool = False) -> Array:
-    """Indices of the boxes (rows x1, y1, x2, y2, score) that no better one overlaps over `limit`.
+    """Indices of the boxes (rows x1, y1, x2, y2, score) that no better box overlaps too much.
 
-    Overlap: intersection over union; `by_smaller`: over the smaller box, counting pixels
-    inclusively, as facenet-pytorch does for its last step.
+    The overlap, at most `limit`, is intersection over union or, with `by_smaller`, intersection
+    over the smaller box with inclusive pixel counts, as in facenet-pytorch's last step.
     """
     extra = 1.0 if by_smaller else 0.0
     order = np.argsort(-boxes[:, 4], kind="stable")
@@ -261,7 +263,7 @@ def nms(boxes: Array, limit: float, by_smaller: bool = False) -> Array:
 
 
 def squared(boxes: Array) -> Array:
-    """The boxes made square around their centers."""
+    """The boxes extended to squares around their centers."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     side = np.maximum(width, height)
     x1 = boxes[:, 0] + width * 0.5 - side * 0.5
@@ -277,13 +279,13 @@ def _refined(boxes: Array, regression: Array) -> Array:
 
 
 def _normalized(pixels: Array) -> torch.Tensor:
-    """n x h x w x 3 pixels as the networks' input, n x 3 x h x w in channels-last memory."""
+    """Convert n x h x w x 3 pixels to network input: n x 3 x h x w in channels-last memory."""
     x = torch.from_numpy(np.ascontiguousarray((pixels - 127.5) * 0.0078125, dtype=np.float32))
     return x.permute(0, 3, 1, 2)
 
 
 def _reported(faces: list[Face]) -> list[Face]:
-    """Those that are reported, largest first."""
+    """The faces that are probable enough to report, largest first."""
     kept = [face for face in faces if face.probability >= MIN_PROBABILITY]
     return sorted(kept, key=lambda face: -face.area)
 
@@ -293,7 +295,7 @@ def _has_side(candidates: Array, side: float) -> bool:
 
 
 def _is_sure(face: Face, side: float, image: Array) -> bool:
-    """Whether what is shown of the face has this side: P-Net finds a face by that alone."""
+    """Whether the face is sure and its visible part, which is all P-Net sees, has this side."""
     (x1, y1, x2, y2), (height, width) = face.box, image.shape[:2]
     shown = min(min(x2, width) - max(x1, 0), min(y2, height) - max(y1, 0))
     return face.probability >= SURE_PROBABILITY and shown >= side

@@ -1,4 +1,4 @@
-"""Face crops to embeddings: two models behind one interface."""
+"""Turn face crops into embeddings, with two models behind one interface."""
 
 from __future__ import annotations
 
@@ -23,14 +23,12 @@ from packing import pack  # noqa: E402
 
 Array = npt.NDArray[Any]
 
-SFACE_PX = 112  # what SFace was trained on and aligns to
-
 
 class Embedder(Protocol):
-    """A model: faces of one image to unit vectors."""
+    """A model that turns the faces of an image into unit vectors."""
 
     def embed(self, image: Array, faces: Sequence[Face]) -> Array:
-        """N faces of an H x W x 3 uint8 RGB image to N x D unit vectors (float32)."""
+        """N x D unit vectors (float32) of N faces in an H x W x 3 uint8 RGB image."""
 
 
 class FaceNet:
@@ -39,11 +37,11 @@ class FaceNet:
     def __init__(self, path: Path, image_size: int) -> None:
         """Load the released state dict; faces are scaled to `image_size` px.
 
-        The network is built without memory (meta device), then takes the file's tensors as they
-        are: initializing weights that are overwritten would cost 0.3 s of every cold start.
+        The network is built on the meta device and then adopts the file's tensors. Initializing
+        weights only to overwrite them would add 0.3 s to every cold start.
         """
         self._image_size = image_size
-        # Files of torch before 1.6 are no zips and cannot be mapped into memory.
+        # torch before 1.6 did not write zip files, and only those can be memory-mapped.
         state = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
@@ -70,7 +68,7 @@ class FaceNet:
         return np.asarray(self._net(x).numpy(), np.float32)
 
     def _crop(self, image: Array, face: Face) -> Array:
-        """The face as facenet-pytorch's extract_face cuts it out, with margin 0."""
+        """The face, cropped as by facenet-pytorch's extract_face with margin 0."""
         height, width = image.shape[:2]
         x1, y1, x2, y2 = face.box
         box = (int(max(x1, 0)), int(max(y1, 0)), int(min(x2, width)), int(min(y2, height)))
@@ -97,17 +95,16 @@ class SFace:
 
     def _feature(self, bgr: Array, face: Face) -> Array:
         x1, y1, x2, y2 = face.box
-        # OpenCV's row of a face: x, y, width, height, five landmarks in the same order as ours,
-        # probability.
+        # OpenCV describes a face by x, y, width, height, five landmarks in our order, probability.
         row = [x1, y1, x2 - x1, y2 - y1, *face.landmarks.ravel(), face.probability]
         aligned = self._net.alignCrop(bgr, np.array(row, np.float32))
         return np.asarray(self._net.feature(aligned)[0]).copy()
 
 
 def load(model: str, path: Path, image_size: int) -> Embedder:
-    """The embedder of the model named `model`, from its file; raises ValueError for another name.
+    """Load the embedder `model` from its file; raises ValueError for an unknown model.
 
-    `image_size` in px; sface has one of its own.
+    `image_size` is in px; sface ignores it and uses 112.
     """
     if model == "facenet-vggface2":
         return FaceNet(path, image_size)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Enroll people: photos to a gallery, and how well its people can be told apart."""
+"""Make a gallery from photos of people, and report how well they can be told apart."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 HEIC_SUFFIXES = {".heic", ".heif"}
 
 
-class EnrolError(RuntimeError):
-    """Nobody can be enrolled from the folder; the message says why."""
+class EnrollError(RuntimeError):
+    """Nobody can be enrolled; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: its people, their photos, and a reason a file that is no photo."""
+    """The people and photos found in a folder, and why any other file was refused."""
 
     people: list[str]
     photos: list[Photo]
@@ -44,10 +44,10 @@ class Found:
 
 
 def find_photos(folder: Path) -> Found:
-    """What is below `folder`, in a stable order: a folder a person, or a photo a person.
+    """Find people below `folder`, in a stable order: one folder or one photo per person.
 
-    Hidden files and folders are left out. Raises EnrolError for a person whose name is one that
-    answers have for something else, or that cannot be written.
+    Hidden files and folders are skipped. Raises EnrollError for a person's name that is reserved
+    for another answer, or that cannot be encoded.
     """
     found = Found([], [], [])
     for entry in sorted(folder.iterdir()):
@@ -65,28 +65,28 @@ def find_photos(folder: Path) -> Found:
             if path.suffix.lower() in SUFFIXES:
                 found.photos.append(Photo(person, path))
             else:
-                found.refused.append(f"{path}: {_no_photo(path)}")
+                found.refused.append(f"{path}: {_why_not_a_photo(path)}")
     return found
 
 
 def _check_name(entry: Path, person: str) -> None:
     if person in (UNKNOWN, NO_FACE):
-        raise EnrolError(f"{entry}: nobody can be called {person!r}, an answer of its own.")
+        raise EnrollError(f"{entry}: {person!r} is reserved for another answer: rename it.")
     if not gallery.is_utf8(person):
-        raise EnrolError(f"{os.fsencode(entry)!r}: the name is not UTF-8: rename it.")
+        raise EnrollError(f"{os.fsencode(entry)!r}: the name is not UTF-8: rename it.")
 
 
-def _no_photo(path: Path) -> str:
+def _why_not_a_photo(path: Path) -> str:
     if path.suffix.lower() in HEIC_SUFFIXES:
         return HEIC
-    return f"it is no photo of a known kind ({', '.join(sorted(SUFFIXES))})"
+    return f"it is not a photo of a known type ({', '.join(sorted(SUFFIXES))})"
 
 
 @dataclass(frozen=True)
 class Enrolled:
-    """What enrolling came to: an embedding and a name a photo used, a reason a file refused.
+    """The photos used with their embeddings, the reasons for refusals, and the people left out.
 
-    `missing`: the people of whom no photo was used.
+    `missing` has the people without a usable photo.
     """
 
     embeddings: list[Array]
@@ -98,12 +98,12 @@ class Enrolled:
 def enroll(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrolled:
     """Embed every photo that shows exactly one face.
 
-    Raises EnrolError when there is no such photo, ModelError when there is no model file.
+    Raises EnrollError if there is no such photo, ModelError if there is no model file.
     """
     found = find_photos(folder)
     if not found.photos:
-        what = f"{folder} has no photos: it must hold a folder a person, or a photo."
-        raise EnrolError("\n".join([what, *found.refused]))
+        what = f"{folder} has no photos: it must contain one folder or one photo per person."
+        raise EnrollError("\n".join([what, *found.refused]))
     detector = Detector()
     embedder = embed.load(model, model_path(model, models_dir), image_size)
     done = Enrolled([], [], found.refused, [])
@@ -115,19 +115,19 @@ def enroll(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrol
             continue
         faces = detector.all(image)
         if len(faces) != 1:
-            done.refused.append(f"{photo.path}: {len(faces) or 'no'} faces, one is needed")
+            done.refused.append(f"{photo.path}: {len(faces) or 'no'} faces, exactly one is needed")
             continue
         done.embeddings.append(embedder.embed(image, faces)[0])
         done.photos.append(photo)
     if not done.photos:
-        raise EnrolError("No photo shows exactly one face:\n" + "\n".join(done.refused))
+        raise EnrollError("No photo shows exactly one face:\n" + "\n".join(done.refused))
     used = {photo.person for photo in done.photos}
     done.missing.extend(person for person in dict.fromkeys(found.people) if person not in used)
     return done
 
 
 def _counted(photos: list[Photo]) -> Iterator[Photo]:
-    """The photos, counted on the terminal as they come: each takes a tenth of a second or more."""
+    """The photos, with a counter on the terminal: each takes at least a tenth of a second."""
     for number, photo in enumerate(photos, 1):
         if sys.stderr.isatty():
             end = "\n" if number == len(photos) else ""
@@ -136,7 +136,7 @@ def _counted(photos: list[Photo]) -> Iterator[Photo]:
 
 
 def describe(done: Enrolled, model: str) -> list[str]:
-    """How well the people can be told apart, in lines of text."""
+    """Lines of text that say how well the people can be told apart."""
     names = [photo.person for photo in done.photos]
     matrix = np.stack(done.embeddings)
     distances = gallery.distance(model, matrix @ matrix.T)
@@ -155,14 +155,16 @@ def describe(done: Enrolled, model: str) -> list[str]:
     if closest:
         lines.append(f"closest two people: {closest[0]:.3f} ({closest[1]})")
     if furthest:
-        lines.append(f"furthest within a person: {furthest[0]:.3f} ({furthest[1]})")
+        lines.append(f"furthest within one person: {furthest[0]:.3f} ({furthest[1]})")
     threshold = THRESHOLDS[model]
-    # Half way between what belongs together and what does not, but never laxer than the model's.
+    # Halfway between matches and non-matches, but never laxer than the model's threshold.
     if closest and furthest and furthest[0] < closest[0]:
         threshold = min(threshold, (closest[0] + furthest[0]) / 2)
     elif closest and closest[0] <= threshold:
-        lines.append(f"WARNING: {closest[1]} are nearer than the model's threshold {threshold:.3f}")
-    lines.append(f"suggested threshold: {threshold:.3f} (the model's is {THRESHOLDS[model]:.3f})")
+        lines.append(f"WARNING: {closest[1]} are closer than the model's threshold {threshold:.3f}")
+    lines.append(
+        f"suggested threshold: {threshold:.3f} (the model's default is {THRESHOLDS[model]:.3f})"
+    )
     return lines
 
 
@@ -171,40 +173,61 @@ def _several(number: int, one: str, more: str = "") -> str:
 
 
 def _shown(path: Path) -> str:
-    """A photo's name for the terminal: undecodable bytes cannot be printed as they are."""
+    """A photo's name for the terminal, with undecodable bytes escaped."""
     return path.name.encode(errors="backslashreplace").decode()
 
 
 def check_output(output: Path) -> None:
-    """Raise EnrolError where a gallery cannot be written: better now than after all the work."""
+    """Raise EnrollError if a gallery cannot be written, before all the work is done."""
     if output.is_dir():
-        raise EnrolError(f"{output} is a folder: give --output a file, as {output / 'data.pt'}.")
+        raise EnrollError(
+            f"{output} is a folder: use a file, such as --output {output / 'data.pt'}."
+        )
     if not output.parent.is_dir():
-        raise EnrolError(f"{output.parent} is no folder: make it, or choose another --output.")
+        raise EnrollError(f"{output.parent} is not a folder: create it or choose another --output.")
     if not os.access(output.parent, os.W_OK):
-        raise EnrolError(f"{output.parent} may not be written to: choose another --output.")
+        raise EnrollError(f"{output.parent} is not writable: choose another --output.")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         description="Make a gallery from photos: "
         "python face-recognition/enroll.py people --output data.pt"
     )
-    parser.add_argument("people", type=Path, help="a folder a person, or a photo a person")
-    parser.add_argument("--output", type=Path, default=Path("data.pt"), help="default: data.pt")
-    parser.add_argument("--model", choices=list(MODELS), default="facenet-vggface2")
-    parser.add_argument("--models-dir", type=Path, default=DEFAULT_DIR)
-    parser.add_argument("--image-size", type=int, default=240, help="px, facenet only; default 240")
+    parser.add_argument(
+        "people", type=Path, help="a folder with one folder or one photo per person"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("data.pt"),
+        help="the gallery to write; default: data.pt",
+    )
+    parser.add_argument(
+        "--model",
+        choices=list(MODELS),
+        default="facenet-vggface2",
+        help="default: facenet-vggface2",
+    )
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=DEFAULT_DIR,
+        help="the folder with the model files; default: models/ next to this script",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=240, help="px, for facenet only; default: 240"
+    )
     options = parser.parse_args(argv)
     if not options.people.is_dir():
-        parser.error(f"{options.people} is no folder")
+        parser.error(f"{options.people} is not a folder")
     try:
         check_output(options.output)
         done = enroll(options.people, options.model, options.models_dir, options.image_size)
         names = [photo.person for photo in done.photos]
         gallery.save(options.output, done.embeddings, names, options.model, options.image_size)
-    except (EnrolError, ModelError, OSError) as error:
+    except (EnrollError, ModelError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     for reason in done.refused:
@@ -214,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
     if done.missing:
         people = _several(len(done.missing), "person has", "people have")
         missing = ", ".join(done.missing)
-        print(f"WARNING: not enrolled: {people} no photo that was used: {missing}", file=sys.stderr)
+        print(f"WARNING: not enrolled: {people} no usable photo: {missing}", file=sys.stderr)
     return 0
 
 

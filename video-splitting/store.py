@@ -1,28 +1,32 @@
-"""A video in its bucket, its frames in stage-1 and its agreed name, as S3 keeps them."""
+"""S3 objects: a video, its frames in stage-1 and its agreed name."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import ffmpeg
 import frames
 import recognizer
 from botocore.exceptions import ClientError
+from video_errors import EmptyVideo, VideoChanged, VideoForbidden, VideoGone
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 ARCHIVED = {"GLACIER", "DEEP_ARCHIVE"}
 MISSING = {"404", "NoSuchKey", "NotFound"}
-# S3 allows 2,048 bytes for all user metadata of an object, and a key takes up to 3,072 when it is
-# percent-encoded. face-recognition/handler.py does the same.
+# S3 allows 2,048 bytes for all user metadata of an object, and a percent-encoded key can take
+# 3,072. A test compares this with face-recognition/output_keys.py.
 MAX_KEY_BYTES = 768
 
 
 @dataclass(frozen=True)
 class Source:
-    """A video as it is in the bucket now."""
+    """A video, as it is in its bucket now."""
 
     bucket: str
     key: str
@@ -34,7 +38,7 @@ class Source:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What every object made from the video says about it."""
+        """The metadata that identifies the video in every object made from it."""
         return {
             "source-bucket": self.bucket,
             "source-key": key_as_metadata(self.key),
@@ -43,34 +47,34 @@ class Source:
 
 
 def key_as_metadata(key: str) -> str:
-    """The key in ASCII: percent-encoded, or `sha256:` and its hash where that is too long."""
+    """The key in ASCII: percent-encoded, or `sha256:` and its hash if that is too long."""
     encoded = quote(key)
     if len(encoded) <= MAX_KEY_BYTES:
         return encoded
     return f"sha256:{sha256(key.encode()).hexdigest()}"
 
 
-def look(s3: Any, named: Source) -> Source:
-    """The object as it is now: its ETag and version, so that every frame is of that one."""
+def inspect(s3: S3Client, named: Source) -> Source:
+    """Add the ETag and version that the object has now, so that all frames come from that one."""
     try:
         head = s3.head_object(Bucket=named.bucket, Key=named.key)
     except ClientError as error:
         if error.response["Error"]["Code"] in MISSING:
-            raise ffmpeg.VideoGone(
+            raise VideoGone(
                 "it was deleted before it was read. Upload it again if it is needed."
             ) from error
         if error.response["Error"]["Code"] in {"403", "AccessDenied"}:
-            raise ffmpeg.VideoForbidden(
+            raise VideoForbidden(
                 "access denied. Give the function's role s3:GetObject on it and s3:ListBucket on "
-                "its bucket, and kms:Decrypt if it is encrypted with a customer's key."
+                "its bucket, and kms:Decrypt if it is encrypted with a customer managed key."
             ) from error
         raise
     if head["ContentLength"] == 0:
-        raise ffmpeg.EmptyVideo("it has no bytes. Upload it again, whole.")
+        raise EmptyVideo("it has no bytes. Upload the complete file again.")
     if head.get("StorageClass") in ARCHIVED and 'ongoing-request="false"' not in head.get(
         "Restore", ""
     ):
-        raise ffmpeg.VideoForbidden(
+        raise VideoForbidden(
             f"it is archived ({head['StorageClass']}). Restore it, then send the event again."
         )
     version = head.get("VersionId")
@@ -82,12 +86,12 @@ def look(s3: Any, named: Source) -> Source:
     )
 
 
-def check_still_there(s3: Any, source: Source) -> None:
-    """Raise VideoChanged if another video has taken the key since `source` was looked at.
+def check_not_overwritten(s3: S3Client, source: Source) -> None:
+    """Raise VideoChanged if another video has replaced `source` since `inspect` saw it.
 
-    Whatever was written for the old one may then have replaced what an event of the new one wrote.
-    The retry begins after it, and writes what is missing of the new one. A video that was deleted
-    has no newer one after it.
+    What was written for the old video may then have replaced what the new video's event wrote. The
+    retry starts after that and rewrites whatever does not belong to the new video. A deleted
+    video is fine: no newer one needs a name.
     """
     try:
         head = s3.head_object(Bucket=source.bucket, Key=source.key)
@@ -96,56 +100,62 @@ def check_still_there(s3: Any, source: Source) -> None:
             return
         raise
     if head["ETag"].strip('"') != source.etag:
-        raise ffmpeg.VideoChanged(
-            "it was overwritten while its faces were named. A retry names the new one's."
+        raise VideoChanged(
+            "it was overwritten while its faces were named. A retry names those of the new version."
         )
 
 
-def check_own(source: Source, results: list[recognizer.Result]) -> None:
-    """Raise VideoChanged if the recognizer met another event's frame in the place of ours.
+def check_frames_match(source: Source, results: list[recognizer.Result]) -> None:
+    """Raise VideoChanged if the recognizer read a frame that another event had put in its place.
 
-    An old event puts its frame where the new one's was, and the recognizer, called for the new
-    one, writes the old one's name: possibly after the old event has seen that and mended all.
+    An event of an old video can replace the new video's frame. The recognizer, called for the new
+    video, then writes the old video's name, perhaps after the old event's retry has repaired
+    everything.
     """
     for result in results:
-        # A recognizer that was deployed earlier does not say.
+        # Older deployments of the recognizer do not report the ETag.
         if result.get("source_etag", source.etag) != source.etag:
-            raise ffmpeg.VideoChanged(
+            raise VideoChanged(
                 f"its frame {result['image_file_name']} was overwritten by the event of another "
-                "video under this key. A retry names the faces of the one that is there."
+                "video with this key. A retry names the faces of the current video."
             )
 
 
-def kept_frames(s3: Any, bucket: str, source: Source, wanted: int) -> list[str]:
-    """Keys of the frames that an earlier event left, if all are of this very video; else none."""
-    expected = {**source.metadata, "frame-policy": frames.policy(wanted)}
-
-    def metadata(index: int) -> dict[str, str]:
-        found = _metadata(s3, bucket, frames.frame_key(source.key, index, wanted))
-        return found if expected.items() <= found.items() else {}
-
+def reusable_frames(s3: S3Client, bucket: str, source: Source, wanted: int) -> list[str]:
+    """Keys of the frames that an earlier event made of this very video; [] if any is missing."""
+    metadata = partial(_frame_metadata, s3, bucket, source, wanted)
     count = int(metadata(0).get("frame-count", "0"))
     with ThreadPoolExecutor(max_workers=4) as pool:
-        whole = all(pool.map(metadata, range(1, count)))
-    return [frames.frame_key(source.key, index, wanted) for index in range(count)] if whole else []
+        complete = all(pool.map(metadata, range(1, count)))
+    if not complete:
+        return []
+    return [frames.frame_key(source.key, index, wanted) for index in range(count)]
 
 
-def presigned(s3: Any, source: Source, seconds: int) -> str:
-    """A URL that reads exactly this version of the video for `seconds`."""
+def _frame_metadata(
+    s3: S3Client, bucket: str, source: Source, wanted: int, index: int
+) -> dict[str, str]:
+    """Metadata of a frame; empty if there is none of this video and frame policy."""
+    found = _metadata(s3, bucket, frames.frame_key(source.key, index, wanted))
+    expected = {**source.metadata, "frame-policy": frames.policy(wanted)}
+    return found if expected.items() <= found.items() else {}
+
+
+def presigned(s3: S3Client, source: Source, seconds: int) -> str:
+    """A URL that can read exactly this version of the video for `seconds`."""
     version = {"VersionId": source.version} if source.version else {}
-    url: str = s3.generate_presigned_url(
+    return s3.generate_presigned_url(
         "get_object",
         Params={"Bucket": source.bucket, "Key": source.key, **version},
         ExpiresIn=seconds,
     )
-    return url
 
 
 def put_frame(
-    s3: Any, where: tuple[str, str], source: Source, frame: frames.Frame, count: int, policy: str
-) -> None:
-    """Upload one of `count` frames to `where` (bucket, key), with what it was made from."""
-    bucket, key = where
+    s3: S3Client, bucket: str, source: Source, wanted: int, count: int, frame: frames.Frame
+) -> str:
+    """Upload one of `count` frames, of `wanted` asked for, with its origin; return its key."""
+    key = frames.frame_key(source.key, frame.index, wanted)
     s3.put_object(
         Bucket=bucket,
         Key=key,
@@ -156,15 +166,18 @@ def put_frame(
             "frame-index": str(frame.index),
             "frame-count": str(count),
             "frame-time": f"{frame.time:g}",
-            "frame-policy": policy,
+            "frame-policy": frames.policy(wanted),
         },
     )
+    return key
 
 
-def put_agreed(s3: Any, bucket: str, source: Source, results: list[recognizer.Result]) -> str:
-    """Write the name most frames agree on, and nothing else, beside the frames' own names.
+def put_agreed_name(
+    s3: S3Client, bucket: str, source: Source, results: list[recognizer.Result]
+) -> str:
+    """Write the name that most frames agree on, next to the frames' own names; return its key.
 
-    It is left as it is where it already says the same of the same video.
+    The object holds only the name. One that already says the same of the same video is kept.
     """
     name, votes = recognizer.agreed_name(results)
     key = f"{frames.stem(source.key)}.txt"
@@ -186,11 +199,11 @@ def put_agreed(s3: Any, bucket: str, source: Source, results: list[recognizer.Re
     return key
 
 
-def remove_surplus(s3: Any, bucket: str, source: Source, count: int) -> int:
-    """Delete frames, or their names, that the video has no more; return how many there were.
+def remove_surplus(s3: S3Client, bucket: str, source: Source, count: int) -> int:
+    """Delete frames, or their names, from index `count` on; return how many there were.
 
-    A longer video that it replaced, or a deployment that took more frames, left them. What was
-    made of a video of another key stays, whatever it is called.
+    A longer video under the same key, or a deployment that took more frames, left them. Objects
+    made from videos with other keys stay, whatever their names.
     """
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=bucket, Prefix=f"{frames.stem(source.key)}/output-"
@@ -208,8 +221,8 @@ def remove_surplus(s3: Any, bucket: str, source: Source, count: int) -> int:
     return len(surplus)
 
 
-def _metadata(s3: Any, bucket: str, key: str) -> dict[str, str]:
-    """An object's user metadata; none where there is no object."""
+def _metadata(s3: S3Client, bucket: str, key: str) -> dict[str, str]:
+    """An object's user metadata; empty if there is no object."""
     try:
         return dict(s3.head_object(Bucket=bucket, Key=key)["Metadata"])
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""The recognizer's folder as its task root, its model, and a gallery of the sample people."""
+"""Fixtures: the recognizer's task root, a model, an S3 server and a gallery of sample people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from enroll import enroll
 
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
-    """A folder that holds the sface model, fetched once and kept in build/."""
+    """The folder in build/ with the sface model, which is fetched once."""
     folder = ROOT / "build" / "models"
     with one_at_a_time():
         models.fetch("sface", folder)
@@ -36,7 +36,7 @@ def models_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def people(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder a person: the sample people, linked."""
+    """A folder with one folder of linked photos per sample person."""
     folder = tmp_path_factory.mktemp("people")
     for person, photo in (
         ("Barack Obama", "obama.jpg"),
@@ -60,7 +60,7 @@ def data_pt(people: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """An S3 that keeps objects: moto's server, on loopback."""
+    """A real S3 server: moto on the loopback interface."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -70,7 +70,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3(endpoint: str) -> Any:
-    """A client of that S3, with the buckets made."""
+    """A client of that server, with the buckets created."""
     client = boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -85,7 +85,7 @@ def s3(endpoint: str) -> Any:
 
 @pytest.fixture(scope="session")
 def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[..., ModuleType]:
-    """Loads handler.py anew, as a cold start does, with these environment variables besides."""
+    """load(**variables) loads handler.py like a cold start, with extra environment variables."""
 
     def load(**variables: str) -> ModuleType:
         environment = {
@@ -109,7 +109,7 @@ def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[...
             assert spec is not None
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module  # dataclasses look their module up
+            sys.modules[name] = module  # dataclasses look up their module
             spec.loader.exec_module(module)
         finally:
             os.environ.clear()
@@ -121,5 +121,5 @@ def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[...
 
 @pytest.fixture
 def output_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable that the handler reads at each invocation."""
+    """The environment variable that the handler reads on each invocation."""
     monkeypatch.setenv("OUTPUT_BUCKET", "p-output")

@@ -1,4 +1,4 @@
-"""Our detection against facenet-pytorch's own MTCNN: the same faces."""
+"""Our detector finds the same faces as facenet-pytorch's MTCNN."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def detector() -> Detector:
 
 @pytest.fixture(scope="module")
 def plain(sample_photos: Path) -> dict[str, tuple[Any, Any, Any]]:
-    """Boxes, probabilities and landmarks of facenet-pytorch's MTCNN, by photo."""
+    """Boxes, probabilities and landmarks from facenet-pytorch's MTCNN, by photo."""
     mtcnn = MTCNN(keep_all=True, device="cpu")
     return {
         name: mtcnn.detect(read_rgb((sample_photos / name).read_bytes()), landmarks=True)
@@ -38,7 +38,7 @@ def plain(sample_photos: Path) -> dict[str, tuple[Any, Any, Any]]:
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_all_faces_are_those_of_mtcnn(
+def test_all_faces_match_mtcnn(
     detector: Detector, plain: dict[str, Any], sample_photos: Path, name: str
 ) -> None:
     boxes, probabilities, landmarks = plain[name]
@@ -76,7 +76,7 @@ def test_coarse_to_fine_finds_the_same_largest_face(
 
 
 @pytest.mark.parametrize(("name", "left"), [("obama2.jpg", 267), ("astronaut.png", 195)])
-def test_the_largest_face_is_the_same_where_the_edge_cuts_it(
+def test_the_largest_face_is_the_same_if_the_edge_cuts_it(
     detector: Detector, sample_photos: Path, name: str, left: int
 ) -> None:
     image = read_rgb((sample_photos / name).read_bytes())[:, left:]
@@ -103,7 +103,7 @@ def test_an_image_of_any_size_is_searched(detector: Detector, shape: tuple[int, 
 
 
 @pytest.mark.parametrize("size", [(7, 9), (40, 31), (53, 64), (70, 80)])
-def test_area_averages_are_torchs(size: tuple[int, int]) -> None:
+def test_area_averages_match_torch(size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (53, 64, 3), np.uint8)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     expected = interpolate(tensor, size=size, mode="area")[0].permute(1, 2, 0).numpy()
@@ -111,10 +111,10 @@ def test_area_averages_are_torchs(size: tuple[int, int]) -> None:
     assert np.allclose(AreaAverages(image).whole(size), expected, atol=1e-4)
 
 
-def test_crops_are_the_area_averages_of_what_lies_within() -> None:
+def test_crops_are_area_averages_of_the_part_inside_the_image() -> None:
     image = np.random.default_rng(1).integers(0, 256, (53, 64, 3), np.uint8)
     area = AreaAverages(image)
-    # GIVEN boxes inside, over two edges, all around the image, and two that lie outside
+    # GIVEN boxes inside, over two edges, around the whole image, and two outside
     boxes = np.array(
         [[5, 7, 30, 40], [-9, -4, 20, 25], [50, 40, 90, 80], [-5, -5, 99, 99]]
         + [[70, 5, 90, 25], [-30, 5, -2, 25]],
@@ -133,7 +133,7 @@ def test_crops_are_the_area_averages_of_what_lies_within() -> None:
         assert np.allclose(crop, expected, atol=1e-4)
 
 
-def test_a_network_looks_at_each_box_once() -> None:
+def test_a_network_runs_once_per_box() -> None:
     looked: list[int] = []
 
     class Network(torch.nn.Module):
@@ -153,7 +153,7 @@ def test_a_network_looks_at_each_box_once() -> None:
     assert np.allclose(both, Memo(Network(), AreaAverages(image), 24)(boxes[[2, 1, 0]]))
 
 
-def test_sums_of_an_image_too_large_for_32_bits_do_not_overflow() -> None:
+def test_sums_of_a_huge_image_do_not_overflow_32_bits() -> None:
     side = int(MAX_INT32_PIXELS**0.5) + 10
 
     average = AreaAverages(np.full((side, side, 3), 255, np.uint8)).whole((1, 1))
@@ -177,7 +177,7 @@ def test_batched_nms_keeps_groups_apart() -> None:
     assert batched_nms(boxes, scores, torch.tensor([0, 1, 0]), 0.5).tolist() == [1, 2, 0]
 
 
-def test_nms_can_measure_by_the_smaller_box() -> None:
+def test_nms_can_measure_overlap_by_the_smaller_box() -> None:
     big, inside = [0, 0, 99, 99, 0.9], [10, 10, 29, 29, 0.8]
     boxes = np.array([big, inside], np.float32)
 
@@ -185,7 +185,7 @@ def test_nms_can_measure_by_the_smaller_box() -> None:
     assert nms(boxes, 0.7, by_smaller=True).tolist() == [0]
 
 
-def test_a_large_image_is_searched_smaller_and_told_in_its_own_pixels(
+def test_a_large_image_is_searched_in_a_copy_but_boxes_use_its_own_pixels(
     detector: Detector, sample_photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = read_rgb((sample_photos / "t1.jpg").read_bytes())
@@ -221,16 +221,17 @@ print(len(Detector().largest(image)), resource.getrusage(resource.RUSAGE_SELF).r
 """
 
 
-def test_a_phones_photo_of_50_megapixels_fits_the_functions_memory() -> None:
+@pytest.mark.slow
+def test_a_50_megapixel_photo_fits_the_memory_of_the_function() -> None:
     run = subprocess.run(
         [sys.executable, "-c", MEASURE], capture_output=True, text=True, cwd=FOLDER, check=True
     )
 
     _, megabytes = map(int, run.stdout.split())
-    assert megabytes < 2500  # of 3008; facenet's network needs some 200 more
+    assert megabytes < 2500  # of 3008; the facenet network needs about 200 more
 
 
-def test_a_crowds_boxes_are_looked_at_some_at_a_time() -> None:
+def test_the_boxes_of_a_crowd_are_processed_in_batches() -> None:
     looked: list[int] = []
 
     class Network(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Both models: loaded and folded as they are, they embed as the plain networks do."""
+"""Both models: the loaded and folded networks embed like the plain ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def network() -> Any:
-    """facenet-pytorch's network with random weights and statistics, as the released file has."""
+    """facenet-pytorch's network with random weights and statistics, as in the released file."""
     torch.manual_seed(7)
     net = InceptionResnetV1(pretrained=None, classify=True, num_classes=10).eval()
     for module in net.modules():
@@ -31,18 +31,23 @@ def network() -> Any:
     return net
 
 
-@pytest.mark.parametrize("is_zip", [True, False])
-def test_facenet_embeds_as_the_eager_network_does(
-    network: Any, sample_photos: Path, tmp_path: Path, is_zip: bool
+@pytest.fixture(scope="module", params=[True, False], ids=["current", "released"])
+def facenet(
+    network: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> embed.Embedder:
+    """Our embedder, from a state dict with a classifier in torch's current or released format."""
+    path = tmp_path_factory.mktemp("facenet") / "facenet-vggface2.pt"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=request.param)
+    return embed.load("facenet-vggface2", path, 160)
+
+
+def test_facenet_embeds_like_the_eager_network(
+    network: Any, facenet: embed.Embedder, sample_photos: Path
 ) -> None:
-    # GIVEN a state dict with a classifier, in the format of today's torch or of the released file
-    path = tmp_path / "facenet-vggface2.pt"
-    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=is_zip)
     image = read_rgb((sample_photos / "obama.jpg").read_bytes())
     faces = Detector().largest(image)
 
-    # WHEN both embed the same face
-    ours = embed.load("facenet-vggface2", path, 160).embed(image, faces)
+    ours = facenet.embed(image, faces)
     crop = extract_face(Image.fromarray(image), np.array(faces[0].box), 160, 0)
     network.classify = False
     with torch.inference_mode():
@@ -63,24 +68,20 @@ def test_sface_tells_people_apart(models_dir: Path, sample_photos: Path) -> None
     obama, again, biden = vector("obama.jpg"), vector("obama2.jpg"), vector("biden.jpg")
     assert obama.shape == (128,)
     assert np.linalg.norm(obama) == pytest.approx(1, abs=1e-5)
-    assert obama @ again > 0.6  # 0.363 and more is the same person
+    assert obama @ again > 0.6  # 0.363 or more means the same person
     assert obama @ biden < 0.2
 
 
-@pytest.mark.parametrize("model", ["sface", "facenet-vggface2"])
-def test_no_faces_are_no_embeddings(
-    model: str, models_dir: Path, network: Any, tmp_path: Path
-) -> None:
-    path = models_dir / "sface.onnx"
-    if model == "facenet-vggface2":
-        path = tmp_path / "weights.pt"
-        torch.save(network.state_dict(), path)
-
-    vectors = embed.load(model, path, 160).embed(np.zeros((50, 50, 3), np.uint8), [])
-
-    assert len(vectors) == 0
+def test_facenet_returns_no_embeddings_without_faces(facenet: embed.Embedder) -> None:
+    assert facenet.embed(np.zeros((50, 50, 3), np.uint8), []).shape == (0, 512)
 
 
-def test_another_model_is_refused() -> None:
+def test_sface_returns_no_embeddings_without_faces(models_dir: Path) -> None:
+    embedder = embed.load("sface", models_dir / "sface.onnx", 160)
+
+    assert embedder.embed(np.zeros((50, 50, 3), np.uint8), []).shape == (0, 128)
+
+
+def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(ValueError, match="no model 'other'"):
         embed.load("other", Path("x"), 160)

@@ -1,4 +1,4 @@
-"""Galleries: both formats, what is refused and why, and the nearest person."""
+"""Galleries in both formats, the reasons for refusing one, and the nearest person."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(path: Path, content: Any) -> Path:
 
 
 def vector(*values: float, length: int = 128) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """These values and zeros, in the length of an embedding (128: sface)."""
+    """These values, padded with zeros to the length of an embedding (128 for sface)."""
     return np.array([*values, *[0] * (length - len(values))], np.float32)
 
 
@@ -46,7 +46,7 @@ def test_facenet_measures_euclidean_distance(tmp_path: Path) -> None:
     assert match.distance == pytest.approx(2**0.5)
 
 
-def test_over_the_threshold_is_unknown_and_on_it_is_not(tmp_path: Path) -> None:
+def test_a_face_is_unknown_only_beyond_the_threshold(tmp_path: Path) -> None:
     path = write(tmp_path / "data.pt", [[row(1, 0)], ["Ann"], METADATA])
     probe = vector(0.5, 0.75**0.5)
     distance = load(path, "sface").nearest(probe).distance
@@ -55,7 +55,7 @@ def test_over_the_threshold_is_unknown_and_on_it_is_not(tmp_path: Path) -> None:
     assert load(path, "sface", threshold=distance - 1e-4).nearest(probe).name == "Unknown"
 
 
-def test_the_threshold_is_the_callers_or_the_gallerys_or_the_models(tmp_path: Path) -> None:
+def test_the_callers_threshold_precedes_the_gallerys_and_the_models(tmp_path: Path) -> None:
     own = write(tmp_path / "own.pt", [[row(1, 0)], ["Ann"], {**METADATA, "threshold": 0.1}])
     none = write(tmp_path / "none.pt", [[row(1, 0)], ["Ann"], METADATA])
 
@@ -64,7 +64,7 @@ def test_the_threshold_is_the_callers_or_the_gallerys_or_the_models(tmp_path: Pa
     assert load(none, "sface").threshold == pytest.approx(0.637)
 
 
-def test_a_real_gallery_of_the_older_format_is_facenet_at_240_px(shared_media: Path) -> None:
+def test_a_real_gallery_in_the_old_format_is_facenet_at_240_px(shared_media: Path) -> None:
     people = load(shared_media / "gallery-facenet-vggface2-240.pt", "facenet-vggface2")
 
     assert people.embeddings.shape == (79, 512)
@@ -86,16 +86,19 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ({"not": "a list"}, "is no gallery"),
-        ([[row(1, 0)]], "is no gallery"),
-        ([[], [], METADATA], "nobody in it"),
+        ({"not": "a list"}, "is not a gallery"),
+        ([[row(1, 0)]], "is not a gallery"),
+        ([[], [], METADATA], "is empty"),
         ([[row(1, 0)], ["Ann", "Bob"], METADATA], "1 embeddings for 2 names"),
-        ([[row(1, 0)], [7], METADATA], "no text"),
-        ([[row(1, 0)], [""], METADATA], "empty"),
-        ([[[1.0, 0.0]], ["Ann"], METADATA], "no float tensor"),
-        ([[torch.tensor([1, 0])], ["Ann"], METADATA], "no float tensor"),
+        ([[row(1, 0)], [7], METADATA], "not text"),
+        ([[row(1, 0)], [""], METADATA], "a name that is empty"),
+        ([[[1.0, 0.0]], ["Ann"], METADATA], "not a float tensor"),
+        ([[torch.tensor([1, 0])], ["Ann"], METADATA], "not a float tensor"),
         ([[row(1), row(1, length=129)], ["Ann", "Bob"], METADATA], "different lengths"),
-        ([[row(1, length=512)], ["Ann"], METADATA], "of 512 numbers, but the model .* makes 128"),
+        (
+            [[row(1, length=512)], ["Ann"], METADATA],
+            "of 512 dimensions, but the model .* makes 128",
+        ),
         ([[row(1)], ["J\udcf6rg"], METADATA], "a name that is not UTF-8"),
         ([[row(1)], ["Ann"], {**METADATA, "image_size": "large"}], "image_size 'large'"),
         ([[row(1)], ["Ann"], {**METADATA, "image_size": None}], "image_size None"),
@@ -105,7 +108,7 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
         ([[row(1)], ["Ann"], {**METADATA, "threshold": float("nan")}], "threshold nan"),
         ([[row(float("nan"), 0)], ["Ann"], METADATA], "not finite"),
         ([[row(0, 0)], ["Ann"], METADATA], "zero"),
-        ([[row(1, 0)], ["Ann"], {}], "does not say which model"),
+        ([[row(1, 0)], ["Ann"], {}], "does not name the model"),
     ],
 )
 def test_a_bad_gallery_is_refused_with_its_reason(
@@ -124,26 +127,26 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 
 class Evil:
-    """Pickles as a call."""
+    """Calls a function when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return (Path.touch, (Path("/tmp/evil-gallery"),))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", "evil"])
-def test_a_file_that_is_no_gallery_is_not_executed(tmp_path: Path, content: Any) -> None:
+def test_a_file_that_is_not_a_gallery_is_not_executed(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "data.pt"
     if content == "evil":
         torch.save([[Evil()], ["Ann"]], path)
     else:
         path.write_bytes(content)
 
-    with pytest.raises(GalleryError, match="is no gallery"):
+    with pytest.raises(GalleryError, match="is not a gallery"):
         load(path, "sface")
     assert not Path("/tmp/evil-gallery").exists()
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_gallery_can_be_loaded(tmp_path: Path) -> None:
     path = tmp_path / "data.pt"
     gallery.save(path, [vector(0.6, 0.8)], ["Änn"], "sface", 112)
 

@@ -1,4 +1,4 @@
-"""A gallery in S3: read at start, refreshed when its ETag changes, never guessed at."""
+"""A gallery in S3 is read at start and refreshed when its ETag changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANN, BOB = np.eye(2, gallery.LENGTHS["sface"], dtype=np.float32)
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that tests set by hand."""
 
     now = 1000.0
 
@@ -35,27 +35,27 @@ def parse(data: bytes, name: str) -> gallery.Gallery:
     return gallery.parse(data, name, "sface")
 
 
-def test_somebody_enrolled_is_known_after_the_refresh_time(s3: Any, tmp_path: Path) -> None:
+def test_a_newly_enrolled_person_is_known_after_the_refresh_time(s3: Any, tmp_path: Path) -> None:
     put(s3, tmp_path, ["Ann"])
     clock = Clock()
     source = S3Gallery(s3, URI, parse, 60, clock)
     first = source.current()
     assert first.names == ("Ann",)
 
-    # WHEN somebody is enrolled, THEN it is seen when 60 s have passed and not before
+    # WHEN somebody is enrolled, THEN the change shows after 60 s and not before
     put(s3, tmp_path, ["Ann", "Bob"])
     clock.now += 59
     assert source.current() is first
     clock.now += 1
     assert source.current().names == ("Ann", "Bob")
 
-    # WHEN nothing changes, THEN it is not even read again
+    # WHEN nothing changes, THEN the gallery is not read again
     second = source.current()
     clock.now += 60
     assert source.current() is second
 
 
-def test_a_new_gallery_of_another_model_is_an_error(s3: Any, tmp_path: Path) -> None:
+def test_a_new_gallery_for_another_model_is_an_error(s3: Any, tmp_path: Path) -> None:
     put(s3, tmp_path, ["Ann"])
     source = S3Gallery(s3, URI, parse, 0)
     put(s3, tmp_path, ["Ann"], "facenet-vggface2")
@@ -75,12 +75,12 @@ def test_a_new_gallery_of_another_model_is_an_error(s3: Any, tmp_path: Path) -> 
         ("data.pt", "use s3://BUCKET/KEY"),
     ],
 )
-def test_a_gallery_that_is_not_there_is_named(s3: Any, uri: str, message: str) -> None:
+def test_a_missing_gallery_is_named(s3: Any, uri: str, message: str) -> None:
     with pytest.raises(GalleryError, match=message):
         S3Gallery(s3, uri, parse, 60)
 
 
-def test_the_function_takes_its_gallery_from_s3_and_keeps_up(
+def test_the_function_reads_its_gallery_from_s3_and_refreshes_it(
     s3: Any,
     data_pt: Path,
     sample_photos: Path,

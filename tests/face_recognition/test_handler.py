@@ -1,4 +1,4 @@
-"""The function: frames in a real S3 server to names in another bucket."""
+"""The function reads frames from a real S3 server and writes names to another bucket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from gallery import GalleryError
 from models import ModelError
 from PIL import Image
-from recognition import SettingError
+from recognition import SettingsError
 
 pytestmark = pytest.mark.usefixtures("output_bucket")
 
@@ -36,7 +36,7 @@ def jpeg(path: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def put(s3: Any, sample_photos: Path) -> Callable[..., None]:
-    """Puts a frame made of a sample photo into the stage-1 bucket."""
+    """upload(key, photo, **metadata) puts a sample photo into stage-1 as a frame."""
 
     def upload(key: str, photo: str, **metadata: str) -> None:
         body = jpeg(sample_photos / photo)
@@ -80,7 +80,9 @@ def test_a_frame_becomes_a_name(handler: ModuleType, s3: Any, put: Any) -> None:
     assert json.loads(metadata["box"]) == face["box"]
 
 
-def test_a_stranger_is_unknown_and_no_face_is_told(handler: ModuleType, s3: Any, put: Any) -> None:
+def test_a_stranger_is_unknown_and_a_missing_face_is_reported(
+    handler: ModuleType, s3: Any, put: Any
+) -> None:
     put("stranger.jpg", "t1.jpg")
     put("cup.jpg", "coffee.png")
 
@@ -96,10 +98,10 @@ def test_a_stranger_is_unknown_and_no_face_is_told(handler: ModuleType, s3: Any,
 
 
 @pytest.mark.parametrize("operation", ["GetObject", "HeadObject", "PutObject"])
-def test_the_frames_of_a_batch_do_not_wait_for_each_others_requests(
+def test_the_requests_of_a_batch_run_in_parallel(
     handler: ModuleType, put: Any, operation: str
 ) -> None:
-    # GIVEN an S3 that goes on with no request of a kind before there is another of that kind
+    # GIVEN an S3 that holds each request back until a second one of its kind arrives
     names = [f"{operation}-1.jpg", f"{operation}-2.jpg"]
     for name in names:
         put(name, "obama2.jpg")
@@ -152,7 +154,7 @@ def test_a_frame_put_by_hand_is_its_own_source(handler: ModuleType, s3: Any, put
     assert metadata["source-etag"] == metadata["frame-etag"] == etag
 
 
-def test_the_same_frame_twice_is_computed_once(
+def test_the_same_frame_is_computed_only_once(
     handler: ModuleType, s3: Any, put: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put("twice.jpg", "obama2.jpg")
@@ -163,12 +165,12 @@ def test_the_same_frame_twice_is_computed_once(
     assert second == first
     assert '"new": false' in capsys.readouterr().out
 
-    # WHEN the frame is another one, it is computed again
+    # WHEN the frame changes, THEN it is computed again
     put("twice.jpg", "biden.jpg")
     assert handler.handler(one("twice.jpg"), None)["results"][0]["faces"][0]["name"] == "Joe Biden"
 
 
-def test_another_threshold_or_selection_is_computed_again(
+def test_a_new_threshold_computes_the_frame_again(
     load_handler: Callable[..., ModuleType], handler: ModuleType, s3: Any, put: Any
 ) -> None:
     put("again.jpg", "obama2.jpg")
@@ -191,7 +193,7 @@ def test_all_faces_are_named_largest_first(
     assert output(s3, "six.txt")[0] == "\n".join(["Unknown"] * 6)
 
 
-def test_a_bad_frame_is_named_after_the_others_are_done(
+def test_a_bad_frame_is_reported_after_the_others_are_done(
     handler: ModuleType, s3: Any, put: Any
 ) -> None:
     put("good.jpg", "biden.jpg")
@@ -202,13 +204,13 @@ def test_a_bad_frame_is_named_after_the_others_are_done(
         handler.handler({"bucket_name": "p-stage-1", "image_file_names": names}, None)
 
     assert "2 of 3 frames" in str(error.value)
-    assert "p-stage-1/bad.jpg: it is no image that can be read" in str(error.value)
+    assert "p-stage-1/bad.jpg: it is not a readable image" in str(error.value)
     assert "p-stage-1/missing.jpg: " in str(error.value)
     assert output(s3, "good.txt")[0] == "Joe Biden"
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "DDS"])
-def test_a_damaged_image_of_any_kind_keeps_no_other_from_being_tried(
+def test_other_frames_are_tried_despite_a_damaged_image(
     handler: ModuleType, s3: Any, put: Any, kind: str
 ) -> None:
     put("whole.jpg", "biden.jpg", **{"source-etag": kind})
@@ -226,7 +228,7 @@ def test_a_damaged_image_of_any_kind_keeps_no_other_from_being_tried(
     with pytest.raises(handler.RecognitionFailed) as error:
         handler.handler({"bucket_name": "p-stage-1", "image_file_names": names}, None)
 
-    assert "1 of 2 frames: p-stage-1/damaged.jpg: it is no image that can" in str(error.value)
+    assert "1 of 2 frames: p-stage-1/damaged.jpg: it is not a readable image" in str(error.value)
     assert output(s3, "whole.txt")[1]["source-etag"] == kind
 
 
@@ -241,8 +243,8 @@ def test_a_damaged_image_of_any_kind_keeps_no_other_from_being_tried(
         ({"bucket_name": "b", "image_file_name": "a", "image_file_names": ["a"]}, "either"),
         ({"bucket_name": "b", "image_file_names": []}, "at least one"),
         ({"bucket_name": "b", "image_file_names": "a"}, "must be a list"),
-        ({"bucket_name": "b", "image_file_name": 7}, "must be a text"),
-        ({"bucket_name": "b", "image_file_names": ["a", ""]}, "must be a text"),
+        ({"bucket_name": "b", "image_file_name": 7}, "must be a string"),
+        ({"bucket_name": "b", "image_file_names": ["a", ""]}, "must be a string"),
         ({"bucket_name": "b", "image_file_names": ["a", "a"]}, "twice"),
         ({"bucket_name": "p-output", "image_file_name": "a"}, "cannot share the bucket"),
     ],
@@ -252,7 +254,7 @@ def test_a_bad_payload_is_refused(handler: ModuleType, event: Any, reason: str) 
         handler.handler(event, None)
 
 
-def test_a_long_key_is_its_own_source_by_its_hash(handler: ModuleType, s3: Any, put: Any) -> None:
+def test_a_long_key_is_stored_as_its_hash(handler: ModuleType, s3: Any, put: Any) -> None:
     key = "名" * 200 + ".jpg"
     put(key, "biden.jpg")
 
@@ -265,7 +267,7 @@ def test_a_long_key_is_its_own_source_by_its_hash(handler: ModuleType, s3: Any, 
     assert json.loads(metadata["faces"]) == again["faces"]
 
 
-def test_many_long_names_are_left_out_of_the_metadata(handler: ModuleType) -> None:
+def test_metadata_omits_names_that_are_too_long(handler: ModuleType) -> None:
     face = {"name": "Ünal " * 9, "distance": 0.1, "probability": 0.9, "box": [1.0, 2.0, 3.0, 4.0]}
 
     metadata = handler.output_metadata({"model": "sface"}, [face] * 40)
@@ -274,7 +276,7 @@ def test_many_long_names_are_left_out_of_the_metadata(handler: ModuleType) -> No
     assert metadata["distance"] == "0.1"
 
 
-def test_metadata_too_long_for_s3_leaves_the_faces_out(handler: ModuleType) -> None:
+def test_metadata_omits_faces_that_are_too_long_for_s3(handler: ModuleType) -> None:
     face = {"name": "Ann", "distance": 0.1234, "probability": 0.9999, "box": [1.0, 2.0, 3.0, 4.0]}
 
     short = handler.output_metadata({"model": "sface"}, [face])
@@ -291,11 +293,11 @@ def test_metadata_too_long_for_s3_leaves_the_faces_out(handler: ModuleType) -> N
     [
         ({"MODEL": "facenet-vggface2", "MODELS_DIR": "/nowhere"}, ModelError),
         ({"GALLERY": "/nowhere/data.pt"}, GalleryError),
-        ({"FACES": "some"}, SettingError),
-        ({"THRESHOLD": "low"}, SettingError),
+        ({"FACES": "some"}, SettingsError),
+        ({"THRESHOLD": "low"}, SettingsError),
     ],
 )
-def test_a_cold_start_with_wrong_settings_fails_by_name(
+def test_a_cold_start_with_invalid_settings_raises_a_named_error(
     load_handler: Callable[..., ModuleType], variables: dict[str, str], error: type[Exception]
 ) -> None:
     with pytest.raises(error):

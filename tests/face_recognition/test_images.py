@@ -1,4 +1,4 @@
-"""Image files of every kind become RGB, and what cannot be read says why."""
+"""Image files of every kind become RGB, and unreadable ones say why."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_exif_orientation_is_honored() -> None:
     image = Image.new("RGB", (40, 20), "black")
     image.paste("white", (0, 0, 20, 20))  # white on the left
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned a quarter: what was left is on top
+    exif[0x0112] = 6  # rotated by 90 degrees: the left side becomes the top
 
     pixels = read_rgb(encoded(image, "JPEG", exif=exif))
 
@@ -63,12 +63,12 @@ def test_the_exif_orientation_is_honored() -> None:
     ("data", "reason"),
     [
         (b"", "it is empty"),
-        (b"no image at all", "no image that can be read"),
-        (encoded(Image.effect_noise((64, 64), 90), "JPEG")[:500], "no image that can be read"),
-        (encoded(Image.effect_noise((64, 64), 90), "PNG")[:500], "no image that can be read"),
+        (b"no image at all", "not a readable image"),
+        (encoded(Image.effect_noise((64, 64), 90), "JPEG")[:500], "not a readable image"),
+        (encoded(Image.effect_noise((64, 64), 90), "PNG")[:500], "not a readable image"),
     ],
 )
-def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
+def test_an_unreadable_image_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage, match=reason):
         read_rgb(data)
 
@@ -87,9 +87,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked() -> None:
 PHOTO = Image.effect_noise((48, 32), 90).convert("RGB")
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it can read all the same
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about damage that it can read
 @pytest.mark.parametrize("kind", FORMATS)
-def test_damaged_bytes_are_read_or_refused_and_nothing_else(kind: str) -> None:
+def test_damaged_images_are_either_read_or_refused(kind: str) -> None:
     whole, random = encoded(PHOTO, kind), np.random.default_rng(0)
     assert read_rgb(whole).shape == (32, 48, 3)
     refused = 0
@@ -107,14 +107,14 @@ def test_damaged_bytes_are_read_or_refused_and_nothing_else(kind: str) -> None:
 def test_an_avif_without_its_pixels_is_refused() -> None:
     head, _, pixels = encoded(PHOTO, "AVIF").partition(b"mdat")
 
-    with pytest.raises(UnreadableImage, match="no image that can be read"):
+    with pytest.raises(UnreadableImage, match="not a readable image"):
         read_rgb(head + b"mdat" + bytes(len(pixels)))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Pillow will not write IM for ever
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Pillow deprecates writing IM
 @pytest.mark.parametrize("kind", ["DDS", "IM", "PPM"])
-def test_what_no_camera_writes_is_refused_with_what_is_read(kind: str) -> None:
-    with pytest.raises(UnreadableImage, match="none of JPEG, PNG, WEBP, TIFF, GIF, BMP, AVIF"):
+def test_a_format_that_no_camera_writes_is_refused_with_the_accepted_ones(kind: str) -> None:
+    with pytest.raises(UnreadableImage, match="not one of JPEG, PNG, WEBP, TIFF, GIF, BMP, AVIF"):
         read_rgb(encoded(PHOTO, kind))
 
 

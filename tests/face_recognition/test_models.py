@@ -1,4 +1,4 @@
-"""Fetching model files: real HTTP, real pip, and what is refused."""
+"""Fetching model files with real HTTP and real pip, and refusing wrong ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DATA = bytes(range(256)) * 4096  # 1 MiB
 
 
 class Source(BaseHTTPRequestHandler):
-    """Serves DATA; /wrong serves other bytes, /no-range ignores Range.
+    """Serves DATA; /wrong serves other bytes and /no-range ignores Range.
 
-    /half always breaks off half way, /thirds after each third.
+    /half always disconnects halfway, /thirds after each third.
     """
 
     ranges: ClassVar[list[str | None]] = []
@@ -55,12 +55,12 @@ def address() -> Iterator[str]:
 
 
 def table(monkeypatch: pytest.MonkeyPatch, *sources: Url | Wheel) -> None:
-    """Make the model `m` known, to be had from these sources."""
+    """Add the model `m` with these sources to the known models."""
     model = Model("m", "m.bin", len(DATA), hashlib.sha256(DATA).hexdigest(), sources)
     monkeypatch.setitem(models.MODELS, "m", model)
 
 
-def test_the_first_source_that_works_is_taken(
+def test_the_first_working_source_is_used(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
 ) -> None:
     table(monkeypatch, Url(f"{address}/missing"), Url(f"{address}/wrong"), Url(f"{address}/good"))
@@ -71,7 +71,7 @@ def test_the_first_source_that_works_is_taken(
     assert [p.name for p in path.parent.iterdir()] == ["m.bin"]
 
 
-def test_a_right_file_is_kept_and_a_damaged_one_fetched_again(
+def test_a_correct_file_is_kept_and_a_damaged_one_fetched_again(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
 ) -> None:
     table(monkeypatch, Url(f"{address}/good"))
@@ -86,18 +86,18 @@ def test_a_right_file_is_kept_and_a_damaged_one_fetched_again(
 
 
 @pytest.mark.parametrize("end", ["good", "no-range"])
-def test_a_broken_download_is_gone_on_with(
+def test_an_interrupted_download_is_resumed(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path, end: str
 ) -> None:
-    # GIVEN a source whose connections all end half way
+    # GIVEN a source that always disconnects halfway
     half = len(DATA) // 2
     table(monkeypatch, Url(f"{address}/half"))
-    with pytest.raises(ModelError, match=f"it broke off after {half:,} of 1,048,576 bytes"):
+    with pytest.raises(ModelError, match=f"the download stopped after {half:,} of 1,048,576 bytes"):
         fetch("m", tmp_path)
     assert (tmp_path / "m.bin.part").read_bytes() == DATA[:half]
     assert Source.ranges == [None, f"bytes={half}-"]
 
-    # WHEN it is fetched again from one that works
+    # WHEN it is fetched again from a working source
     table(monkeypatch, Url(f"{address}/{end}"))
 
     assert fetch("m", tmp_path).read_bytes() == DATA
@@ -105,7 +105,7 @@ def test_a_broken_download_is_gone_on_with(
     assert [p.name for p in tmp_path.iterdir()] == ["m.bin"]
 
 
-def test_connections_that_break_off_are_taken_up_in_one_run(
+def test_a_download_reconnects_within_one_run(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
 ) -> None:
     table(monkeypatch, Url(f"{address}/thirds"))
@@ -115,7 +115,7 @@ def test_connections_that_break_off_are_taken_up_in_one_run(
     assert Source.ranges == [None, f"bytes={third}-", f"bytes={2 * third}-"]
 
 
-def test_the_beginning_of_something_else_is_not_gone_on_with_for_good(
+def test_a_partial_file_of_something_else_is_replaced(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
 ) -> None:
     (tmp_path / "m.bin.part").write_bytes(b"<html>")
@@ -125,14 +125,14 @@ def test_the_beginning_of_something_else_is_not_gone_on_with_for_good(
     assert Source.ranges == ["bytes=6-", None]
 
 
-def test_what_is_in_the_way_of_the_file_is_named(tmp_path: Path) -> None:
+def test_an_obstacle_in_the_folder_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     target = tmp_path / "models" / "sface.onnx"
     target.mkdir(parents=True)
 
     for folder, reason in (
-        (file, f"Cannot make the folder {file}"),
+        (file, f"Cannot create the folder {file}"),
         (target.parent, f"{target} is a folder"),
     ):
         done = run("fetch", "sface", "--dir", str(folder))
@@ -140,7 +140,7 @@ def test_what_is_in_the_way_of_the_file_is_named(tmp_path: Path) -> None:
         assert done.stderr.startswith(f"Error: {reason}")
 
 
-def test_without_any_source_the_error_says_what_was_tried_and_what_to_do(
+def test_without_a_working_source_the_error_says_what_was_tried_and_what_to_do(
     monkeypatch: pytest.MonkeyPatch, address: str, tmp_path: Path
 ) -> None:
     wheel = Wheel("six==0.0.0", "no-such-member")
@@ -150,7 +150,11 @@ def test_without_any_source_the_error_says_what_was_tried_and_what_to_do(
         fetch("m", tmp_path)
 
     text = str(error.value)
-    for part in (f"{address}/missing: HTTP Error 404", f"{address}/wrong: what came", "six==0.0.0"):
+    for part in (
+        f"{address}/missing: HTTP Error 404",
+        f"{address}/wrong: the download does not have",
+        "six==0.0.0",
+    ):
         assert part in text
     assert f"place it as {tmp_path / 'm.bin'} (1,048,576 bytes, SHA-256" in text
     assert not (tmp_path / "m.bin").exists()
@@ -170,7 +174,7 @@ def test_a_missing_or_short_file_says_how_to_fetch_it(
 def test_sface_comes_from_its_wheel(models_dir: Path) -> None:
     path = model_path("sface", models_dir)
 
-    assert models.is_right(path, models.MODELS["sface"])
+    assert models.is_correct(path, models.MODELS["sface"])
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -185,10 +189,10 @@ def test_the_command_line(models_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "sface.onnx").write_bytes(bytes(models.MODELS["sface"].size))
     damaged = run("check", "sface", "--dir", str(tmp_path))
     assert damaged.returncode == 1
-    assert "has not the SHA-256 expected" in damaged.stderr
+    assert "does not have the expected SHA-256" in damaged.stderr
 
 
-def test_it_needs_the_standard_library_alone() -> None:
+def test_it_needs_only_the_standard_library() -> None:
     isolated = [sys.executable, "-I", "-S", models.__file__, "list"]
 
     assert subprocess.run(isolated, capture_output=True).returncode == 0

@@ -1,4 +1,4 @@
-"""Packed convolutions: the same numbers for any input, and an untouched network elsewhere."""
+"""Packed convolutions compute the same numbers, and other processors keep the network unpacked."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from packing import PackedConv2d, can_pack, pack
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SIDE = 160
-needs_packing = pytest.mark.skipif(not can_pack(), reason="nothing can be packed here")
+needs_packing = pytest.mark.skipif(not can_pack(), reason="this machine does not support packing")
 
 
 @pytest.fixture(scope="module")
 def folded() -> torch.nn.Module:
-    """facenet-pytorch's network with random weights, its batch norms folded."""
+    """facenet-pytorch's network with random weights and folded batch norms."""
     torch.manual_seed(11)
     net: torch.nn.Module = InceptionResnetV1(pretrained=None, classify=False).eval()
     for module in net.modules():
@@ -35,7 +35,7 @@ def convolutions(net: torch.nn.Module, kind: Any) -> int:
 
 @needs_packing
 @pytest.mark.parametrize("shape", [(1, SIDE, SIDE), (3, SIDE, SIDE), (1, 112, 128)])
-def test_it_computes_what_the_network_computes(
+def test_a_packed_network_computes_the_same_numbers(
     folded: torch.nn.Module, shape: tuple[int, int, int]
 ) -> None:
     count, height, width = shape
@@ -50,7 +50,7 @@ def test_it_computes_what_the_network_computes(
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_another_processor_keeps_the_network_as_it_is(
+def test_the_network_stays_unpacked_on_another_processor(
     folded: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")

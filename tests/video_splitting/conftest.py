@@ -1,4 +1,4 @@
-"""The splitter with real ffmpeg, a real S3 server and a recognizer that answers over real HTTP."""
+"""Fixtures: the splitter with real ffmpeg, a real S3 server and a recognizer over real HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Make = Callable[..., Path]
 
 
 class Callee(http.server.ThreadingHTTPServer):
-    """A recognizer behind Lambda's Invoke API: answers as `script` says, then as it should."""
+    """A recognizer behind Lambda's Invoke API: answers from `script` first, then correctly."""
 
     daemon_threads = True
 
@@ -45,7 +45,7 @@ class Callee(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that waits no longer hangs up: no error."""
+        """Ignore clients that disconnect when they stop waiting."""
 
     def good_answer(self, payload: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         keys = payload.get("image_file_names") or [payload["image_file_name"]]
@@ -85,11 +85,11 @@ class CalleeRequest(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Do not log requests."""
 
 
 class RangeServer(http.server.ThreadingHTTPServer):
-    """Serves files in ranges, as S3 does, and counts the bytes it was asked for."""
+    """Serves byte ranges of files, like S3, and counts the bytes requested."""
 
     daemon_threads = True
 
@@ -105,13 +105,13 @@ class RangeServer(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{name}?X-Amz-Signature=SECRET"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """ffmpeg hangs up when it has seen enough: no error."""
+        """Ignore that ffmpeg disconnects when it has read enough."""
 
 
 class RangeRequest(http.server.BaseHTTPRequestHandler):
     server: RangeServer
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # headers and body leave together
+    wbufsize = -1  # send headers and body together
 
     def do_GET(self) -> None:
         name = urllib.parse.unquote(self.path.split("?")[0][1:])
@@ -136,11 +136,11 @@ class RangeRequest(http.server.BaseHTTPRequestHandler):
         self.wfile.write(part)
 
     def log_message(self, *args: object) -> None:
-        """Quiet."""
+        """Do not log requests."""
 
 
 class Context:
-    """Lambda's context, as far as the handler looks at it."""
+    """The part of Lambda's context that the handler uses."""
 
     def __init__(self, seconds: float = 60) -> None:
         self.end = time.monotonic() + seconds
@@ -156,7 +156,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make(ffmpeg: str, videos: Path) -> Make:
-    """make(name, *ffmpeg options, source=...) -> a video file, made once."""
+    """make(name, *ffmpeg_options, source=...) -> a video file, made once per session."""
 
     def build(name: str, *options: str, source: str = "testsrc2=s=320x240:r=10:d=2") -> Path:
         path = videos / name
@@ -170,7 +170,7 @@ def make(ffmpeg: str, videos: Path) -> Make:
 
 @pytest.fixture(scope="session")
 def clip(make: Make) -> Path:
-    """2 s, 20 frames."""
+    """A clip of 2 s and 20 frames."""
     return make("clip.mp4", "-pix_fmt", "yuv420p")
 
 
@@ -202,7 +202,7 @@ def callee() -> Iterator[Callee]:
 
 
 class World:
-    """Three buckets, the handler, and what a test does with them."""
+    """The handler, its three buckets and shortcuts for tests."""
 
     def __init__(self, module: Any, s3: Any, prefix: str) -> None:
         self.module, self.s3 = module, s3
@@ -216,7 +216,7 @@ class World:
         self.s3.put_object(Bucket=self.input, Key=key, Body=content)
 
     def event(self, *keys: str) -> dict[str, Any]:
-        """S3's own event: keys encoded as in a form."""
+        """An event as S3 sends it, with form-encoded keys."""
         return {
             "Records": [
                 {
@@ -284,5 +284,5 @@ def world(
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """Where the handler puts temporary files."""
+    """The folder for the handler's temporary files."""
     return tmp_path / "tmp"

@@ -1,16 +1,20 @@
-"""Frame policy, names, and frames taken by real ffmpeg from files behind a real HTTP server."""
+"""Frame policy, keys, and frames that real ffmpeg takes from files on a real HTTP server."""
 
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import ffmpeg as door  # video-splitting/ffmpeg.py
+import botocore
+import ffmpeg as ffmpeg_module
 import frames
 import pytest
+import video_errors
 from PIL import Image
 
 from pipeline.settings import VIDEO_SUFFIXES
@@ -22,7 +26,7 @@ def _binary(monkeypatch: pytest.MonkeyPatch, ffmpeg: str) -> None:
 
 
 def take(files: Any, name: str, folder: Path, wanted: int = 1, seconds: float = 20) -> list[Any]:
-    return frames.take(door.Video(files.url(name), "", ""), wanted, folder, seconds)
+    return frames.take(ffmpeg_module.Video(files.url(name), "", ""), wanted, folder, seconds)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,7 @@ def test_no_two_videos_share_a_stem() -> None:
     assert len({frames.stem(key) for key in keys}) == len(keys)
 
 
-def test_suffixes_are_those_of_the_trigger() -> None:
+def test_suffixes_match_the_trigger() -> None:
     assert {suffix.lower() for suffix in VIDEO_SUFFIXES} == set(frames.VIDEO_SUFFIXES)
 
 
@@ -70,23 +74,23 @@ def test_times(wanted: int, duration: float, rate: float | None, expected: list[
     assert frames.times(wanted, duration, rate) == expected
 
 
-def test_duration_is_not_read_from_the_videos_own_words() -> None:
+def test_the_duration_is_not_read_from_metadata_of_the_video() -> None:
     messages = (
         "  Metadata:\n    title           : x\n                    :   Duration: 99:00:00.00\n"
         "  Duration: 00:01:02.50, start: 0.0\n"
         "  Stream #0:0[0x1](und): Video: h264 (High), yuv420p, 320x240, 61 kb/s, 29.97 fps, 30 tbr"
     )
-    assert door.report(messages) == door.Report(62.5, 29.97)
+    assert ffmpeg_module.parse_probe(messages) == ffmpeg_module.Probe(62.5, 29.97)
 
 
-def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None:
-    # GIVEN a video that is red for 1 s, then blue
+def test_frames_are_taken_at_their_times(files: Any, make: Any, tmp_path: Path) -> None:
+    # GIVEN a video that is red for 1 s, then blue for 1 s
     source = "color=red:s=64x64:r=10:d=1[r];color=blue:s=64x64:r=10:d=1[b];[r][b]concat"
     make("redblue.mp4", "-pix_fmt", "yuv420p", source=source)
     # WHEN one, then four frames are taken
     (one,) = take(files, "redblue.mp4", tmp_path)
     four = take(files, "redblue.mp4", tmp_path, 4)
-    # THEN they are where the policy says
+    # THEN they come from the times that the policy gives
     colors: list[Any] = [
         Image.open(frame.path).convert("RGB").getpixel((32, 32)) for frame in [one, *four]
     ]
@@ -100,7 +104,7 @@ def test_first_frame_is_the_first(files: Any, make: Any, tmp_path: Path) -> None
     assert [frame.time for frame in four] == [0, 0.5, 1, 1.5]
     assert [frame.index for frame in four] == [0, 1, 2, 3]
     full = colors[0]
-    assert full[0] > 245  # full range: washed out when limited range is taken for it
+    assert full[0] > 245  # full range; mistaking it for limited range would wash it out
     assert max(full[1:]) < 12
 
 
@@ -108,7 +112,7 @@ SLIDES = {"red": (254, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 254)}
 
 
 def slide_show(folder: Path, ffmpeg: str, name: str, seconds: dict[str, int]) -> Path:
-    """A video of one picture a color, each shown for so many seconds, as editors write it."""
+    """A video with one picture per color, shown for that many seconds, as editors write it."""
     sources = [f"color={color}:s=64x64:r=1:d=1" for color in seconds]
     inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
     starts = [sum(list(seconds.values())[:index]) for index in range(len(seconds))]
@@ -140,23 +144,23 @@ def color(path: Path) -> str:
         ("last.mkv", {"red": 1, "green": 1, "blue": 8}, ["red", "blue"]),
     ],
 )
-def test_a_picture_that_stays_for_long_is_seen(
+def test_a_picture_that_stays_long_is_found(
     files: Any, videos: Path, ffmpeg: str, tmp_path: Path, name: str, seconds: Any, seen: list[str]
 ) -> None:
-    # GIVEN a slide show: a frame a slide, shown for seconds
+    # GIVEN a slide show with one frame per slide, each shown for seconds
     slide_show(videos, ffmpeg, name, seconds)
     # WHEN five frames are asked for
     taken = take(files, name, tmp_path, 5)
-    # THEN they are what the video shows at their times, each once
+    # THEN they are what the video shows at those times, without repetitions
     assert [color(frame.path) for frame in taken] == seen
     assert [frame.index for frame in taken] == list(range(len(taken)))
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi", "mpg", "ts.mpeg"])
-def test_frames_are_spread_over_the_pictures_and_not_the_sound(
+def test_frames_are_spread_over_the_video_stream_not_the_sound(
     files: Any, videos: Path, ffmpeg: str, tmp_path: Path, kind: str
 ) -> None:
-    # GIVEN 2 s of video, red and then blue, with 10 s of sound
+    # GIVEN 2 s of video, first red and then blue, with 10 s of sound
     name = f"sound-goes-on.{kind}"
     source = "color=red:s=64x64:r=25:d=1[r];color=blue:s=64x64:r=25:d=1[b];[r][b]concat"
     command = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
@@ -179,32 +183,33 @@ def test_a_video_that_starts_after_its_sound(
     assert len({frame.path.read_bytes() for frame in taken}) == 4
 
 
-def test_several_frames_of_a_large_file_are_cheap(files: Any, make: Any, tmp_path: Path) -> None:
-    # GIVEN a large video with a key frame each second
+@pytest.fixture(scope="module")
+def big(make: Any) -> Path:
+    """A 38 MB video with a key frame each second and its index at the end."""
     noise = "testsrc2=s=640x360:r=30:d=20,noise=alls=60:allf=t"
-    options = ("-preset", "ultrafast", "-b:v", "15M", "-g", "30")
-    big = make("big-keyed.mp4", *options, source=noise)
-    assert big.stat().st_size > 20_000_000
-    # WHEN three frames are taken, THEN most of it is not asked for
-    assert len(take(files, "big-keyed.mp4", tmp_path, 3)) == 3
-    assert files.served < big.stat().st_size * 0.6, f"{files.served:,} of {big.stat().st_size:,}"
+    path: Path = make("big.mp4", "-preset", "ultrafast", "-b:v", "15M", "-g", "30", source=noise)
+    assert path.stat().st_size > 20_000_000
+    return path
 
 
-def test_one_frame_of_a_large_file_is_cheap(files: Any, make: Any, tmp_path: Path) -> None:
-    # GIVEN a 38 MB video with its index at the end
-    noise = "testsrc2=s=640x360:r=30:d=20,noise=alls=60:allf=t"
-    big = make("big.mp4", "-preset", "ultrafast", "-b:v", "15M", source=noise)
+def test_several_frames_of_a_large_file_are_cheap(files: Any, big: Path, tmp_path: Path) -> None:
     size = big.stat().st_size
-    assert size > 20_000_000
-    # WHEN its first frame is taken, THEN less than a fifth of it is asked for
-    take(files, "big.mp4", tmp_path)
+    # WHEN three frames are taken, THEN less than 60 % of it is requested
+    assert len(take(files, big.name, tmp_path, 3)) == 3
+    assert files.served < size * 0.6, f"{files.served:,} of {size:,} bytes"
+
+
+def test_one_frame_of_a_large_file_is_cheap(files: Any, big: Path, tmp_path: Path) -> None:
+    size = big.stat().st_size
+    # WHEN its first frame is taken, THEN less than a fifth of it is requested
+    take(files, big.name, tmp_path)
     assert files.served < size / 5, f"{files.served:,} of {size:,} bytes"
 
 
 def test_rotation_and_pixel_shape(
     files: Any, make: Any, clip: Path, tmp_path: Path, ffmpeg: str
 ) -> None:
-    # GIVEN the clip turned by 90 degrees in its header, as phones do, and an anamorphic one
+    # GIVEN a clip rotated by 90 degrees in its header, as by phones, and an anamorphic clip
     turned = clip.parent / "turned.mp4"
     subprocess.run(
         [ffmpeg, "-v", "error", "-display_rotation", "90", "-i", clip, "-c", "copy", turned],
@@ -243,24 +248,26 @@ def test_kinds_of_video(files: Any, make: Any, tmp_path: Path, name: str, option
         assert image.size in {(320, 240), (321, 241)}
 
 
-def test_fewer_frames_than_asked_for(files: Any, make: Any, tmp_path: Path) -> None:
+def test_a_video_with_fewer_frames_than_requested(files: Any, make: Any, tmp_path: Path) -> None:
     make("three.mp4", "-pix_fmt", "yuv420p", source="testsrc2=s=64x64:r=2:d=1.5")
     assert len(take(files, "three.mp4", tmp_path, 8)) == 3
 
 
-def test_unknown_length(files: Any, ffmpeg: str, videos: Path, tmp_path: Path) -> None:
-    # GIVEN a recording written to a pipe, as browsers do: no length in its header
+def test_a_video_of_unknown_length(files: Any, ffmpeg: str, videos: Path, tmp_path: Path) -> None:
+    # GIVEN a recording without a length in its header, as browsers write to a pipe
     source = ["-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=3"]
     encode = ["-c:v", "libvpx", "-deadline", "realtime", "-f", "webm", "-"]
     made = subprocess.run([ffmpeg, "-v", "error", *source, *encode], stdout=-1, check=True)
     (videos / "live.webm").write_bytes(made.stdout)
-    # WHEN, THEN a frame from each second, until it ends
+    # WHEN, THEN there is one frame per second until it ends
     taken = take(files, "live.webm", tmp_path, 5)
     assert [frame.time for frame in taken] == [0, 1, 2]
     assert len({frame.path.read_bytes() for frame in taken}) == 3
 
 
-def test_cut_short_but_readable(files: Any, clip: Path, ffmpeg: str, tmp_path: Path) -> None:
+def test_a_truncated_but_readable_video(
+    files: Any, clip: Path, ffmpeg: str, tmp_path: Path
+) -> None:
     fast = clip.parent / "fast.mp4"
     options = ("-c", "copy", "-movflags", "+faststart")
     subprocess.run([ffmpeg, "-v", "error", "-y", "-i", clip, *options, fast], check=True)
@@ -268,7 +275,7 @@ def test_cut_short_but_readable(files: Any, clip: Path, ffmpeg: str, tmp_path: P
     assert 1 < len(take(files, "cut.mp4", tmp_path, 8)) < 8
 
 
-def bad_videos(clip: Path, make: Any) -> None:
+def make_bad_videos(clip: Path, make: Any) -> None:
     folder = clip.parent
     (folder / "no-index.mp4").write_bytes(clip.read_bytes()[:20_000])
     (folder / "text.mp4").write_text("not a video\n" * 100)
@@ -281,25 +288,25 @@ def bad_videos(clip: Path, make: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "words"),
     [
-        ("no-index.mp4", door.UnreadableVideo, "cut short before its index"),
-        ("text.mp4", door.UnreadableVideo, "no video"),
-        ("random.mp4", door.UnreadableVideo, "no video"),
-        ("photo.mp4", door.UnreadableVideo, "no video"),
-        ("sound.mp4", door.NoVideoStream, "no video stream"),
+        ("no-index.mp4", video_errors.UnreadableVideo, "cut short before its index"),
+        ("text.mp4", video_errors.UnreadableVideo, "not a video"),
+        ("random.mp4", video_errors.UnreadableVideo, "not a video"),
+        ("photo.mp4", video_errors.UnreadableVideo, "not a video"),
+        ("sound.mp4", video_errors.NoVideoStream, "no video stream"),
     ],
 )
 def test_bad_videos(
     files: Any, clip: Path, make: Any, tmp_path: Path, name: str, error: Any, words: str
 ) -> None:
-    bad_videos(clip, make)
+    make_bad_videos(clip, make)
     with pytest.raises(error, match=words) as raised:
         take(files, name, tmp_path)
     assert "SECRET" not in str(raised.value)
     assert "Upload" in str(raised.value)
 
 
-def test_a_playlist_reads_nothing_else(files: Any, clip: Path, tmp_path: Path) -> None:
-    # GIVEN playlists in disguise that name a file of this machine and another URL
+def test_a_playlist_cannot_read_other_files(files: Any, clip: Path, tmp_path: Path) -> None:
+    # GIVEN disguised playlists that refer to a local file and to another URL
     folder = clip.parent
     other = files.url("clip.mp4")
     lists = {
@@ -311,8 +318,8 @@ def test_a_playlist_reads_nothing_else(files: Any, clip: Path, tmp_path: Path) -
     }
     for name, text in lists.items():
         (folder / name).write_text(text)
-        # WHEN, THEN it is refused and only the object itself was asked for
-        with pytest.raises(door.UnreadableVideo):
+        # WHEN, THEN it is refused, and only the object itself was requested
+        with pytest.raises(video_errors.UnreadableVideo):
             take(files, name, tmp_path)
         assert set(files.paths) == {name}
         files.paths.clear()
@@ -321,14 +328,14 @@ def test_a_playlist_reads_nothing_else(files: Any, clip: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (403, door.VideoForbidden),
-        (404, door.VideoGone),
-        (412, door.VideoChanged),
-        (400, door.VideoUnreachable),
-        (302, door.VideoUnreachable),
+        (403, video_errors.VideoForbidden),
+        (404, video_errors.VideoGone),
+        (412, video_errors.VideoChanged),
+        (400, video_errors.VideoUnreachable),
+        (302, video_errors.VideoUnreachable),
     ],
 )
-def test_refusals_of_the_store(
+def test_http_errors_of_the_store(
     files: Any, clip: Path, tmp_path: Path, status: int, error: Any
 ) -> None:
     files.status = status
@@ -338,75 +345,77 @@ def test_refusals_of_the_store(
     assert set(files.paths) == {clip.name}
 
 
-def test_half_a_picture_is_none(tmp_path: Path) -> None:
+def test_a_truncated_jpeg_is_not_a_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("RGB", (64, 64)).save(path)
-    assert door.is_jpeg(path)
+    assert ffmpeg_module.is_jpeg(path)
     path.write_bytes(path.read_bytes()[:-2])
-    assert not door.is_jpeg(path)
-    assert not door.is_jpeg(tmp_path / "none.jpg")
+    assert not ffmpeg_module.is_jpeg(path)
+    assert not ffmpeg_module.is_jpeg(tmp_path / "none.jpg")
 
 
-def test_no_url_is_left_in_messages() -> None:
+def test_urls_are_removed_from_messages() -> None:
     own = "https://b.s3.amazonaws.com/a%20b.mp4?X-Amz-Signature=SECRET"
     said = (
         f"Error opening input file {own}.\n[tcp] '{own.upper()}' http://other/?Signature=SECRET x"
     )
-    assert door.redact(said, own).count("SECRET") == 0
-    assert door.redact(said, own).endswith("x")
+    assert ffmpeg_module.redact(said, own).count("SECRET") == 0
+    assert ffmpeg_module.redact(said, own).endswith("x")
 
 
-def test_pictures_over_the_limit(files: Any, make: Any, tmp_path: Path) -> None:
+def test_pictures_over_the_pixel_limit(files: Any, make: Any, tmp_path: Path) -> None:
     make("huge.avi", "-c:v", "mjpeg", source="color=s=8200x4400:r=1:d=1")
-    with pytest.raises(door.UnreadableVideo, match="over 33,177,600 pixels"):
+    with pytest.raises(video_errors.UnreadableVideo, match="more than 33,177,600 pixels"):
         take(files, "huge.avi", tmp_path)
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
-    video = door.Video("http://127.0.0.1:9/x.mp4?X-Amz-Signature=SECRET", "", "")
-    with pytest.raises(door.VideoUnreachable, match="refused") as raised:
+def test_the_store_is_unreachable(tmp_path: Path) -> None:
+    video = ffmpeg_module.Video("http://127.0.0.1:9/x.mp4?X-Amz-Signature=SECRET", "", "")
+    with pytest.raises(video_errors.VideoUnreachable, match="refused") as raised:
         frames.take(video, 1, tmp_path, 20)
     assert "SECRET" not in str(raised.value)
 
 
-def test_out_of_time_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> None:
+def test_a_timeout_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> None:
     files.stall = 20
     started = time.monotonic()
-    with pytest.raises(door.FfmpegTimeout, match="after 1 s"):
+    with pytest.raises(video_errors.FfmpegTimeout, match="after 1 s"):
         take(files, clip.name, tmp_path, seconds=1)
     assert time.monotonic() - started < 10
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
 
 
-def test_out_of_time_says_the_whole_limit(files: Any, clip: Path, tmp_path: Path) -> None:
-    # GIVEN a store so slow that the time is over in a later run than the first
+def test_a_timeout_in_a_later_run_names_the_total_limit(
+    files: Any, clip: Path, tmp_path: Path
+) -> None:
+    # GIVEN a store so slow that time runs out after the first run of ffmpeg
     files.stall = 0.8
-    with pytest.raises(door.FfmpegTimeout, match="after 3 s"):
+    with pytest.raises(video_errors.FfmpegTimeout, match="after 3 s"):
         take(files, clip.name, tmp_path, 5, seconds=3)
     assert (tmp_path / "first.jpg").exists()
 
 
-def test_pictures_too_large_for_the_functions_memory(
+def test_pictures_too_large_for_the_memory_of_the_function(
     files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # GIVEN pictures that ffmpeg needs more than 200 MB for
+    # GIVEN pictures for which ffmpeg needs more than 200 MB
     options = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error")
     source = "testsrc2=s=3840x2160:r=25:d=0.4"
     make("uhd.mp4", *options, "-pix_fmt", "yuv420p10le", source=source)
     own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
-    # WHEN the function has less, THEN ffmpeg is stopped, and not the function with it
+    # WHEN the function has less, THEN ffmpeg is stopped but the function goes on
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own + 150))
-    with pytest.raises(door.FfmpegFailed, match=rf"{own + 150} MB .* Raise memory_mb"):
+    with pytest.raises(video_errors.FfmpegFailed, match=rf"{own + 150} MB: .* Raise memory_mb"):
         take(files, "uhd.mp4", tmp_path)
-    # AND with enough it goes well
+    # AND with enough memory it succeeds
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own + 350))
     assert take(files, "uhd.mp4", tmp_path)
 
 
-def test_ffmpeg_is_missing(files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_ffmpeg(files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FFMPEG", "/nowhere/ffmpeg")
-    with pytest.raises(door.FfmpegFailed, match=r"install_ffmpeg\.sh"):
+    with pytest.raises(video_errors.FfmpegFailed, match=r"install_ffmpeg\.sh"):
         take(files, "clip.mp4", tmp_path)
 
 
@@ -416,17 +425,13 @@ def test_ffmpeg_does_not_get_the_functions_credentials(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("OTHER", "kept")
     out = tmp_path / "env"
-    door.run(["sh", "-c", f"env > {out}"], "http://x", 5)
+    ffmpeg_module.run(["sh", "-c", f"env > {out}"], "http://x", 5)
     assert "AWS_" not in out.read_text()
     assert "OTHER=kept" in out.read_text()
 
 
-def test_https_is_verified(clip: Path, tmp_path: Path) -> None:
-    """A server whose certificate the given authorities did not sign is not read."""
-    import http.server
-    import ssl
-    import threading
-
+def test_https_is_verified(files: Any, clip: Path, tmp_path: Path) -> None:
+    # GIVEN a server with a certificate for localhost that signs itself
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
@@ -434,29 +439,20 @@ def test_https_is_verified(clip: Path, tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    handler = type(
-        "Files",
-        (http.server.SimpleHTTPRequestHandler,),
-        {"log_message": lambda *_: None},
-    )
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *a: handler(*a, directory=str(clip.parent))
-    )
+    server = type(files)(clip.parent)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"https://localhost:{server.server_port}/clip.mp4"
-    import botocore
-
-    strangers = str(Path(botocore.__file__).parent / "cacert.pem")
+    unrelated_cas = str(Path(botocore.__file__).parent / "cacert.pem")
     other = tmp_path / "other"
     other.mkdir()
     try:
-        assert frames.take(door.Video(url, "", str(certificate)), 1, tmp_path, 20)
-        with pytest.raises(door.VideoUnreachable, match="certificate verify failed"):
-            frames.take(door.Video(url, "", strangers), 1, other, 20)
+        # WHEN the certificate is trusted, THEN the video is read, and otherwise it is not
+        assert frames.take(ffmpeg_module.Video(url, "", str(certificate)), 1, tmp_path, 20)
+        with pytest.raises(video_errors.VideoUnreachable, match="certificate verify failed"):
+            frames.take(ffmpeg_module.Video(url, "", unrelated_cas), 1, other, 20)
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""The whole splitter: S3 event -> real ffmpeg -> stage-1 -> recognizer over HTTP -> outputs."""
+"""The whole splitter, from an S3 event through real ffmpeg and a recognizer to the outputs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
-import ffmpeg as door
 import pytest
 import recognizer
+import video_errors
 from PIL import Image
+
+FIRST = "a/output-00.jpg"  # of a.mp4, if several frames are taken
 
 
 def log_lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -27,7 +29,7 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
     world.put("test_00.mp4", clip)
     # WHEN S3's event arrives
     answer = world.handle("test_00.mp4")
-    # THEN its first frame is in stage-1, with what the recognizer needs to know about it
+    # THEN its first frame is in stage-1, with the metadata that the recognizer needs
     assert world.keys(world.stage) == ["test_00.jpg"]
     head = world.s3.head_object(Bucket=world.stage, Key="test_00.jpg")
     assert head["ContentType"] == "image/jpeg"
@@ -42,7 +44,7 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
     }
     body = world.s3.get_object(Bucket=world.stage, Key="test_00.jpg")["Body"].read()
     assert Image.open(io.BytesIO(body)).size == (320, 240)
-    # AND the recognizer was called once, for it, and nothing else was written
+    # AND the recognizer was called once, for that frame, and nothing else was written
     assert callee.payloads == [{"bucket_name": world.stage, "image_file_name": "test_00.jpg"}]
     assert world.keys(world.output) == []
     assert answer == {
@@ -54,7 +56,7 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
             }
         ]
     }
-    # AND each step has a line in the log with its time, none with the URL's credentials
+    # AND each step has a log line with its time, and none contains the URL's credentials
     lines = log_lines(capsys)
     assert [line["step"] for line in lines] == ["ffmpeg", "upload", "frames", "invoke", "video"]
     assert all(line["ms"] > 0 for line in lines)
@@ -74,7 +76,7 @@ def test_any_key(world: Any, clip: Path, key: str) -> None:
     assert world.metadata(world.stage, frame)["source-key"] == quote(key)
 
 
-def test_slashes_encoded_in_the_event(world: Any, clip: Path) -> None:
+def test_an_event_with_encoded_slashes(world: Any, clip: Path) -> None:
     world.put("a/b.mp4", clip)
     event = world.event("a/b.mp4")
     event["Records"][0]["s3"]["object"]["key"] = "a%2Fb.mp4"
@@ -95,13 +97,13 @@ def test_events_without_videos(world: Any, callee: Any) -> None:
 
 
 @pytest.mark.parametrize("event", [{}, {"Records": [{"eventSource": "aws:sqs", "body": "x"}]}])
-def test_events_of_others(world: Any, event: dict[str, Any]) -> None:
+def test_events_from_other_sources(world: Any, event: dict[str, Any]) -> None:
     with pytest.raises(world.module.UnexpectedEvent, match="not from S3"):
         world.module.handler(event, _Context())
 
 
 def test_every_record_is_tried(world: Any, clip: Path, scratch: Path) -> None:
-    # GIVEN two good videos, and three bad ones before and between them
+    # GIVEN two good videos among three bad ones
     world.put("good1.mp4", clip)
     world.put("good2.mov", clip)
     world.put("empty.mp4", b"")
@@ -115,14 +117,16 @@ def test_every_record_is_tried(world: Any, clip: Path, scratch: Path) -> None:
     assert text.startswith("3 of 5 videos failed.")
     assert f"VideoGone: s3://{world.input}/gone.mp4: it was deleted" in text
     assert f"EmptyVideo: s3://{world.input}/empty.mp4: it has no bytes" in text
-    assert f"UnreadableVideo: s3://{world.input}/text.mp4: it is no video" in text
+    assert f"UnreadableVideo: s3://{world.input}/text.mp4: it is not a video" in text
     assert "good" not in text
     assert not list(scratch.iterdir())
 
 
-def test_one_failure_is_raised_as_itself(world: Any, capsys: Any, scratch: Path) -> None:
+def test_a_single_failure_is_raised_unchanged(world: Any, capsys: Any, scratch: Path) -> None:
     world.put("text.mp4", b"only text" * 50)
-    with pytest.raises(door.UnreadableVideo, match=f"^s3://{world.input}/text.mp4: ") as raised:
+    with pytest.raises(
+        video_errors.UnreadableVideo, match=f"^s3://{world.input}/text.mp4: "
+    ) as raised:
         world.handle("text.mp4")
     output = capsys.readouterr().out
     assert "Signature" not in output + str(raised.value)
@@ -130,19 +134,19 @@ def test_one_failure_is_raised_as_itself(world: Any, capsys: Any, scratch: Path)
     assert not list(scratch.iterdir())
 
 
-def test_out_of_time(
+def test_ffmpeg_runs_out_of_time(
     world: Any, clip: Path, monkeypatch: Any, tmp_path: Path, scratch: Path
 ) -> None:
-    # GIVEN an ffmpeg that never ends and has a child, and writes half a file
+    # GIVEN an ffmpeg that never ends, has a child process and writes half a file
     slow, nap = tmp_path / "slow", f"77.{uuid.uuid4().int}"
     slow.write_text(f'#!/bin/sh\nfor last; do :; done\necho half > "$last"\nsleep {nap} & wait\n')
     slow.chmod(0o755)
     monkeypatch.setenv("FFMPEG", str(slow))
     world.put("a.mp4", clip)
-    # WHEN the invocation has 6 s left, of which 5 are kept for what follows
-    with pytest.raises(door.FfmpegTimeout, match=r"a.mp4: ffmpeg was stopped after 1 s"):
+    # WHEN the invocation has 6 s left, of which 5 s are reserved for later steps
+    with pytest.raises(video_errors.FfmpegTimeout, match=r"a.mp4: ffmpeg was stopped after 1 s"):
         world.handle("a.mp4", seconds=6)
-    # THEN neither the files nor the processes are left
+    # THEN no files and no processes are left
     assert not list(scratch.iterdir())
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -152,18 +156,18 @@ def test_out_of_time(
         assert nap.encode() not in words
 
 
-def test_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
-    # GIVEN a video whose frame was made
+def test_the_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
+    # GIVEN a video and its frame
     world.put("a.mp4", clip)
     world.handle("a.mp4")
     # WHEN the event comes again, and ffmpeg would fail
     monkeypatch.setenv("FFMPEG", "/nowhere")
     world.handle("a.mp4")
-    # THEN the frame is used again, and the recognizer is asked again
+    # THEN the frame is reused, and the recognizer is called again
     assert callee.payloads[0] == callee.payloads[1]
-    # BUT a new video under the key is read again
+    # BUT a new video with the same key is read
     world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
-    with pytest.raises(door.FfmpegFailed):
+    with pytest.raises(video_errors.FfmpegFailed):
         world.handle("a.mp4")
 
 
@@ -178,7 +182,7 @@ def test_frames_of_another_policy_are_made_again(world: Any, clip: Path, monkeyp
 
 
 def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
-    # GIVEN 7 frames a video, 3 a call, 2 calls at once, and two people in the video
+    # GIVEN 7 frames per video, 3 per call, 2 calls at once, and two people in the video
     monkeypatch.setenv("FRAMES", "7")
     callee.seconds = 0.2
     for index, name in enumerate(["Ann", "Bob", "Bob", "Unknown", "Ann", "Bob"]):
@@ -187,7 +191,7 @@ def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -
     world.put("x/a.mp4", clip)
     # WHEN
     answer = world.handle("x/a.mp4")
-    # THEN the frames are all there, in order of time
+    # THEN all frames are there, ordered by time
     keys = [f"x/a/output-0{index}.jpg" for index in range(7)]
     assert world.keys(world.stage) == keys
     found = [world.metadata(world.stage, key) for key in keys]
@@ -195,11 +199,11 @@ def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -
         float(item["frame-time"]) for item in found
     )
     assert {item["frame-count"] for item in found} == {"7"}
-    # AND every frame was sent once, two calls side by side
+    # AND every frame was sent once, in two parallel calls
     sent = [p.get("image_file_names") or [p["image_file_name"]] for p in callee.payloads]
     assert sorted(sent) == [keys[:3], keys[3:6], keys[6:]]
     assert callee.most_busy == 2
-    # AND the agreed name is written, alone
+    # AND only the agreed name is written
     assert world.keys(world.output) == ["x/a.txt"]
     assert world.text("x/a.txt") == "Bob"
     assert answer["videos"][0]["output_key"] == "x/a.txt"
@@ -208,33 +212,33 @@ def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -
     assert (summary["votes"], summary["frames"]) == ("3", "7")
     assert summary["model"] == "facenet-vggface2"
     assert summary["source-key"] == "x/a.mp4"
-    # AND again: the same, without ffmpeg
+    # AND a second event gives the same without ffmpeg
     monkeypatch.setenv("FFMPEG", "/nowhere")
     world.handle("x/a.mp4")
     assert len(callee.payloads) == 6
 
 
-def test_a_shorter_video_leaves_nothing_of_a_longer_one(
+def test_a_shorter_video_removes_what_a_longer_one_left(
     world: Any, callee: Any, clip: Path, make: Any, monkeypatch: Any
 ) -> None:
-    # GIVEN frames and names of a video, and of others whose keys look like theirs
+    # GIVEN the frames and names of a video, and of others with similar keys
     monkeypatch.setenv("FRAMES", "5")
-    callee.good_answer = names_etags(world)
+    callee.good_answer = name_by_etag(world)
     for key in ("a.mp4", "a/output-03.mp4", "ab.mp4"):
         world.put(key, clip)
         world.handle(key)
-    # what the recognizer writes says of which video it is
+    # the recognizer's outputs identify their video
     for index in range(5):
         source = world.metadata(world.stage, f"a/output-0{index}.jpg")
         place = {"Bucket": world.output, "Key": f"a/output-0{index}.txt"}
-        if index != 3:  # that is the agreed name of another video
+        if index != 3:  # index 3 is the agreed name of another video
             world.s3.put_object(**place, Body=b"x", Metadata=source)
     world.s3.put_object(Bucket=world.output, Key="a/output-007b.txt", Body=b"by hand")
-    # WHEN a video of two frames takes the key
+    # WHEN a video of two frames replaces the video
     short = make("two.mp4", "-pix_fmt", "yuv420p", source="testsrc2=s=64x64:r=2:d=1")
     world.put("a.mp4", short)
     assert world.handle("a.mp4")["videos"][0]["frames"] == 2
-    # THEN its own are left, and what is not of this key
+    # THEN only its own frames are left, and everything made from other keys
     stage = [key for key in world.keys(world.stage) if key.startswith("a/output-")]
     assert [key for key in stage if key.count("/") == 1] == [f"a/output-0{i}.jpg" for i in (0, 1)]
     assert len(stage) == 2 + 5
@@ -248,7 +252,7 @@ def test_a_shorter_video_leaves_nothing_of_a_longer_one(
     assert len([key for key in texts if key.startswith("ab/")]) == 5
 
 
-def test_an_agreed_name_that_is_there_is_not_written_again(
+def test_an_unchanged_agreed_name_is_not_rewritten(
     world: Any, callee: Any, clip: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("FRAMES", "2")
@@ -263,7 +267,7 @@ def test_an_agreed_name_that_is_there_is_not_written_again(
     world.handle("a.mp4")
     world.handle("a.mp4")
     assert versions() == 1
-    # BUT another agreed name is
+    # BUT a different agreed name is written
     callee.faces["a/output-00.jpg"] = []
     world.handle("a.mp4")
     assert versions() == 2
@@ -279,7 +283,7 @@ def test_names_in_any_script(world: Any, callee: Any, clip: Path, monkeypatch: A
     assert world.metadata(world.output, "a.txt")["name"] == quote("Zoë 日")
 
 
-def test_callee_error_names_both_sides(world: Any, callee: Any, clip: Path) -> None:
+def test_an_error_of_the_callee_names_video_and_callee(world: Any, callee: Any, clip: Path) -> None:
     callee.script = [
         lambda _: (
             200,
@@ -293,7 +297,7 @@ def test_callee_error_names_both_sides(world: Any, callee: Any, clip: Path) -> N
         world.handle("a.mp4")
 
 
-def test_invoke_denied(world: Any, callee: Any, clip: Path) -> None:
+def test_the_invocation_is_denied(world: Any, callee: Any, clip: Path) -> None:
     refusal = {"Message": "not authorized to perform: lambda:InvokeFunction"}
     callee.script = [lambda _: (403, {"X-Amzn-ErrorType": "AccessDeniedException"}, refusal)]
     world.put("a.mp4", clip)
@@ -309,46 +313,46 @@ def test_stage_1_is_missing(world: Any, clip: Path, monkeypatch: Any) -> None:
         world.handle("a.mp4")
 
 
-def test_overwritten_while_read(
+def test_a_video_is_overwritten_while_it_is_read(
     world: Any, clip: Path, ffmpeg: str, monkeypatch: Any, tmp_path: Path
 ) -> None:
-    # GIVEN that the video is replaced between the look at it and the reading
+    # GIVEN a video that is replaced after it was inspected and before it is read
     world.put("a.mp4", clip)
-    look = world.module.store.look
+    inspect = world.module.store.inspect
 
-    def slow_look(s3: Any, named: Any) -> Any:
-        seen = look(s3, named)
+    def overwrite_after_inspecting(s3: Any, named: Any) -> Any:
+        seen = inspect(s3, named)
         world.put("a.mp4", clip.read_bytes() + b"\0" * 8)
         return seen
 
-    monkeypatch.setattr(world.module.store, "look", slow_look)
-    # WHEN, THEN no frame of the new one is written under the old one's ETag
-    with pytest.raises(door.VideoChanged):
+    monkeypatch.setattr(world.module.store, "inspect", overwrite_after_inspecting)
+    # WHEN, THEN no frame of the new video is written with the old ETag
+    with pytest.raises(video_errors.VideoChanged):
         world.handle("a.mp4")
     assert world.keys(world.stage) == []
 
 
-def test_a_version_of_a_versioned_bucket(world: Any, clip: Path, monkeypatch: Any) -> None:
+def test_a_version_in_a_versioned_bucket(world: Any, clip: Path, monkeypatch: Any) -> None:
     world.s3.put_bucket_versioning(
         Bucket=world.input, VersioningConfiguration={"Status": "Enabled"}
     )
     world.put("a.mp4", clip)
-    look = world.module.store.look
+    inspect = world.module.store.inspect
 
-    def slow_look(s3: Any, named: Any) -> Any:
-        seen = look(s3, named)
+    def overwrite_after_inspecting(s3: Any, named: Any) -> Any:
+        seen = inspect(s3, named)
         world.put("a.mp4", b"text")
         return seen
 
-    monkeypatch.setattr(world.module.store, "look", slow_look)
-    with pytest.raises(door.VideoChanged, match="while its faces were named"):
+    monkeypatch.setattr(world.module.store, "inspect", overwrite_after_inspecting)
+    with pytest.raises(video_errors.VideoChanged, match="while its faces were named"):
         world.handle("a.mp4")
     etag = world.metadata(world.stage, "a.jpg")["source-etag"]
     assert etag == hashlib.md5(clip.read_bytes()).hexdigest()
 
 
-def names_etags(world: Any) -> Any:
-    """A recognizer that names each frame by the ETag of its video, and writes that."""
+def name_by_etag(world: Any) -> Any:
+    """A recognizer that names each frame after its video's ETag and writes that name."""
 
     def name(payload: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
         results = []
@@ -366,18 +370,18 @@ def names_etags(world: Any) -> Any:
 
 
 def another(clip: Path) -> bytes:
-    """The same pictures in another file, of another ETag."""
+    """The same pictures in a file with a different ETag."""
     return clip.read_bytes() + b"\0" * 8
 
 
 @pytest.mark.parametrize("wanted", ["1", "2"])
-def test_the_last_video_under_a_key_wins_over_a_late_answer(
+def test_the_last_video_with_a_key_wins_over_a_late_answer(
     world: Any, callee: Any, clip: Path, monkeypatch: Any, wanted: str
 ) -> None:
-    # GIVEN a recognizer that, called for the old video, answers and writes when the new one has
-    # been put and its event is done
+    # GIVEN a recognizer that, called for the old video, writes and answers only after the new
+    # video's event is done
     monkeypatch.setenv("FRAMES", wanted)
-    name, new = names_etags(world), hashlib.md5(another(clip)).hexdigest()
+    name, new = name_by_etag(world), hashlib.md5(another(clip)).hexdigest()
     callee.good_answer = name
 
     def late(payload: dict[str, Any]) -> Any:
@@ -391,49 +395,44 @@ def test_the_last_video_under_a_key_wins_over_a_late_answer(
         return name(payload)
 
     callee.script = [late]
-    # WHEN the old event ends, THEN it fails, having written the old name over the new one
+    # WHEN the old event ends, THEN it fails, after writing the old name over the new one
     world.put("a.mp4", clip)
-    with pytest.raises(door.VideoChanged, match=r"a.mp4: it was overwritten .* A retry"):
+    with pytest.raises(video_errors.VideoChanged, match=r"a.mp4: it was overwritten .* A retry"):
         world.handle("a.mp4")
     assert world.text("a.txt") != new
-    # AND its retry mends frame and name
+    # AND its retry repairs the frame and the name
     world.handle("a.mp4")
     assert world.text("a.txt") == new
     assert {world.metadata(world.stage, k)["source-etag"] for k in world.keys(world.stage)} == {new}
 
 
-FIRST = "a/output-00.jpg"
-
-
-def test_the_new_events_recognizer_meets_the_old_frame(world: Any, callee: Any, clip: Path) -> None:
-    # GIVEN the frame of an old video, which its late event puts back once the new one's is there
-    callee.good_answer = name = names_etags(world)
+def test_the_new_event_reads_a_frame_of_the_old_video(world: Any, callee: Any, clip: Path) -> None:
+    # GIVEN a frame of an old video, which its late event puts over the new video's frame
+    callee.good_answer = name = name_by_etag(world)
     world.put("a.mp4", clip)
     world.handle("a.mp4")
     old = world.s3.get_object(Bucket=world.stage, Key="a.jpg")
     body, metadata = old["Body"].read(), old["Metadata"]
 
-    def meets_old(payload: dict[str, Any]) -> Any:
+    def read_old_frame(payload: dict[str, Any]) -> Any:
         new = world.s3.get_object(Bucket=world.stage, Key="a.jpg")
         place = {"Bucket": world.stage, "Key": "a.jpg"}
         world.s3.put_object(**place, Body=body, Metadata=metadata)
         answer = name(payload)
-        # AND the old event's retry has mended it meanwhile: only the answer tells
+        # AND the old event's retry has repaired the frame: only the answer shows the mix-up
         world.s3.put_object(**place, Body=new["Body"].read(), Metadata=new["Metadata"])
         return answer
 
-    callee.script = [meets_old]
+    callee.script = [read_old_frame]
     world.put("a.mp4", another(clip))
     # WHEN, THEN the new event fails, and its retry names the new video
-    with pytest.raises(door.VideoChanged, match=r"a.mp4: its frame a.jpg was overwritten"):
+    with pytest.raises(video_errors.VideoChanged, match=r"a.mp4: its frame a.jpg was overwritten"):
         world.handle("a.mp4")
     world.handle("a.mp4")
     assert world.text("a.txt") == hashlib.md5(another(clip)).hexdigest()
 
 
-def test_a_video_that_is_deleted_while_its_faces_are_named(
-    world: Any, callee: Any, clip: Path
-) -> None:
+def test_a_video_is_deleted_while_its_faces_are_named(world: Any, callee: Any, clip: Path) -> None:
     def delete(payload: dict[str, Any]) -> Any:
         world.s3.delete_object(Bucket=world.input, Key="a.mp4")
         return callee.good_answer(payload)
@@ -444,25 +443,25 @@ def test_a_video_that_is_deleted_while_its_faces_are_named(
 
 
 def test_a_key_too_long_for_metadata(world: Any, clip: Path, monkeypatch: Any) -> None:
-    # GIVEN keys that percent-encoding makes just short enough, and too long
+    # GIVEN two percent-encoded keys, one just short enough and one too long
     monkeypatch.setenv("FRAMES", "2")
     short, long = "日" * 84, "日" * 200
     for key in (short, long):
         world.put(f"{key}.mp4", clip)
         world.handle(f"{key}.mp4")
     found = [world.metadata(world.output, f"{key}.txt") for key in (short, long)]
-    # THEN the first is there as it is, the other as its hash
+    # THEN the first is stored as it is, the other as its hash
     assert found[0]["source-key"] == quote(f"{short}.mp4")
     assert found[1]["source-key"] == f"sha256:{hashlib.sha256(f'{long}.mp4'.encode()).hexdigest()}"
     assert sum(len(name) + len(value) for name, value in found[1].items()) < 2048
 
 
 def test_access_denied(world: Any, clip: Path, monkeypatch: Any) -> None:
-    # A client of a bucket that answers 403 to everything.
+    # A client for which every request is denied.
     class Refusing:
         def __getattr__(self, name: str) -> Any:
             client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
-            error = {"Error": {"Code": "403", "Message": "Forbidden"}}
+            error: Any = {"Error": {"Code": "403", "Message": "Forbidden"}}
 
             def refuse(**_: Any) -> Any:
                 raise client.exceptions.ClientError(error, "HeadObject")
@@ -470,18 +469,18 @@ def test_access_denied(world: Any, clip: Path, monkeypatch: Any) -> None:
             return refuse
 
     monkeypatch.setattr(world.module, "s3", Refusing)
-    with pytest.raises(door.VideoForbidden, match=r"s3:GetObject .* kms:Decrypt"):
+    with pytest.raises(video_errors.VideoForbidden, match=r"s3:GetObject .* kms:Decrypt"):
         world.handle("a.mp4")
 
 
 @pytest.mark.parametrize("value", ["", "0", "many", "101"])
 def test_settings_are_checked(world: Any, monkeypatch: Any, value: str) -> None:
     monkeypatch.setenv("FRAMES", value)
-    with pytest.raises(world.module.SettingMissing, match="FRAMES"):
+    with pytest.raises(world.module.SettingsError, match="FRAMES"):
         world.handle("a.mp4")
 
 
-def test_presigned_urls_name_the_regions_host(world: Any, monkeypatch: Any) -> None:
+def test_presigned_urls_use_the_host_of_the_region(world: Any, monkeypatch: Any) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     url = world.module.s3().generate_presigned_url(
