@@ -154,7 +154,7 @@ def try_out(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
     payload = {"bucket_name": DEPLOYMENT.stage_1_bucket, "image_file_name": "frame.jpg"}
     answer = functions.invoke(FunctionName=function.name, Payload=json.dumps(payload))
     result: dict[str, Any] = json.load(answer["Payload"])
-    if "FunctionError" in answer:
+    if answer.get("FunctionError"):
         raise SampleError(f"The image fails: {json.dumps(result)}")
     return result
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws
+from pipeline.buckets import empty_bucket
 from pipeline.settings import Deployment
 from workload.running import buckets
 from workload.running.drive import Drive
@@ -64,7 +65,7 @@ def clear(aws: Aws, deployment: Deployment, is_sure: bool) -> None:
     if not is_sure:
         click.confirm(f"Delete all objects ({what})?", abort=True, err=True)
     for bucket in deployment.buckets:
-        note(f"Deleted {buckets.empty(s3, bucket)} objects of s3://{bucket}")
+        note(f"Deleted {empty_bucket(s3, bucket)} objects of s3://{bucket}")
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Clients and the splitter must mean the same keys."""
+"""Clients and the splitter must use the same keys."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ VIDEOS = [
 ]
 
 
-def test_the_splitter_makes_the_keys_that_clients_look_for() -> None:
-    # in a process of its own: the task root's modules have names that others have, too
+def test_the_splitter_writes_the_keys_that_clients_expect() -> None:
+    # in another process, because the names of the splitter's modules are not unique
     code = (
         "import frames, json, sys\n"
         "print(json.dumps([frames.frame_key(v, 0, 1) for v in json.load(sys.stdin)]))"
@@ -42,5 +42,5 @@ def test_the_splitter_makes_the_keys_that_clients_look_for() -> None:
 
 
 @pytest.mark.parametrize("video", VIDEOS)
-def test_the_output_has_the_frames_stem(video: str) -> None:
+def test_frame_and_output_have_the_same_stem(video: str) -> None:
     assert output_key(video).removesuffix(".txt") == frame_key(video).removesuffix(".jpg")

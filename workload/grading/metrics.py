@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.aws import Aws
 from pipeline.settings import Function
 from workload.reporting.invocations import WAITING_STEP, parse_step
 from workload.reporting.logs import read_events
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch.literals import StatisticType
+    from mypy_boto3_cloudwatch.type_defs import DatapointTypeDef
 
 MAX_DATAPOINTS = 1440  # of one answer of CloudWatch
 DAY_S = 86400
@@ -70,7 +74,7 @@ def usage(aws: Aws, function: Function, start: float, end: float) -> Usage:
     cloudwatch = aws.client("cloudwatch")
     first, last, step = whole_periods(start, end, time.time())
 
-    def points(metric: str, *statistics: str) -> list[dict[str, Any]]:
+    def points(metric: str, *statistics: StatisticType) -> list[DatapointTypeDef]:
         answer = cloudwatch.get_metric_statistics(
             Namespace="AWS/Lambda",
             MetricName=metric,
@@ -80,8 +84,7 @@ def usage(aws: Aws, function: Function, start: float, end: float) -> Usage:
             Period=step,
             Statistics=list(statistics),
         )
-        found: list[dict[str, Any]] = answer["Datapoints"]
-        return found
+        return answer["Datapoints"]
 
     durations = points("Duration", "Sum", "SampleCount")
     peaks = points("ConcurrentExecutions", "Maximum")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,7 +125,7 @@ def parse_step(message: str, ended: float) -> Step | None:
     return Step(str(name), ended, seconds, notes)
 
 
-def read_invocations(events: Iterable[dict[str, Any]]) -> list[Invocation]:
+def read_invocations(events: Iterable[Mapping[str, Any]]) -> list[Invocation]:
     """Invocations, by start, from events of one log group as CloudWatch Logs gives them.
 
     An environment has a stream of its own and runs one invocation at a time, so that a line

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.keys import output_key
 from workload.running.buckets import head, objects
 from workload.running.uploads import Sent
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
+
 Version = tuple[str, int]  # an object's ETag and second of writing; another when overwritten
 
 
-def version_of(item: dict[str, Any]) -> Version:
+def version_of(item: ObjectTypeDef | HeadObjectOutputTypeDef) -> Version:
     """The version of an object, as listed or from a HEAD."""
     return item["ETag"], int(item["LastModified"].timestamp())
 
