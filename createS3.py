@@ -1,25 +1,19 @@
 #!/usr/bin/env python3
-"""Create the three buckets: input, stage-1 and output. Run it as often as you like."""
+"""Creates or updates the three buckets: input, stage-1 and output."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import botocore.exceptions
 import click
 
-from pipeline.aws import (
-    AwsError,
-    bucket_region,
-    covers,
-    error_code,
-    read_or_none,
-    retry_while,
-    tag_list,
-)
+from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while, tag_list
+from pipeline.buckets import bucket_exists, name_taken
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
 from pipeline.settings import PROJECT
@@ -31,10 +25,10 @@ STAGE_1_DAYS = 7
 def create_buckets(run: Run, stage_1_days: int = STAGE_1_DAYS) -> None:
     """Create or update the input, stage-1 and output buckets.
 
-    Each gets: all public access blocked, ACLs off, TLS only, encryption at rest, tags; the stage-1
-    bucket's frames expire after `stage_1_days`. Others' tags, policy statements and lifecycle rules
-    stay. Raises AwsError when a name is taken by another account or the bucket is in another
-    region.
+    Each bucket blocks public access and ACLs, requires TLS, is encrypted and has tags; frames in
+    the stage-1 bucket expire after `stage_1_days`. Tags, policy statements and lifecycle rules that
+    somebody else set are kept. Raises AwsError when another account owns a name or a bucket is in
+    another region.
     """
     for bucket in run.deployment.buckets:
         _ensure_bucket(run, bucket)
@@ -44,62 +38,39 @@ def create_buckets(run: Run, stage_1_days: int = STAGE_1_DAYS) -> None:
 
 
 def _ensure_bucket(run: Run, bucket: str) -> None:
-    if is_ours(run, bucket):
+    if bucket_exists(run.aws, bucket, forbidden=name_taken(bucket)):
         run.kept(f"bucket '{bucket}'")
     else:
         run.change("create", f"bucket '{bucket}'", lambda: _create(run, bucket))
 
 
-def is_ours(run: Run, bucket: str) -> bool:
-    """Whether the bucket exists, in this account and region; raises AwsError if it is another's."""
-    try:
-        region = bucket_region(run.aws, bucket)
-    except botocore.exceptions.ClientError as error:
-        if error_code(error) in ("403", "AccessDenied"):
-            raise AwsError(_taken(bucket)) from error
-        raise
-    if region is None:
-        return False
-    if region != run.aws.region:
-        raise AwsError(
-            f"Bucket '{bucket}' is in region {region}, not {run.aws.region}: pass --region "
-            f"{region}, or use another --prefix."
-        )
-    return True
-
-
-def _taken(bucket: str) -> str:
-    return (
-        f"Cannot create bucket '{bucket}': the name is taken by another account, or these "
-        "credentials may not see it. Try another --prefix."
-    )
-
-
 def _create(run: Run, bucket: str) -> None:
     s3 = run.aws.client("s3")
     settings: dict[str, Any] = {"Bucket": bucket, "ObjectOwnership": "BucketOwnerEnforced"}
-    if run.aws.region != "us-east-1":  # the one region that must not be named
+    if run.aws.region != "us-east-1":  # S3 refuses this region as a constraint
         settings["CreateBucketConfiguration"] = {"LocationConstraint": run.aws.region}
     try:
-        # OperationAborted: a bucket of this name is still being deleted.
-        retry_while(
-            lambda: s3.create_bucket(**settings), lambda e: error_code(e) == "OperationAborted"
-        )
+        retry_while(partial(s3.create_bucket, **settings), _is_being_deleted)
     except botocore.exceptions.ClientError as error:
         if error_code(error) == "BucketAlreadyExists":
-            raise AwsError(_taken(bucket)) from error
+            raise AwsError(name_taken(bucket)) from error
         if error_code(error) != "BucketAlreadyOwnedByYou":
             raise
     s3.get_waiter("bucket_exists").wait(Bucket=bucket)
+
+
+def _is_being_deleted(error: botocore.exceptions.ClientError) -> bool:
+    """S3 is still deleting a bucket of the same name."""
+    return error_code(error) == "OperationAborted"
 
 
 @dataclass(frozen=True)
 class Setting:
     """One setting of a bucket: how to read it, what it should be, how to write it.
 
-    `read` and `write` name S3 client methods; `wanted` makes what `write` takes of what `read`
-    gave, and keeps what others set there; `unset` is the error code that `read` raises when
-    nothing is set.
+    `read` and `write` name S3 client methods. `wanted` turns the result of `read` into the
+    arguments of `write`, keeping what somebody else set. `unset` is the error code that `read`
+    raises if nothing is set.
     """
 
     text: str
@@ -110,7 +81,7 @@ class Setting:
 
 
 def with_ours(theirs: list[Any], ours: list[Any], key: str) -> list[Any]:
-    """`theirs` with `ours`: in the place of the item with the same `key`, or at the end."""
+    """Return `theirs` with each of `ours` replacing the item with the same `key`, or appended."""
     left = {item[key]: item for item in ours}
     return [*(left.pop(item.get(key), item) for item in theirs), *left.values()]
 
@@ -123,14 +94,14 @@ def _policy(current: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lifecycle(current: dict[str, Any], ours: list[Any]) -> dict[str, Any]:
-    # S3 takes no rule of the older form (a prefix without a filter) beside one of today's.
+    # S3 refuses to mix rules in the older form (a prefix without a filter) with newer ones.
     theirs = [
         {**{k: v for k, v in rule.items() if k != "Prefix"}, "Filter": {"Prefix": rule["Prefix"]}}
         if "Prefix" in rule
         else rule
         for rule in current.get("Rules", [])
     ]
-    smallest = "TransitionDefaultMinimumObjectSize"  # set back by a call that leaves it out
+    smallest = "TransitionDefaultMinimumObjectSize"  # reset by a call that omits it
     return {
         "LifecycleConfiguration": {"Rules": with_ours(theirs, ours, "ID")},
         **{name: value for name, value in current.items() if name == smallest},
@@ -138,7 +109,7 @@ def _lifecycle(current: dict[str, Any], ours: list[Any]) -> dict[str, Any]:
 
 
 def bucket_settings(bucket: str, partition: str, expire_days: int | None) -> list[Setting]:
-    """What every bucket gets; its objects expire after `expire_days` (None: never)."""
+    """Return the settings of a bucket; its objects expire after `expire_days` (None: never)."""
     blocked = dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     )
@@ -208,7 +179,7 @@ def _ensure_setting(run: Run, bucket: str, setting: Setting) -> None:
     read, write = getattr(s3, setting.read), getattr(s3, setting.write)
     current = read_or_none(lambda: read(Bucket=bucket), setting.unset, "NoSuchBucket") or {}
     new = setting.wanted(current)
-    # Reading gives tags and rules without the element that writing wraps them in.
+    # S3 returns tags and rules without the element that wraps them in a write.
     wanted = new
     for wrapper in ("Tagging", "LifecycleConfiguration"):
         wanted = wanted.get(wrapper, wanted)
@@ -222,7 +193,7 @@ def _ensure_setting(run: Run, bucket: str, setting: Setting) -> None:
         run.change(
             "set",
             f"bucket '{bucket}': {setting.text}",
-            lambda: write(Bucket=bucket, **new),
+            partial(write, Bucket=bucket, **new),
         )
 
 
@@ -231,7 +202,7 @@ stage_1_days_option = click.option(
     type=click.IntRange(min=1),
     default=STAGE_1_DAYS,
     show_default=True,
-    help="Delete frames after so many days.",
+    help="Delete frames after this many days.",
 )
 
 
@@ -246,7 +217,7 @@ def main(run: Run, stage_1_days: int) -> None:
     days = () if stage_1_days == STAGE_1_DAYS else ("--stage-1-days", str(stage_1_days))
     click.echo(
         f"Next: ./install_ffmpeg.sh, then {run.command('deploy/failures.py')}\n"
-        f"(all that is left in one command: {run.command('deploy/deploy.py', *days)})",
+        f"(or all remaining steps in one command: {run.command('deploy/deploy.py', *days)})",
         err=True,
     )
 

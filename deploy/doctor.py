@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what deploying needs, and what was deployed; every failed check says how to mend it."""
+"""Checks what deploying needs and what is deployed; each failed check says how to fix it."""
 
 from __future__ import annotations
 
@@ -14,38 +14,23 @@ from deploy.layer import zip_option
 from deploy.parts.checks import Check, check
 from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
+from deploy.parts.deployed import is_deployed
 from deploy.parts.overrides import read_overrides, set_option
-from pipeline.aws import read_or_none
 from pipeline.cli import Run, deployment_options
 
 MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
-
-
-def is_deployed(run: Run) -> bool:
-    """Whether either function exists."""
-    client = run.aws.client("lambda")
-    return any(
-        read_or_none(
-            lambda name=function.name: client.get_function_configuration(  # type: ignore[misc]
-                FunctionName=name
-            ),
-            "ResourceNotFoundException",
-        )
-        is not None
-        for function in run.deployment.functions
-    )
 
 
 @click.command()
 @deployment_options
 @zip_option
 @set_option
-@click.option("--before", "when", flag_value="before", help="Only what deploying needs.")
-@click.option("--after", "when", flag_value="after", help="Only what was deployed.")
+@click.option("--before", "when", flag_value="before", help="Check only what deploying needs.")
+@click.option("--after", "when", flag_value="after", help="Check only what is deployed.")
 def main(run: Run, zip_path: Path, settings: tuple[str, ...], when: str | None) -> None:
     """Check a deployment before and after: python deploy/doctor.py --prefix 1225111111
 
-    Without --before or --after: what deploying needs, and what was deployed if anything was.
+    Without --before or --after, check what deploying needs and, if anything is deployed, that too.
     """
     overrides = read_overrides(settings)
     checks: list[Check] = []
@@ -54,7 +39,7 @@ def main(run: Run, zip_path: Path, settings: tuple[str, ...], when: str | None) 
     elif when == "after":
         checks = checks_after(run, zip_path)
     else:
-        # Without credentials it cannot be told; the check of these says so.
+        # Fails without valid credentials; the check of the credentials then reports that.
         deployed = check("deployed", lambda: str(is_deployed(run))).detail == "True"
         checks = checks_before(run, zip_path, overrides, deployed)
         checks += checks_after(run, zip_path) if deployed else []

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The failure queue: where Lambda puts each event the splitter could not handle."""
+"""The failure queue: where Lambda sends each event that the splitter could not handle."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import botocore.exceptions
 import click
 
 from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
-from pipeline.failure_record import failed_videos, failure_reason, parse
+from pipeline.failure_queue import FailedEvent, receive
 from pipeline.policies import queue_arn
 from pipeline.settings import PROJECT
 
-ATTRIBUTES = {
-    "MessageRetentionPeriod": str(14 * 24 * 3600),  # SQS's maximum: nothing is lost over a holiday
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
+ATTRIBUTES: dict[QueueAttributeNameType, str] = {
+    "MessageRetentionPeriod": str(14 * 24 * 3600),  # SQS's maximum, so that a holiday loses nothing
     "SqsManagedSseEnabled": "true",
 }
+HIDDEN_S = 120  # how long a message that is being listed is hidden from other readers
 
 
 def ensure_queue(run: Run) -> str:
@@ -39,8 +44,7 @@ def ensure_queue(run: Run) -> str:
             f"queue '{name}'",
             lambda: retry_while(
                 lambda: sqs.create_queue(QueueName=name, Attributes=ATTRIBUTES, tags=PROJECT),
-                # SQS keeps a deleted queue's name for a minute.
-                lambda error: "QueueDeletedRecently" in error_code(error),
+                _name_is_reserved,
                 seconds=70,
             ),
         )
@@ -57,63 +61,34 @@ def ensure_queue(run: Run) -> str:
     return arn
 
 
-@dataclass(frozen=True)
-class Failure:
-    """One message of the queue: an event the splitter could not handle, and why.
-
-    `handle` is what SQS deletes it by, for as long as nobody else receives it.
-    """
-
-    message_id: str
-    handle: str
-    body: dict[str, Any]
-
-    @property
-    def videos(self) -> list[str]:
-        """The videos of the event, as s3://BUCKET/KEY."""
-        return [video.uri for video in failed_videos(self.body)]
-
-    @property
-    def reason(self) -> str:
-        """The error's type and message, or the condition under which Lambda gave the event up."""
-        return failure_reason(self.body)
-
-    @property
-    def when(self) -> str:
-        """When Lambda gave up, ISO 8601."""
-        return str(self.body.get("timestamp", ""))
+def _name_is_reserved(error: botocore.exceptions.ClientError) -> bool:
+    """SQS reserves the name of a deleted queue for a minute."""
+    return "QueueDeletedRecently" in error_code(error)
 
 
 @contextmanager
-def received(run: Run) -> Iterator[list[Failure]]:
-    """Every message of the queue, hidden from others meanwhile; those not deleted show up again.
+def received(run: Run) -> Iterator[list[FailedEvent]]:
+    """Give all messages in the queue, oldest first; other readers cannot see them meanwhile.
 
-    SQS has no way to look without receiving. Raises AwsError when there is no queue.
+    At the end, those that were not deleted become visible again. Raises AwsError if there is no
+    queue.
     """
     sqs, url = run.aws.client("sqs"), queue_url(run)
-    found: dict[str, Failure] = {}
+    found: dict[str, FailedEvent] = {}
     try:
-        while True:
-            # Several rounds: one asks only some of SQS's hosts, and an empty one may be chance.
-            answer = sqs.receive_message(
-                QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=120, WaitTimeSeconds=1
-            )
-            messages = answer.get("Messages", [])
-            for message in messages:
-                failure = Failure(
-                    message["MessageId"], message["ReceiptHandle"], parse(message["Body"])
-                )
-                found[failure.message_id] = failure
-            if not messages:
-                break
-        yield sorted(found.values(), key=lambda failure: failure.when)
+        for events in receive(sqs, url, lambda: HIDDEN_S, wait_s=1):
+            found.update({event.message_id: event for event in events})
+        yield sorted(found.values(), key=lambda event: event.when)
     finally:
-        for failure in found.values():
-            # InvalidParameterValue, MessageNotInflight: it was deleted meanwhile
+        for event in found.values():
             read_or_none(
-                lambda failure=failure: sqs.change_message_visibility(  # type: ignore[misc]
-                    QueueUrl=url, ReceiptHandle=failure.handle, VisibilityTimeout=0
+                partial(
+                    sqs.change_message_visibility,
+                    QueueUrl=url,
+                    ReceiptHandle=event.handle,
+                    VisibilityTimeout=0,
                 ),
+                # The message was deleted meanwhile.
                 "MessageNotInflight",
                 "AWS.SimpleQueueService.MessageNotInflight",
                 "InvalidParameterValue",
@@ -122,10 +97,10 @@ def received(run: Run) -> Iterator[list[Failure]]:
 
 
 def queue_url(run: Run) -> str:
-    """The queue's URL; raises AwsError when there is none."""
+    """Return the queue's URL; raises AwsError if there is no queue."""
     sqs, name = run.aws.client("sqs"), run.deployment.failure_queue
     try:
-        return str(sqs.get_queue_url(QueueName=name)["QueueUrl"])
+        return sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist as error:
         raise AwsError(
             f"There is no queue '{name}' in {run.aws.region}: run "
@@ -133,34 +108,41 @@ def queue_url(run: Run) -> str:
         ) from error
 
 
-def redrive(run: Run, failures: list[Failure]) -> None:
-    """Hand each event to the splitter again, and only then delete its message."""
-    client, name = run.aws.client("lambda"), run.deployment.splitter.name
+def redrive(run: Run, events: list[FailedEvent]) -> None:
+    """Send each event to the splitter again, and then delete its message."""
     url = queue_url(run)
-
-    def again(failure: Failure) -> None:
-        payload = json.dumps(failure.body["requestPayload"]).encode()
-        client.invoke(FunctionName=name, InvocationType="Event", Payload=payload)
-        run.aws.client("sqs").delete_message(QueueUrl=url, ReceiptHandle=failure.handle)
-
-    for failure in failures:
-        text = f"{failure.message_id} ({', '.join(failure.videos) or 'no video'})"
-        if "requestPayload" not in failure.body:
+    for event in events:
+        text = f"{event.message_id} ({_videos(event)})"
+        if "requestPayload" not in event.record:
             run.note(f"left    {text}: it holds no event")
             continue
-        run.change("redrive", text, lambda failure=failure: again(failure))  # type: ignore[misc]
+        run.change("redrive", text, partial(_redrive, run, url, event))
 
 
-def chosen(failures: list[Failure], message_id: str | None) -> list[Failure]:
-    """The failures whose message ID starts with `message_id`; all without one.
+def _redrive(run: Run, url: str, event: FailedEvent) -> None:
+    run.aws.client("lambda").invoke(
+        FunctionName=run.deployment.splitter.name,
+        InvocationType="Event",
+        Payload=json.dumps(event.record["requestPayload"]).encode(),
+    )
+    # Only now: an event that Lambda did not accept must stay in the queue.
+    run.aws.client("sqs").delete_message(QueueUrl=url, ReceiptHandle=event.handle)
 
-    Raises AwsError when there is none.
+
+def _videos(event: FailedEvent) -> str:
+    return ", ".join(video.uri for video in event.videos) or "no video"
+
+
+def chosen(events: list[FailedEvent], message_id: str | None) -> list[FailedEvent]:
+    """Return the events whose message ID starts with `message_id`; without one, all of them.
+
+    Raises AwsError if none matches.
     """
     if message_id is None:
-        return failures
-    found = [failure for failure in failures if failure.message_id.startswith(message_id)]
+        return events
+    found = [event for event in events if event.message_id.startswith(message_id)]
     if not found:
-        raise AwsError(f"No message {message_id} is in the queue: `failures.py list` shows them.")
+        raise AwsError(f"No message {message_id} is in the queue: `failures.py list` lists them.")
     return found
 
 
@@ -171,28 +153,29 @@ def chosen(failures: list[Failure], message_id: str | None) -> list[Failure]:
 @click.argument("message_id", required=False)
 @deployment_options
 def main(run: Run, action: str, message_id: str | None) -> None:
-    """The queue of failed events: python deploy/failures.py --prefix 1225111111
+    """Manage the queue of failed events: python deploy/failures.py --prefix 1225111111
 
-    ACTION: create makes the queue (the default). list prints a line for each event that failed,
-    show the whole message; redrive hands the event to the splitter again and then removes it.
-    show and redrive take a MESSAGE_ID, or its beginning; without one they take all.
+    ACTION: create makes the queue (the default). list prints one line per failed event, show
+    prints the whole message, redrive sends the event to the splitter again and then deletes the
+    message. show and redrive take a MESSAGE_ID, or its beginning; without one they take all
+    messages.
     """
     if action == "create":
         click.echo(ensure_queue(run))
         click.echo(f"Next: {run.command('deploy/roles.py')}", err=True)
         return
-    with received(run) as failures:
-        wanted = chosen(failures, message_id)
+    with received(run) as events:
+        wanted = chosen(events, message_id)
         if not wanted and action != "list":
             run.note(f"Queue '{run.deployment.failure_queue}' is empty: nothing to {action}.")
         if action == "list":
-            for failure in wanted:
-                videos = ", ".join(failure.videos) or "no video"
-                click.echo(f"{failure.message_id}  {failure.when}  {videos}  {failure.reason}")
+            for event in wanted:
+                line = f"{event.message_id}  {event.when}  {_videos(event)}  {event.reason}"
+                click.echo(line)
             click.echo(f"{len(wanted)} failures in '{run.deployment.failure_queue}'", err=True)
         elif action == "show":
-            for failure in wanted:
-                click.echo(json.dumps(failure.body, indent=2))
+            for event in wanted:
+                click.echo(json.dumps(event.record, indent=2))
         else:
             redrive(run, wanted)
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Both Lambda functions: the splitter from a zip and the layer, the recognizer from an image."""
+"""Both Lambda functions: the splitter from a zip and a layer, the recognizer from an image."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,30 @@ import botocore.exceptions
 import click
 
 from deploy.failures import ensure_queue
-from deploy.layer import Layer, ensure_layer, zip_option
+from deploy.layer import ensure_layer, zip_option
 from deploy.parts.concurrency import ensure_cap
+from deploy.parts.deployed import get_function
+from deploy.parts.ffmpeg_layer import Layer
 from deploy.parts.overrides import Overrides, read_overrides, set_option
 from deploy.parts.ownership import owner_tags
 from deploy.parts.snapstart import ensure_alias, remove_alias, snapstart_option
 from deploy.parts.states import at_rest, has_failed, ready, reason, update_has_failed
 from deploy.parts.targets import (
-    NOT_FOUND,
     Target,
     check_image_uri,
     differences,
-    get_function,
     recognizer_target,
     splitter_target,
 )
 from deploy.roles import ensure_roles, role_id
-from pipeline.aws import AwsError, covers, error_message, read_or_none, retry_while
+from pipeline.aws import NOT_FOUND, AwsError, covers, error_message, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import Function
 
 LOG_DAYS = 30
-ROLE_ID = "role-id"  # the tag with the ID of the role that the function was given
+ROLE_ID = "role-id"  # the function's tag with the ID of its role
 
-# An event is tried three times within an hour, then goes to the failure queue.
+# Lambda tries an event three times within an hour, then sends it to the failure queue.
 RETRIES = 2
 MAX_EVENT_AGE_S = 3600
 
@@ -50,11 +51,11 @@ def ensure_functions(
     overrides: Overrides,
     snapstart: bool = False,
 ) -> list[str]:
-    """Create or update both functions, with log groups, retries and caps; return their ARNs.
+    """Create or update both functions, their log groups, retries and cap; return their ARNs.
 
-    Without `image_uri` the recognizer keeps the image it has. With `snapstart` a version of it is
-    published, and the splitter calls the alias of that. Raises AwsError when there is no image or
-    it is in another region, or when AWS refuses a setting.
+    Without `image_uri`, the recognizer keeps its current image. With `snapstart`, a version of the
+    recognizer is published and the splitter calls it through an alias. Raises AwsError if there is
+    no image or it is in another region, or if Lambda fails to apply a change.
     """
     recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
     image = image_uri or _current_image(run, recognizer)
@@ -79,13 +80,13 @@ def ensure_functions(
 
 def _current_image(run: Run, function: Function) -> str:
     current = get_function(run, function)
-    uri = (current or {}).get("Code", {}).get("ImageUri")
+    uri = current["Code"].get("ImageUri") if current else None
     if not uri:
         raise AwsError(
-            f"Function '{function.name}' does not exist and no image was named: pass "
-            "--image-uri with the image's address in the private ECR repository."
+            f"Function '{function.name}' does not exist and no image was given: pass --image-uri "
+            "with the image's URI in the private ECR repository."
         )
-    return str(uri)
+    return uri
 
 
 def _ensure_function(run: Run, target: Target) -> str:
@@ -96,7 +97,7 @@ def _ensure_function(run: Run, target: Target) -> str:
         why = reason(current["Configuration"])
         run.change(
             "delete",
-            f"function '{name}', which Lambda could not make: {why}",
+            f"function '{name}', which Lambda could not create: {why}",
             lambda: run.aws.client("lambda").delete_function(FunctionName=name),
         )
         current = None
@@ -114,12 +115,11 @@ def _ensure_function(run: Run, target: Target) -> str:
 
 def _create(run: Run, target: Target) -> None:
     client = run.aws.client("lambda")
-    package = "Zip" if "ZipFile" in target.code else "Image"
-    # A new role takes some seconds until Lambda may assume it; nothing else is worth waiting for.
+    # Lambda cannot assume a new role for some seconds; no other error is worth waiting for.
     retry_while(
         lambda: client.create_function(
             FunctionName=target.function.name,
-            PackageType=package,
+            PackageType="Zip" if "ZipFile" in target.code else "Image",
             Code=target.code,
             Tags={**owner_tags(run), ROLE_ID: role_id(run, target.function) or ""},
             **target.settings,
@@ -135,7 +135,7 @@ def _role_is_settling(error: botocore.exceptions.ClientError) -> bool:
 def _update(run: Run, target: Target, current: Any) -> None:
     client, name = run.aws.client("lambda"), target.function.name
     config = current["Configuration"]
-    # Whether Lambda then shows what was asked for or what runs, it has to be asked again.
+    # Lambda may show the settings that were requested, not those in use: send them all again.
     again = update_has_failed(config)
     if again:
         run.note(
@@ -163,7 +163,7 @@ def _update(run: Run, target: Target, current: Any) -> None:
         return
     run.change(
         "update",
-        f"settings of function '{name}': {', '.join(differs) or 'all of them, again'}",
+        f"settings of function '{name}': {', '.join(differs) or 'all of them again'}",
         lambda: retry_while(
             lambda: client.update_function_configuration(FunctionName=name, **wanted),
             _role_is_settling,
@@ -172,32 +172,36 @@ def _update(run: Run, target: Target, current: Any) -> None:
 
 
 def _renew_grant(run: Run, target: Target, current: Any) -> None:
-    """Let a role that was deleted and made anew decrypt the function's environment variables.
+    """Let a role that was deleted and created again decrypt the function's environment variables.
 
-    That grant is to the role itself, not to its name, and is given when a function gets another.
+    The grant is to the role itself, not to its name, and Lambda makes it only when the function
+    gets a different role.
     https://repost.aws/knowledge-center/lambda-kmsaccessdeniedexception-errors
     """
-    client, name = run.aws.client("lambda"), target.function.name
     known = (current.get("Tags") or {}).get(ROLE_ID)
     now = role_id(run, target.function)
     if known is None or now is None or known == now:
         return
+    run.change(
+        "give",
+        f"function '{target.function.name}' its new role '{target.function.role}'",
+        partial(_give_role, run, target, now),
+    )
+
+
+def _give_role(run: Run, target: Target, new_id: str) -> None:
+    """Switch to the other function's role and back again."""
+    client, name = run.aws.client("lambda"), target.function.name
     own = target.settings["Role"]
     other = next(f.role for f in run.deployment.functions if f.key != target.function.key)
-
-    def give() -> None:
+    arn = ready(run, name)["FunctionArn"]
+    for role in (f"{own.rpartition('/')[0]}/{other}", own):
+        retry_while(
+            partial(client.update_function_configuration, FunctionName=name, Role=role),
+            _role_is_settling,
+        )
         ready(run, name)
-        for role in (f"{own.rpartition('/')[0]}/{other}", own):
-            retry_while(
-                lambda role=role: client.update_function_configuration(  # type: ignore[misc]
-                    FunctionName=name, Role=role
-                ),
-                _role_is_settling,
-            )
-            arn = ready(run, name)["FunctionArn"]
-        client.tag_resource(Resource=arn, Tags={ROLE_ID: now})
-
-    run.change("give", f"function '{name}' its new role '{target.function.role}'", give)
+    client.tag_resource(Resource=arn, Tags={ROLE_ID: new_id})
 
 
 def _ensure_log_group(run: Run, function: Function) -> None:
@@ -218,7 +222,7 @@ def _ensure_log_group(run: Run, function: Function) -> None:
 
 def _ensure_retries(run: Run, function: Function, queue: str) -> None:
     client = run.aws.client("lambda")
-    wanted = {
+    wanted: dict[str, Any] = {
         "MaximumRetryAttempts": RETRIES,
         "MaximumEventAgeInSeconds": MAX_EVENT_AGE_S,
         "DestinationConfig": {"OnFailure": {"Destination": queue}},
@@ -239,7 +243,7 @@ def _ensure_retries(run: Run, function: Function, queue: str) -> None:
 
 image_option = click.option(
     "--image-uri",
-    help="The recognizer's image in private ECR; default: the one the function has (deploy.py "
+    help="The recognizer's image in private ECR; default: the function's current image (deploy.py "
     "builds one).",
 )
 

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""The recognizer's image: built from the Dockerfile, pushed to private ECR, addressed by digest."""
+"""The recognizer's image: built from the Dockerfile and pushed to private ECR."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from deploy.parts.containers import (
     BUILD_GB,
     PLATFORMS,
     REBUILD_GB,
+    Tool,
     build_argv,
     check_disk,
     docker_config,
@@ -31,43 +31,18 @@ from deploy.parts.containers import (
     run_tool,
 )
 from deploy.parts.gallery_file import check_gallery
-from pipeline.aws import AwsError, covers, read_or_none, tag_list
+from deploy.parts.repository import ensure_repository, find_image
+from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
-from pipeline.settings import PROJECT, ROOT
-
-# What Lambda takes: one image's manifest, Docker's or OCI's. An index of several is refused.
-# https://docs.aws.amazon.com/lambda/latest/dg/images-create.html
-MANIFEST_TYPES = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-)
-
-# Only untagged images expire; every image that is pushed here has a tag that no other can take
-# (they are immutable), so the one in use never does.
-LIFECYCLE = {
-    "rules": [
-        {
-            "rulePriority": 1,
-            "description": "Images without a tag are left-overs of pushes that broke off",
-            "selection": {
-                "tagStatus": "untagged",
-                "countType": "sinceImagePushed",
-                "countUnit": "days",
-                "countNumber": 7,
-            },
-            "action": {"type": "expire"},
-        }
-    ]
-}
-TAG_MUTABILITY = "IMMUTABLE"
+from pipeline.settings import ROOT
 
 
 def image_tag(
     context: Path, gallery: Path, model: str, architecture: str, base_image: str | None = None
 ) -> str:
-    """A tag made of everything the image is built from: the same inputs give the same tag.
+    """Return a tag that is a hash of everything the image is built from.
 
-    `base_image`: another than the Dockerfile's.
+    `base_image` replaces the Dockerfile's base image.
     """
     digest = hashlib.sha256(" ".join(filter(None, (model, architecture, base_image))).encode())
     files = [context / "Dockerfile", gallery]
@@ -80,92 +55,6 @@ def image_tag(
     return f"{model}-{digest.hexdigest()[:16]}"
 
 
-def ensure_repository(run: Run) -> str:
-    """Create or update the private repository and return its URI."""
-    ecr, name = run.aws.client("ecr"), run.deployment.repository
-    uri = (
-        f"{run.aws.account_id}.dkr.ecr.{run.aws.region}.amazonaws.com"
-        f"{'.cn' if run.aws.partition == 'aws-cn' else ''}/{name}"
-    )
-    found = read_or_none(
-        lambda: ecr.describe_repositories(repositoryNames=[name])["repositories"][0],
-        "RepositoryNotFoundException",
-    )
-    if found is None:
-        made = run.change(
-            "create",
-            f"repository '{name}'",
-            lambda: ecr.create_repository(
-                repositoryName=name,
-                imageTagMutability=TAG_MUTABILITY,
-                imageScanningConfiguration={"scanOnPush": True},
-                encryptionConfiguration={"encryptionType": "AES256"},
-                tags=tag_list(PROJECT),
-            ),
-        )
-        uri = made["repository"]["repositoryUri"] if made else uri
-    else:
-        uri = found["repositoryUri"]
-        _ensure_repository_settings(run, name, found)
-    current = read_or_none(
-        lambda: ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"],
-        "LifecyclePolicyNotFoundException",
-        "RepositoryNotFoundException",
-    )
-    if current is not None and json.loads(current) == LIFECYCLE:
-        run.kept(f"expiry in repository '{name}'")
-    else:
-        run.change(
-            "set",
-            f"expiry in repository '{name}': untagged images after 7 days",
-            lambda: ecr.put_lifecycle_policy(
-                repositoryName=name, lifecyclePolicyText=json.dumps(LIFECYCLE)
-            ),
-        )
-    return str(uri)
-
-
-def _ensure_repository_settings(run: Run, name: str, found: Any) -> None:
-    ecr = run.aws.client("ecr")
-    if found.get("imageTagMutability") == TAG_MUTABILITY and covers(
-        found, {"imageScanningConfiguration": {"scanOnPush": True}}
-    ):
-        run.kept(f"repository '{name}'")
-        return
-
-    def update() -> None:
-        ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability=TAG_MUTABILITY)
-        ecr.put_image_scanning_configuration(
-            repositoryName=name, imageScanningConfiguration={"scanOnPush": True}
-        )
-
-    run.change("update", f"repository '{name}': scan on push, immutable tags", update)
-
-
-def find_image(run: Run, tag: str) -> str | None:
-    """The digest of the image with this tag, None if there is none.
-
-    Raises AwsError when it is of a form that Lambda refuses.
-    """
-    ecr, name = run.aws.client("ecr"), run.deployment.repository
-    details = read_or_none(
-        lambda: ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}]),
-        "ImageNotFoundException",
-        "RepositoryNotFoundException",
-    )
-    if details is None:
-        return None
-    image = details["imageDetails"][0]
-    media_type = image.get("imageManifestMediaType", MANIFEST_TYPES[0])
-    if media_type not in MANIFEST_TYPES:
-        raise AwsError(
-            f"Image '{name}:{tag}' is a {media_type}, which Lambda refuses: remove it (aws ecr "
-            f"batch-delete-image --repository-name {name} --image-ids imageTag={tag}) and build it "
-            "with deploy/image.py, which makes neither an index nor attestations."
-        )
-    return str(image["imageDigest"])
-
-
 def ensure_image(
     run: Run,
     model: str,
@@ -176,9 +65,10 @@ def ensure_image(
     context: Path = ROOT,
     free_gb: float = BUILD_GB,
 ) -> str:
-    """Build and push the image unless the same inputs are there already; return its URI by digest.
+    """Return the image's URI, by digest; build and push it unless ECR has the same build.
 
-    Raises AwsError without a gallery for `model`, a container tool, or `free_gb` on the disk.
+    Raises AwsError if there is no gallery for `model`, no container tool, or less than `free_gb` of
+    free disk space.
     """
     if not gallery_uri:
         check_gallery(context / "data.pt", model)
@@ -203,11 +93,11 @@ def ensure_image(
     run.change("push", f"image '{name}'", lambda: _push(run, tool, name))
     digest = find_image(run, tag)
     if digest is None:
-        raise AwsError(f"Image '{name}' was pushed, but ECR does not list it: run this again.")
+        raise AwsError(f"Image '{name}' was pushed, but ECR does not list it: try again.")
     return f"{repository}@{digest}"
 
 
-def _push(run: Run, tool: Any, name: str) -> None:
+def _push(run: Run, tool: Tool, name: str) -> None:
     token = run.aws.client("ecr").get_authorization_token()["authorizationData"][0]
     password = base64.b64decode(token["authorizationToken"]).decode().partition(":")[2]
     plain_http = token["proxyEndpoint"].startswith("http://")  # the local AWS's
@@ -219,17 +109,19 @@ def _push(run: Run, tool: Any, name: str) -> None:
 
 
 def image_options(function: Any) -> Any:
-    """The options of whatever builds the image."""
+    """Add the options of the commands that build the image."""
     for option in (
-        click.option("--tool", help="docker, finch, podman or buildah; default: what there is."),
-        click.option("--base-image", help="Another base than Lambda's own."),
+        click.option(
+            "--tool", help="docker, finch, podman or buildah; default: the first that works."
+        ),
+        click.option("--base-image", help="A base image to use instead of Lambda's own."),
         click.option(
             "--free-gb",
             type=click.FloatRange(min=0),
             default=BUILD_GB,
             show_default=True,
-            help="Build only with so much space on the disk; where an earlier build left its "
-            f"layers, {REBUILD_GB} is enough.",
+            help="GB of free disk space required to build; "
+            f"{REBUILD_GB} is enough if the layers of an earlier build are still there.",
         ),
         click.option(
             "--platform",
@@ -237,7 +129,7 @@ def image_options(function: Any) -> Any:
             type=click.Choice(sorted(PLATFORMS)),
             default="x86_64",
             show_default=True,
-            help="The processor both functions run on; the ffmpeg layer must be for the same.",
+            help="The processor that both functions run on; the ffmpeg layer must match it.",
         ),
     ):
         function = option(function)
@@ -248,7 +140,7 @@ def image_options(function: Any) -> Any:
 @deployment_options
 @image_options
 @click.option("--model", help="facenet-vggface2 or sface; default: MODEL in config.json.")
-@click.option("--gallery-uri", default="", help="The gallery is in S3; the image needs none.")
+@click.option("--gallery-uri", default="", help="The gallery in S3, for an image without one.")
 def main(
     run: Run,
     tool: str | None,

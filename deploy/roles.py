@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The functions' roles: one each, assumed by Lambda only, with the least it needs."""
+"""The functions' roles: one per function, assumed only by Lambda, with least privilege."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ POLICY_NAME = "permissions"
 def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
     """Create or update both roles and return their ARNs by function key.
 
-    The recognizer's may read the gallery that GALLERY_URI names, if it names one. Raises AwsError
-    when roles or functions of these names are not of this deployment.
+    If GALLERY_URI is set, the recognizer's role may read that gallery. Raises AwsError when a role
+    or function of these names belongs to another deployment.
     """
     refuse_foreign(run)
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
@@ -48,11 +48,7 @@ def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
 def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
     iam = run.aws.client("iam")
     name, trust = function.role, lambda_trust()
-    arn = f"arn:{run.aws.partition}:iam::{run.aws.account_id}:role/{name}"
-    try:
-        role: dict[str, Any] | None = iam.get_role(RoleName=name)["Role"]
-    except iam.exceptions.NoSuchEntityException:
-        role = None
+    role = read_or_none(lambda: iam.get_role(RoleName=name)["Role"], "NoSuchEntity")
     if role is None:
         run.change(
             "create",
@@ -66,18 +62,14 @@ def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
         )
         if not run.dry_run:
             iam.get_waiter("role_exists").wait(RoleName=name)
+    elif _document(role["AssumeRolePolicyDocument"]) == trust:
+        run.kept(f"role '{name}'")
     else:
-        arn = role["Arn"]
-        if _document(role["AssumeRolePolicyDocument"]) == trust:
-            run.kept(f"role '{name}'")
-        else:
-            run.change(
-                "update",
-                f"trust of role '{name}'",
-                lambda: iam.update_assume_role_policy(
-                    RoleName=name, PolicyDocument=json.dumps(trust)
-                ),
-            )
+        run.change(
+            "update",
+            f"trust of role '{name}'",
+            lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)),
+        )
     if role is not None and _current_permissions(run, name) == permissions:
         run.kept(f"permissions of role '{name}'")
     else:
@@ -88,27 +80,31 @@ def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
                 RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(permissions)
             ),
         )
-    return arn
+    if role is not None:
+        return role["Arn"]
+    return f"arn:{run.aws.partition}:iam::{run.aws.account_id}:role/{name}"
 
 
 def role_id(run: Run, function: Function) -> str | None:
-    """What tells the function's role from an earlier one of the same name; None: there is none."""
+    """Return the ID of the function's role, which a new role of that name does not share.
+
+    None if there is no role.
+    """
     iam = run.aws.client("iam")
-    found: Any = read_or_none(lambda: iam.get_role(RoleName=function.role)["Role"], "NoSuchEntity")
-    return None if found is None else str(found["RoleId"])
+    found = read_or_none(lambda: iam.get_role(RoleName=function.role)["Role"], "NoSuchEntity")
+    return None if found is None else found["RoleId"]
 
 
 def _current_permissions(run: Run, role: str) -> Any:
     iam = run.aws.client("iam")
-    try:
-        answer = iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME)
-    except iam.exceptions.NoSuchEntityException:
-        return None
-    return _document(answer["PolicyDocument"])
+    answer = read_or_none(
+        lambda: iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME), "NoSuchEntity"
+    )
+    return None if answer is None else _document(answer["PolicyDocument"])
 
 
 def _document(policy: Any) -> Any:
-    """A policy as a dict; IAM's own form is URL-encoded JSON, which boto3 usually decodes."""
+    """Return a policy as a dict; IAM sends URL-encoded JSON, which boto3 usually decodes."""
     return json.loads(unquote(policy)) if isinstance(policy, str) else policy
 
 

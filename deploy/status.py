@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What of a deployment exists, in which version, and what differs from this checkout."""
+"""Shows which parts of a deployment exist, in which version, and what differs from here."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ import click
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
-from deploy.layer import deployed_layer
+from deploy.parts.deployed import get_function
+from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.overrides import Overrides, read_overrides, set_option
-from deploy.parts.targets import get_function
 from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options
 
 
 class Comparison(Run):
-    """A dry run of the deploy steps whose changes are kept instead of said."""
+    """A dry run of the deploy steps that collects the changes instead of printing them."""
 
     def __init__(self, run: Run) -> None:
-        """Compare what `run` works on."""
+        """Compare the deployment of `run`."""
         super().__init__(run.deployment, run.aws, dry_run=True)
         self.differences: list[str] = []
 
     def note(self, text: str) -> None:
-        """Keep what would be done; what is as it should be goes unsaid."""
+        """Collect what would be done; ignore the rest."""
         if text.startswith("Would "):
             self.differences.append(text)
 
 
 def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
-    """What deploying this checkout would change, a line each.
+    """Return what deploying this checkout would change, one line per change.
 
-    The image and the newest layer are taken as they are, and SnapStart too: only deploying tells
-    what they are to be.
+    The image, the newest layer and SnapStart are not compared: what they should be depends on the
+    options of the next deployment.
     """
     comparison = Comparison(run)
     create_buckets(comparison, stage_1_days)
@@ -62,13 +62,13 @@ def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
 
 
 def uses_snapstart(function: Any) -> bool:
-    """Whether versions of the function are started from snapshots."""
+    """Return whether versions of the function start from snapshots."""
     config = function["Configuration"].get("SnapStart") or {}
     return bool(config.get("ApplyOn") == "PublishedVersions")
 
 
 def versions(run: Run) -> dict[str, Any]:
-    """The code and settings that run: function name to what is worth knowing."""
+    """Return the code and settings of each deployed function, by function name."""
     found = {}
     for function in run.deployment.functions:
         answer = get_function(run, function)
@@ -90,11 +90,11 @@ def versions(run: Run) -> dict[str, Any]:
 @deployment_options
 @set_option
 @stage_1_days_option
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) -> None:
     """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
 
-    Ends with status 1 when something is missing or differs from this checkout (and its options).
+    The exit status is 1 if anything is missing or differs from this checkout and these options.
     """
     things = inventory(run)
     differences = drift(run, read_overrides(settings), stage_1_days)
@@ -114,7 +114,7 @@ def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) 
         for difference in differences:
             click.echo(f"DRIFT  {difference}")
         if not differences:
-            click.echo("Everything is as this checkout says.")
+            click.echo("Everything matches this checkout.")
     if differences:
         raise SystemExit(1)
 

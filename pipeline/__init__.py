@@ -1,1 +1,1 @@
-"""What the scripts share: names and settings, the door to boto3, command-line options."""
+"""Code that the scripts share: names and settings, access to AWS, command-line options."""

@@ -1,26 +1,45 @@
-"""The scripts' one door to boto3: clients, waiting for what must settle, errors in plain words."""
+"""The scripts' only access to boto3: clients, retries, and readable error messages."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import boto3
 import botocore.exceptions
 from botocore.config import Config
 
+if TYPE_CHECKING:  # the stubs are installed for development only
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sts import STSClient
+
 T = TypeVar("T")
 
-MAX_CONNECTIONS = 64  # of one client: as many calls can run side by side
+MAX_CONNECTIONS = 64  # concurrent calls that one client can make
+
+NOT_FOUND = "ResourceNotFoundException"  # Lambda's and CloudWatch Logs' code for a missing resource
 
 
 class AwsError(RuntimeError):
-    """AWS refused or cannot be reached; the message says what failed, on what, and what to do."""
+    """A step on AWS cannot be done; the message says what failed, on what, and what to do next."""
+
+
+class Tag(TypedDict):
+    """A tag as IAM, ECR and S3 represent it."""
+
+    Key: str
+    Value: str
 
 
 class Aws:
-    """Clients of one profile, region and (through AWS_ENDPOINT_URL or `endpoint_url`) endpoint."""
+    """Clients for one profile, region and endpoint (`endpoint_url`, else AWS_ENDPOINT_URL)."""
 
     def __init__(
         self,
@@ -29,13 +48,13 @@ class Aws:
         endpoint_url: str | None = None,
         keys: tuple[str, str] | None = None,
     ) -> None:
-        """Raise AwsError when the profile does not exist or no region is set anywhere.
+        """Raise AwsError when the profile does not exist or no region is configured.
 
-        `keys` are an access key and its secret key, for who has no profile.
+        `keys` is an access key ID and its secret key, for callers without a profile.
         """
         access_key, secret_key = keys or (None, None)
         try:
-            self._session: Any = boto3.Session(
+            self._session = boto3.Session(
                 profile_name=profile,
                 region_name=region,
                 aws_access_key_id=access_key,
@@ -43,24 +62,40 @@ class Aws:
             )
         except botocore.exceptions.ProfileNotFound as error:
             raise AwsError(
-                f"{error}. `aws configure list-profiles` shows those there are."
+                f"{error}. `aws configure list-profiles` lists the available profiles."
             ) from error
         if not self._session.region_name:
             raise AwsError("No AWS region is set: pass --region, or set AWS_DEFAULT_REGION.")
         self.region: str = self._session.region_name
-        asked = {"--region": region, "--profile": profile, "--endpoint-url": endpoint_url}
-        # What leads another script, or the AWS CLI, to the same place.
+        given = {"--region": region, "--profile": profile, "--endpoint-url": endpoint_url}
+        # The options that point another script, or the AWS CLI, at the same account and region.
         self.options = tuple(
-            word for name, value in asked.items() if value for word in (name, value)
+            word for name, value in given.items() if value for word in (name, value)
         )
         self._endpoint_url = endpoint_url
         self._clients: dict[str, Any] = {}
         self._account_id: str | None = None
 
+    @overload
+    def client(self, service: Literal["cloudwatch"]) -> CloudWatchClient: ...
+    @overload
+    def client(self, service: Literal["ecr"]) -> ECRClient: ...
+    @overload
+    def client(self, service: Literal["iam"]) -> IAMClient: ...
+    @overload
+    def client(self, service: Literal["lambda"]) -> LambdaClient: ...
+    @overload
+    def client(self, service: Literal["logs"]) -> CloudWatchLogsClient: ...
+    @overload
+    def client(self, service: Literal["s3"]) -> S3Client: ...
+    @overload
+    def client(self, service: Literal["sqs"]) -> SQSClient: ...
+    @overload
+    def client(self, service: Literal["sts"]) -> STSClient: ...
     def client(self, service: str) -> Any:
-        """The boto3 client of `service`, made once."""
+        """Return the boto3 client for `service`, created on first use."""
         if service not in self._clients:
-            self._clients[service] = self._session.client(
+            self._clients[service] = self._session.client(  # type: ignore[call-overload]
                 service,
                 endpoint_url=self._endpoint_url,
                 config=Config(
@@ -72,43 +107,44 @@ class Aws:
 
     @property
     def account_id(self) -> str:
-        """The 12-digit account of the credentials in use; raises AwsError when there are none."""
+        """The 12-digit account of the credentials in use; raises ClientError if they are bad."""
         if self._account_id is None:
-            self._account_id = str(self.client("sts").get_caller_identity()["Account"])
+            self._account_id = self.client("sts").get_caller_identity()["Account"]
         return self._account_id
 
     @property
     def partition(self) -> str:
         """`aws`, `aws-cn` or `aws-us-gov`: the second part of every ARN in this region."""
-        return str(self._session.get_partition_for_region(self.region))
+        return self._session.get_partition_for_region(self.region)
 
 
 def error_code(error: botocore.exceptions.ClientError) -> str:
-    """AWS's code for what went wrong, such as `NoSuchBucket` or `404`."""
+    """Return AWS's error code, such as `NoSuchBucket` or `404`."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def error_message(error: botocore.exceptions.ClientError) -> str:
-    """AWS's own sentence about what went wrong."""
+    """Return AWS's own error message."""
     return str(error.response.get("Error", {}).get("Message", ""))
 
 
 ADVICE = {
-    "403": "(the credentials in use may not do this, or it is another account's)",
-    "AccessDenied": "The credentials in use may not do this; ask for the permission named above.",
-    "AccessDeniedException": "The credentials in use may not do this; ask for the permission.",
-    "ExpiredToken": "The session has ended: sign in again (`aws sso login`, or new keys).",
-    "ExpiredTokenException": "The session has ended: sign in again (`aws sso login`, or new keys).",
-    "RequestExpired": "This machine's clock may be wrong, or the session has ended.",
+    "403": "(these credentials lack the permission, or the resource is in another account)",
+    "AccessDenied": "These credentials lack the permission named above: ask for it.",
+    "AccessDeniedException": "These credentials lack the permission: ask for it.",
+    "ExpiredToken": "The session has expired: sign in again (`aws sso login`, or new keys).",
+    "ExpiredTokenException": "The session has expired: sign in again (`aws sso login`, or new "
+    "keys).",
+    "RequestExpired": "This machine's clock may be wrong, or the session has expired.",
     "InvalidClientTokenId": "The access key is unknown: check AWS_ACCESS_KEY_ID or the profile.",
     "InvalidAccessKeyId": "The access key is unknown: check AWS_ACCESS_KEY_ID or the profile.",
-    "SignatureDoesNotMatch": "The secret key does not belong to the access key: check both.",
+    "SignatureDoesNotMatch": "The secret key does not match the access key: check both.",
     "UnrecognizedClientException": "The access key is unknown: check the profile and the region.",
 }
 
 
 def explain(error: Exception) -> str:
-    """One or two sentences for the user: what AWS said to which call, and what to do next."""
+    """Return one or two sentences for the user: what AWS said to which call, and what to do."""
     if isinstance(error, botocore.exceptions.ClientError):
         advice = ADVICE.get(error_code(error), "")
         text = f"{error.operation_name} failed: {error_code(error)}: {error_message(error)}"
@@ -133,9 +169,9 @@ def retry_while(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """`call()`, again every 2 s while it raises an error that `is_settling`, for up to `seconds`.
+    """Repeat `call` every 2 s, for up to `seconds`, while its error satisfies `is_settling`.
 
-    The last error is raised when the time is over; any other error at once.
+    Raises any other error at once, and the last error when the time is up.
     """
     deadline = clock() + seconds
     while True:
@@ -147,18 +183,18 @@ def retry_while(
         sleep(2)
 
 
-def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tags in the form in which IAM, ECR and S3 take and give them."""
+def tag_list(tags: Mapping[str, str]) -> list[Tag]:
+    """Return tags in the form that IAM, ECR and S3 use."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def covers(current: Any, wanted: Any) -> bool:
-    """Whether `current`, as AWS gives it, says all that `wanted` says; it may say more.
+def covers(current: object, wanted: object) -> bool:
+    """Return whether `current` has everything that `wanted` has; it may have more.
 
-    Lists must match item by item: AWS adds keys of its own to what was sent, but no items.
+    Lists must match item by item: AWS adds keys to what was sent, but never list items.
     """
-    if isinstance(wanted, dict):
-        return isinstance(current, dict) and all(
+    if isinstance(wanted, Mapping):
+        return isinstance(current, Mapping) and all(
             key in current and covers(current[key], value) for key, value in wanted.items()
         )
     if isinstance(wanted, list):
@@ -167,28 +203,11 @@ def covers(current: Any, wanted: Any) -> bool:
             and len(current) == len(wanted)
             and all(covers(have, want) for have, want in zip(current, wanted))
         )
-    return bool(current == wanted)
-
-
-def bucket_region(aws: Aws, bucket: str) -> str | None:
-    """The region of this account's bucket of that name; None where there is no bucket.
-
-    Raises ClientError 403 when the bucket is another account's, or not to be seen.
-    """
-    answer: Any = read_or_none(
-        lambda: aws.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=aws.account_id),
-        "404",
-        "NoSuchBucket",
-    )
-    if answer is None:
-        return None
-    # An older boto3 leaves the region among the headers.
-    headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
-    return str(answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or aws.region)
+    return current == wanted
 
 
 def read_or_none(call: Callable[[], T], *codes: str) -> T | None:
-    """`call()`, or None when it raises a ClientError with one of `codes`: nothing is set yet."""
+    """Return `call()`, or None if it raises a ClientError with one of `codes`."""
     try:
         return call()
     except botocore.exceptions.ClientError as error:

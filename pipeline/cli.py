@@ -1,4 +1,4 @@
-"""Options, output and error handling that every script shares."""
+"""Options, output and error handling shared by every script."""
 
 from __future__ import annotations
 
@@ -18,39 +18,40 @@ T = TypeVar("T")
 
 
 def script_command(aws: Aws, deployment: Deployment, script: str, *more: str) -> str:
-    """The command line of `script` for the same deployment in the same place, to copy and paste."""
+    """Return a command line that runs `script` on the same deployment, to copy and paste."""
     return shlex.join(["python", script, *deployment.options, *aws.options, *more])
 
 
 @dataclass
 class Run:
-    """What one run of a script works on. Progress goes to stderr, results to stdout."""
+    """One run of a script on a deployment. Progress goes to stderr, results to stdout."""
 
     deployment: Deployment
     aws: Aws
     dry_run: bool = False
-    changes: int = 0  # under --dry-run those that would be made
+    changes: int = 0  # with --dry-run, the changes that would be made
 
     def note(self, text: str) -> None:
-        """Say something that changes nothing."""
+        """Print a line of progress."""
         click.echo(f"  {text}", err=True)
 
     def kept(self, thing: str) -> None:
-        """Say that `thing` is already as it should be."""
+        """Report that `thing` is already as it should be."""
         self.note(f"kept    {thing}")
 
     def command(self, script: str, *more: str) -> str:
-        """The command line of another script for the same deployment, to copy and paste."""
+        """Return a command line that runs another script on the same deployment."""
         return script_command(self.aws, self.deployment, script, *more)
 
     def aws_command(self, *words: str) -> str:
-        """A command line of the AWS CLI for the same place, to copy and paste."""
+        """Return an AWS CLI command line for the same account and region, to copy and paste."""
         return shlex.join(["aws", *words, *self.aws.options])
 
     def change(self, verb: str, thing: str, call: Callable[[], T]) -> T | None:
-        """Do `call` and say what was done to `thing`; under --dry-run only say what would be.
+        """Run `call` and report the change to `thing`; with --dry-run, only report it.
 
-        `verb` is an infinitive such as "create". Returns what `call` returned, None if not called.
+        `verb` is an infinitive such as "create". Returns the result of `call`, or None in a dry
+        run.
         """
         if self.dry_run:
             self.changes += 1
@@ -63,14 +64,14 @@ class Run:
 
 
 def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a click command the shared options and pass it a `Run` as its first argument."""
+    """Add the shared options to a click command, which gets a `Run` as its first argument."""
 
-    @click.option("--prefix", required=True, help="Starts every bucket's name, e.g. 1225111111.")
-    @click.option("--namespace", default="", help="Lets two deployments share an account.")
+    @click.option("--prefix", required=True, help="Start of every bucket name, e.g. 1225111111.")
+    @click.option("--namespace", default="", help="Lets deployments share an account.")
     @click.option("--region", help="AWS region; default: that of the profile or CloudShell.")
-    @click.option("--profile", help="AWS CLI profile whose credentials to use.")
-    @click.option("--endpoint-url", help="Another AWS, such as the local one.")
-    @click.option("--dry-run", is_flag=True, help="Say what would be done, change nothing.")
+    @click.option("--profile", help="AWS CLI profile with the credentials to use.")
+    @click.option("--endpoint-url", help="Endpoint of another AWS, such as the local one.")
+    @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
     @functools.wraps(function)
     def command(
         prefix: str,
@@ -92,14 +93,14 @@ def deployment_options(function: Callable[..., None]) -> Callable[..., None]:
 class clear_errors:
     """Turn errors that a user can act on into one clear message and exit status 1.
 
-    Everything else is a defect of these scripts and keeps its traceback.
+    Any other error is a bug in these scripts and keeps its traceback.
     """
 
     def __enter__(self) -> None:
-        """Do nothing; the work is in __exit__."""
+        """Do nothing: all the work is in __exit__."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise click.ClickException for what AWS, the settings or the network refused."""
+        """Raise click.ClickException for errors of AWS, the settings or the network."""
         if isinstance(error, (AwsError, SettingsError)):
             raise click.ClickException(str(error)) from error
         if isinstance(error, (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)):

@@ -1,4 +1,4 @@
-"""Lambda's record of an event it gave up on, as the failure queue holds it: pure functions.
+"""Parses Lambda's record of an event it gave up on, the body of a failure queue message.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
 """
@@ -14,7 +14,7 @@ from urllib.parse import unquote_plus
 
 @dataclass(frozen=True)
 class FailedVideo:
-    """One video of a record: where it is, and when S3 had it, in seconds since the epoch (or 0)."""
+    """One video in a record; `uploaded` is in seconds since the epoch, 0 if unknown."""
 
     bucket: str
     key: str
@@ -27,7 +27,7 @@ class FailedVideo:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """A message's body as Lambda writes it; anything else, put there by hand, as its `message`."""
+    """Parse a message body that Lambda wrote; any other text becomes {"message": text}."""
     try:
         record = json.loads(text)
     except ValueError:
@@ -36,7 +36,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def failed_videos(record: dict[str, Any]) -> list[FailedVideo]:
-    """The videos of the S3 event in `record`; none where it holds something else."""
+    """Return the videos in the S3 event of `record`, or [] if it holds no S3 event."""
     try:
         return [
             FailedVideo(
@@ -47,11 +47,11 @@ def failed_videos(record: dict[str, Any]) -> list[FailedVideo]:
             for r in record["requestPayload"]["Records"]
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        return []  # somebody else's message
+        return []  # not a record that Lambda wrote
 
 
 def failure_reason(record: dict[str, Any]) -> str:
-    """The error's type and message, or the condition under which Lambda gave the event up."""
+    """Return the error's type and message, or the condition under which Lambda gave up."""
     answer = record.get("responsePayload")
     if isinstance(answer, dict) and "errorMessage" in answer:
         return f"{answer.get('errorType', 'Error')}: {answer['errorMessage']}"
@@ -61,7 +61,7 @@ def failure_reason(record: dict[str, Any]) -> str:
 
 
 def _seconds(time_text: str) -> float:
-    """Seconds since the epoch of an event's time such as 2026-11-24T02:30:25.123Z; 0 for none."""
+    """Convert an event time such as 2026-11-24T02:30:25.123Z to epoch seconds; "" gives 0."""
     if not time_text:
         return 0.0
     return datetime.fromisoformat(time_text.replace("Z", "+00:00")).timestamp()

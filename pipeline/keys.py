@@ -1,7 +1,7 @@
-"""The objects a video leads to, by its key: what clients look for. Standard library only.
+"""The keys of the objects made from a video, for clients. Standard library only.
 
-`video-splitting/frames.py` makes these keys, in a task root that imports nothing from here; a test
-holds the two together.
+`video-splitting/frames.py` makes the same keys but, as a Lambda task root, cannot import this
+module; a test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from pipeline.settings import VIDEO_SUFFIXES
 
 
 def stem(video: str) -> str:
-    """What every key made from the key `video` starts with: `a/b.mp4` -> `a/b`, `c.mov` stays."""
+    """Return the start of every key made from `video`: `a/b.mp4` -> `a/b`; `c.mov` is unchanged."""
     short = video[:-4] if video.endswith(".mp4") else video
     return video if short.lower().endswith(VIDEO_SUFFIXES) else short
 
 
 def frame_key(video: str) -> str:
-    """The stage-1 object of a video of which one frame is taken."""
+    """Return the stage-1 key of a video's frame, when one frame is taken."""
     return f"{stem(video)}.jpg"
 
 
 def output_key(video: str) -> str:
-    """The output object that holds the video's name."""
+    """Return the key of the output object that holds the name recognized in the video."""
     return f"{stem(video)}.txt"

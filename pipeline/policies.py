@@ -1,6 +1,6 @@
-"""Policy documents, built by pure functions: who may do what to which resource.
+"""Builds policy documents: who may do what to which resource.
 
-Each statement has a Sid that names what stops working without it.
+Each statement's Sid names what stops working without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _allow(sid: str, actions: list[str], *resources: str) -> dict[str, Any]:
 
 
 def tls_only(bucket: str, partition: str) -> Policy:
-    """A bucket policy that refuses every request made without TLS."""
+    """Return a bucket policy that denies every request made without TLS."""
     arn = f"arn:{partition}:s3:::{bucket}"
     return _policy(
         {
@@ -36,7 +36,7 @@ def tls_only(bucket: str, partition: str) -> Policy:
 
 
 def lambda_trust() -> Policy:
-    """A trust policy that lets the Lambda service, and nobody else, assume the role."""
+    """Return a trust policy that lets only the Lambda service assume the role."""
     return _policy(
         {
             "Effect": "Allow",
@@ -47,12 +47,12 @@ def lambda_trust() -> Policy:
 
 
 def function_arn(function: Function, region: str, account: str, partition: str) -> str:
-    """The unqualified ARN of a function."""
+    """Return the unqualified ARN of a function."""
     return f"arn:{partition}:lambda:{region}:{account}:function:{function.name}"
 
 
 def queue_arn(deployment: Deployment, region: str, account: str, partition: str) -> str:
-    """The ARN of the failure queue."""
+    """Return the ARN of the failure queue."""
     return f"arn:{partition}:sqs:{region}:{account}:{deployment.failure_queue}"
 
 
@@ -64,10 +64,10 @@ def _own_logs(function: Function, region: str, account: str, partition: str) -> 
 def splitter_permissions(
     deployment: Deployment, region: str, account: str, partition: str
 ) -> Policy:
-    """What `video-splitting` needs: read videos, write frames, call the one function, report.
+    """Return what `video-splitting` needs: read videos, write frames, call the recognizer.
 
-    ListBucket lets a HEAD of a missing object answer 404; without it S3 answers 403, which could
-    not be told from a missing permission. It also lets what a longer video left be found.
+    With ListBucket, S3 answers a HEAD of a missing object with 404; without it, with 403, as for a
+    missing permission. The splitter also lists the leftovers of a longer video with it.
     """
     s3 = f"arn:{partition}:s3:::"
     recognizer = function_arn(deployment.recognizer, region, account, partition)
@@ -108,10 +108,10 @@ def splitter_permissions(
 def recognizer_permissions(
     deployment: Deployment, region: str, account: str, partition: str, gallery_uri: str = ""
 ) -> Policy:
-    """What `face-recognition` needs: read frames, write names and see those already written.
+    """Return what `face-recognition` needs: read frames, write names and read existing ones.
 
-    With a `gallery_uri` (s3://BUCKET/KEY) it may read that one object, too. Raises SettingsError
-    for a URI of another form.
+    `gallery_uri` (s3://BUCKET/KEY) is one more object it may read. Raises SettingsError if the URI
+    has another form.
     """
     s3 = f"arn:{partition}:s3:::"
     bucket, key = s3_location(gallery_uri) if gallery_uri else ("", "")

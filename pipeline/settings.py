@@ -1,4 +1,4 @@
-"""Names of everything a deployment has, and the functions' settings. Standard library only."""
+"""The names of a deployment's resources and the functions' settings. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PROJECT = {"project": "video-face-recognition"}  # the tag of everything that can have one
+PROJECT = {"project": "video-face-recognition"}  # on every resource that can be tagged
 
-# Containers S3 starts the splitter for. S3's suffix filters are case-sensitive, so each is
-# listed in lower and upper case.
+# Uploads with these suffixes start the splitter. S3's suffix filters are case-sensitive, so each
+# suffix is listed in lower and upper case.
 VIDEO_SUFFIXES = tuple(
     suffix
     for name in ("mp4", "mov", "m4v", "mkv", "avi", "webm", "mpg", "mpeg")
     for suffix in (f".{name}", f".{name.upper()}")
 )
 
-# Bucket rules: 3-63 characters, lower case letters, digits, hyphens, a letter or digit at both
-# ends; the longest suffix is "-stage-1".
+# Bucket names: 3-63 lowercase letters, digits and hyphens, with a letter or digit at both ends.
+# The longest suffix is "-stage-1".
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 MAX_PREFIX = 63 - len("-stage-1")
 
 
 class SettingsError(ValueError):
-    """A name or a setting is not one AWS would take; the message says which and why."""
+    """A name or a setting is invalid; the message says which one and why."""
 
 
 def s3_location(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://BUCKET/KEY`; raises SettingsError for anything else."""
+    """Split `s3://BUCKET/KEY` into bucket and key; raises SettingsError for anything else."""
     match = re.fullmatch(r"s3://([a-z0-9.-]+)/(.+)", uri)
     if match is None:
-        raise SettingsError(f"{uri!r} is no object in S3: use s3://BUCKET/KEY.")
+        raise SettingsError(f"{uri!r} is not an S3 object: use s3://BUCKET/KEY.")
     return match[1], match[2]
 
 
 @dataclass(frozen=True)
 class Function:
-    """One Lambda function: its folder in the checkout and the settings kept there."""
+    """One Lambda function: its folder in the checkout and the settings in its config.json."""
 
     key: str
     name: str
@@ -57,38 +57,38 @@ class Function:
 
     @property
     def log_group(self) -> str:
-        """The CloudWatch Logs group Lambda writes to."""
+        """The CloudWatch log group that Lambda writes to."""
         return f"/aws/lambda/{self.name}"
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Every name of one deployment, from the user's prefix and an optional namespace."""
+    """The names of one deployment's resources, made from a prefix and an optional namespace."""
 
     prefix: str
     namespace: str = ""
 
     def __post_init__(self) -> None:
-        """Raise SettingsError unless the names can be bucket, queue and function names."""
+        """Raise SettingsError unless prefix and namespace make valid resource names."""
         label = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
         if not re.fullmatch(label, self.prefix) or not 1 <= len(self.prefix) <= MAX_PREFIX:
             raise SettingsError(
                 f"Prefix {self.prefix!r} cannot start a bucket name: use 1 to {MAX_PREFIX} "
-                "lower-case letters, digits or hyphens, not starting or ending with a hyphen."
+                "lowercase letters, digits or hyphens, not starting or ending with a hyphen."
             )
         if self.namespace and (not re.fullmatch(label, self.namespace) or len(self.namespace) > 40):
             raise SettingsError(
                 f"Namespace {self.namespace!r} cannot start a function name: use 1 to 40 "
-                "lower-case letters, digits or hyphens."
+                "lowercase letters, digits or hyphens."
             )
 
     def named(self, name: str) -> str:
-        """`name`, with the namespace before it when there is one."""
+        """Return `name`, preceded by the namespace if there is one."""
         return f"{self.namespace}-{name}" if self.namespace else name
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options that name this deployment to any script."""
+        """The options that select this deployment in any script."""
         return (
             "--prefix",
             self.prefix,
@@ -97,27 +97,27 @@ class Deployment:
 
     @property
     def input_bucket(self) -> str:
-        """Where videos are uploaded."""
+        """The bucket that videos are uploaded to."""
         return f"{self.prefix}-input"
 
     @property
     def stage_1_bucket(self) -> str:
-        """Where the splitter writes frames."""
+        """The bucket that the splitter writes frames to."""
         return f"{self.prefix}-stage-1"
 
     @property
     def output_bucket(self) -> str:
-        """Where names are written."""
+        """The bucket that names are written to."""
         return f"{self.prefix}-output"
 
     @property
     def buckets(self) -> tuple[str, str, str]:
-        """All three buckets, in the order a video meets them."""
+        """All three buckets, in the order in which a video passes through them."""
         return (self.input_bucket, self.stage_1_bucket, self.output_bucket)
 
     @property
     def layer(self) -> str:
-        """The layer that carries ffmpeg."""
+        """The layer that contains ffmpeg."""
         return self.named("ffmpeg")
 
     @property
@@ -127,12 +127,12 @@ class Deployment:
 
     @property
     def repository(self) -> str:
-        """The private ECR repository of the recognizer's image."""
+        """The private ECR repository for the recognizer's image."""
         return self.named("face-recognition")
 
     @property
     def failure_queue(self) -> str:
-        """The SQS queue that gets every event the splitter could not handle."""
+        """The SQS queue for events that the splitter could not handle."""
         return f"{self.prefix}-failures"
 
     @property
@@ -147,7 +147,7 @@ class Deployment:
 
     @property
     def functions(self) -> tuple[Function, Function]:
-        """Both functions, callee first: the order they are deployed in."""
+        """Both functions in deployment order: the recognizer, then the splitter that calls it."""
         return (self.recognizer, self.splitter)
 
     def _function(self, key: str) -> Function:
@@ -157,7 +157,7 @@ class Deployment:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A function's config.json: memory_mb, timeout_s, ephemeral_storage_mb, environment.
+    """Read a function's config.json: memory_mb, timeout_s, ephemeral_storage_mb, environment.
 
     Limits: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     Raises SettingsError naming the file and the setting that is missing, unknown or out of range.
@@ -182,5 +182,5 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(environment, dict) or not all(
         isinstance(value, str) for value in environment.values()
     ):
-        raise SettingsError(f"environment in {path} must be names with text values.")
+        raise SettingsError(f"environment in {path} must map names to text values.")
     return config

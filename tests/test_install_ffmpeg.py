@@ -1,4 +1,4 @@
-"""The layer builder: the real layer, and every refusal, with a small wheel of the same shape."""
+"""The layer builder: the real layer and, with a small wheel of the same structure, every error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEMBERS = {
 
 
 class Builder:
-    """A copy of the script that expects a small wheel, and the wheel in a folder pip looks in."""
+    """A copy of the script that expects a small wheel, which is in a folder that pip searches."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,7 +85,7 @@ class Builder:
         self.script.write_text(text.replace(old, new))
 
     def refused(self, run: subprocess.CompletedProcess[str], *words: str) -> None:
-        """It failed, said why, wrote nothing and left nothing."""
+        """Check that it failed, said why, and left no files behind."""
         assert run.returncode == 1
         for word in words:
             assert word in run.stderr
@@ -103,7 +103,7 @@ def builder(tmp_path: Path) -> Builder:
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "arm64", "aarch64"])
-def test_layer(builder: Builder, arch: str) -> None:
+def test_the_layer_contains_ffmpeg_and_licenses(builder: Builder, arch: str) -> None:
     run = builder.run("--arch", arch)
     assert run.returncode == 0, run.stderr
     with zipfile.ZipFile(builder.output) as layer:
@@ -121,21 +121,21 @@ def test_layer(builder: Builder, arch: str) -> None:
     builder.clean()
 
 
-def test_same_bytes_every_time(builder: Builder) -> None:
+def test_every_build_gives_the_same_bytes(builder: Builder) -> None:
     builder.run()
     first = builder.output.read_bytes()
     builder.run("--force")
     assert builder.output.read_bytes() == first
 
 
-def test_kept_when_good(builder: Builder) -> None:
-    # GIVEN a layer, and no way to fetch anything
+def test_a_good_layer_is_kept(builder: Builder) -> None:
+    # GIVEN a layer, and no package index to fetch from
     builder.run()
     before = builder.output.stat().st_mtime_ns
     shutil.rmtree(builder.wheels)
-    # WHEN it is asked for again
+    # WHEN it is built again
     run = builder.run()
-    # THEN it is kept; --force and another architecture do not keep it
+    # THEN it is kept, but not with --force or for another architecture
     assert run.returncode == 0
     assert "Kept" in run.stderr
     assert "zipped" in run.stdout
@@ -146,7 +146,7 @@ def test_kept_when_good(builder: Builder) -> None:
     builder.clean()
 
 
-def test_damaged_is_built_again(builder: Builder) -> None:
+def test_a_damaged_layer_is_built_again(builder: Builder) -> None:
     builder.run()
     good = builder.output.read_bytes()
     for bad in (b"", good[:200], good[:60] + b"????" + good[64:]):
@@ -155,25 +155,25 @@ def test_damaged_is_built_again(builder: Builder) -> None:
         assert builder.output.read_bytes() == good
 
 
-def test_wrong_checksum(builder: Builder) -> None:
+def test_a_wheel_with_another_checksum_is_refused(builder: Builder) -> None:
     for wheel in builder.wheels.iterdir():
         with zipfile.ZipFile(wheel, "a") as archive:
             archive.writestr("imageio_ffmpeg/added.py", "")
     builder.refused(builder.run(), "has SHA-256", "expected", "Not used")
 
 
-def test_over_the_limit(builder: Builder) -> None:
+def test_a_layer_over_lambdas_limit_is_refused(builder: Builder) -> None:
     assert "LIMIT=262144000\n" in SCRIPT.read_text()
     builder.edit("LIMIT=262144000", "LIMIT=1000")
     builder.refused(builder.run("--arch", "x86_64"), "over Lambda's limit of 1,000")
 
 
-def test_cannot_fetch(builder: Builder) -> None:
+def test_a_failed_download_is_reported(builder: Builder) -> None:
     shutil.rmtree(builder.wheels)
     builder.refused(builder.run(), "pip could not fetch imageio-ffmpeg 0.8.1", "network")
 
 
-def test_index_password_is_not_shown(builder: Builder) -> None:
+def test_the_password_of_the_index_is_not_shown(builder: Builder) -> None:
     shutil.rmtree(builder.wheels)
     run = builder.run(
         PIP_NO_INDEX="",
@@ -184,18 +184,18 @@ def test_index_password_is_not_shown(builder: Builder) -> None:
     assert "hidden-word" not in run.stderr
 
 
-def test_no_pip(builder: Builder) -> None:
+def test_a_python_without_pip_is_reported(builder: Builder) -> None:
     python = builder.folder / "python-without-pip"
     python.write_text('#!/bin/sh\n[ "$2" = pip ] && exit 1\nexec python3 "$@"\n')
     python.chmod(0o755)
     builder.refused(builder.run(PYTHON=str(python)), "has no pip", "ensurepip")
 
 
-def test_no_python(builder: Builder) -> None:
+def test_a_missing_python_is_reported(builder: Builder) -> None:
     builder.refused(builder.run(PYTHON="no-such-python"), "is not installed")
 
 
-def test_unwritable(builder: Builder) -> None:
+def test_an_unwritable_output_is_reported(builder: Builder) -> None:
     (builder.folder / "out").write_text("a file where a folder should be")
     run = builder.run()
     assert run.returncode == 1
@@ -203,8 +203,8 @@ def test_unwritable(builder: Builder) -> None:
     builder.clean()
 
 
-def test_disk_full(builder: Builder) -> None:
-    # GIVEN files that may not grow beyond 1 KB after the download: the write of the zip fails
+def test_a_full_disk_is_reported(builder: Builder) -> None:
+    # GIVEN that files cannot grow beyond 1 KB after the download, so that writing the zip fails
     builder.edit('note "Checking and zipping ..."', 'ulimit -f 1; trap "" XFSZ')
     noise = os.urandom(50_000)
     member, platform = MEMBERS["x86_64"]
@@ -228,20 +228,20 @@ def test_disk_full(builder: Builder) -> None:
         (["--output", "/"], "'/' is a folder"),
     ],
 )
-def test_wrong_arguments(args: list[str], words: str) -> None:
+def test_wrong_arguments_are_reported(args: list[str], words: str) -> None:
     run = subprocess.run([SCRIPT, *args], capture_output=True, text=True, check=False)
     assert run.returncode == 1
     assert words in run.stderr
 
 
-def test_help_names_every_option() -> None:
+def test_help_lists_every_option() -> None:
     run = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True)
     for option in ("--output", "--arch", "--force", "--help"):
         assert f"  {option}" in run.stdout
 
 
-def test_the_real_layer(ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path) -> None:
-    """The pinned build runs, is the version and license that is printed, and resolves names."""
+def test_the_real_layer_works(ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path) -> None:
+    """The pinned build runs, has the version and license that are printed, and resolves names."""
     text = SCRIPT.read_text()
     version = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, check=True)
     pinned = text.split("FFMPEG_VERSION=")[1].split("\n")[0]
@@ -250,7 +250,7 @@ def test_the_real_layer(ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path) -> None:
     assert "version 3 of the License, or" in " ".join(license.stdout.split())
     with zipfile.ZipFile(ffmpeg_zip) as layer:
         assert sum(info.file_size for info in layer.infolist()) < 262_144_000
-    # Builds linked wholly static crash here.
+    # Statically linked builds crash here.
     command = [ffmpeg, "-v", "error", "-i", "http://no-such-host.invalid/x.mp4", "-f", "null", "-"]
     lookup: Any = subprocess.run(command, capture_output=True, text=True, check=False)
     assert lookup.returncode > 0

@@ -1,1 +1,1 @@
-"""What the deploy commands share: checks, containers, inventory, ownership, states and targets."""
+"""Code that the deploy commands share; it imports none of the commands."""

@@ -1,4 +1,4 @@
-"""What a check of the doctor comes to."""
+"""The result of one of the doctor's checks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.aws import AwsError, explain
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was looked at, how it came out, and what to do about it.
+    """One check: what was checked, the result, and how to fix it.
 
-    `result` is "ok", "warning" (deploying works, with what `detail` says) or "failed".
+    `result` is "ok", "warning" (deploying works, with the limitation in `detail`) or "failed".
     """
 
     name: str
@@ -24,12 +24,12 @@ class Check:
 
 
 def passed(name: str, detail: str) -> Check:
-    """A check that found what it should."""
+    """Return a check that passed."""
     return Check(name, "ok", detail)
 
 
 def check(name: str, look: Callable[[], str], fix: str = "") -> Check:
-    """`look` returns what it found, or raises: then the check failed, with the error's text."""
+    """Run `look`, which returns what it found or raises; an error makes the check fail."""
     try:
         return passed(name, look())
     except AwsError as error:

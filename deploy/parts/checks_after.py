@@ -1,35 +1,40 @@
-"""After deploying: that every part is there, is connected to the next, and may do its work."""
+"""Checks after deploying: every part exists, is connected, and has its permissions."""
 
 from __future__ import annotations
 
 import tempfile
 import urllib.request
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.exceptions
 
-from deploy.image import MANIFEST_TYPES
-from deploy.layer import check_zip, zip_digest
 from deploy.parts.checks import Check, check
+from deploy.parts.deployed import get_function
+from deploy.parts.ffmpeg_layer import check_zip, zip_digest
+from deploy.parts.repository import MANIFEST_TYPES
+from deploy.parts.s3_trigger import is_in_place, may_invoke
 from deploy.parts.snapstart import alias_version
 from deploy.parts.states import reason, update_has_failed
-from deploy.trigger import is_in_place, may_invoke
 from pipeline.aws import AwsError, error_code
 from pipeline.cli import Run
 from pipeline.policies import function_arn, queue_arn
 from pipeline.settings import Function
 
+if TYPE_CHECKING:
+    from mypy_boto3_ecr.type_defs import ImageIdentifierTypeDef
+
 
 def checks_after(run: Run, zip_path: Path) -> list[Check]:
-    """Everything that must hold for a video to become a name."""
+    """Check everything that must work for a video to be recognized."""
     again, trigger = run.command("deploy/deploy.py"), run.command("deploy/trigger.py")
     recognizer, splitter = run.deployment.recognizer, run.deployment.splitter
     return [
         *(
-            check(f"function '{f.name}'", lambda f=f: _active(run, f), again)  # type: ignore[misc]
-            for f in (splitter, recognizer)
+            check(f"function '{function.name}'", partial(_active, run, function), again)
+            for function in (splitter, recognizer)
         ),
         check("layer", lambda: _layer(run, zip_path), again),
         _image(run),
@@ -42,38 +47,37 @@ def checks_after(run: Run, zip_path: Path) -> list[Check]:
     ]
 
 
-def _config(run: Run, function: Function) -> Any:
-    client = run.aws.client("lambda")
-    try:
-        return client.get_function(FunctionName=function.name)
-    except client.exceptions.ResourceNotFoundException as error:
-        raise AwsError(f"Function '{function.name}' does not exist in {run.aws.region}.") from error
+def _function(run: Run, function: Function) -> Any:
+    found = get_function(run, function)
+    if found is None:
+        raise AwsError(f"Function '{function.name}' does not exist in {run.aws.region}.")
+    return found
 
 
 def _active(run: Run, function: Function) -> str:
-    config = _config(run, function)["Configuration"]
+    config = _function(run, function)["Configuration"]
     _check_state(f"Function '{function.name}'", config)
     called = _version_called(run, function)
     if called is not None:
         version = f"Version {called['Version']} of function '{function.name}'"
-        _check_state(f"{version}, which alias '{run.deployment.alias}' means,", called)
+        _check_state(f"{version}, which alias '{run.deployment.alias}' points to,", called)
     if "Inactive" in (config.get("State"), (called or {}).get("State")):
-        return "idle for weeks: Lambda wakes it at the next event, which takes longer"
+        return "idle for weeks: Lambda wakes it at the next event, which then takes longer"
     state = config.get("State", "Active")
     return f"{state}, {config['MemorySize']} MB, {config['Timeout']} s"
 
 
 def _check_state(what: str, config: Any) -> None:
-    """Raise AwsError when it does not run, or not what was deployed last."""
+    """Raise AwsError if it cannot run, or runs an earlier deployment."""
     if config.get("State", "Active") not in ("Active", "Inactive"):
         raise AwsError(f"{what} is {config['State']}: {reason(config)}")
     if update_has_failed(config):
         why = reason(config, "LastUpdateStatus")
-        raise AwsError(f"{what} runs as it did before its last update, which failed: {why}")
+        raise AwsError(f"{what} still runs as before its last update, which failed: {why}")
 
 
 def _version_called(run: Run, function: Function) -> Any:
-    """The configuration of the version that the alias means; None where it means none."""
+    """Return the configuration of the version that the alias points to; None if there is none."""
     number = alias_version(run, function)
     if number in (None, "$LATEST"):
         return None
@@ -82,11 +86,11 @@ def _version_called(run: Run, function: Function) -> Any:
 
 
 def _layer(run: Run, zip_path: Path) -> str:
-    """The layer's ffmpeg is executable and for the function's processor.
+    """Check that the layer's ffmpeg is executable and built for the function's architecture.
 
-    A zip here that is the layer's own need not be downloaded.
+    The layer is downloaded unless `zip_path` is the same zip.
     """
-    config = _config(run, run.deployment.splitter)["Configuration"]
+    config = _function(run, run.deployment.splitter)["Configuration"]
     layers = [layer["Arn"] for layer in config.get("Layers") or []]
     ours = [arn for arn in layers if f":layer:{run.deployment.layer}:" in arn]
     if not ours:
@@ -101,10 +105,10 @@ def _layer(run: Run, zip_path: Path) -> str:
             copy = Path(folder) / "layer.zip"
             try:
                 urllib.request.urlretrieve(content["Location"], copy)  # noqa: S310 - AWS's own URL
-            except OSError as error:  # urllib's errors are of this kind
+            except OSError as error:  # includes urllib's errors
                 raise AwsError(
-                    f"The layer {ours[0]} cannot be downloaded to look into it: {error}. With the "
-                    "zip it was made from in place (--zip) it need not be."
+                    f"Cannot download the layer {ours[0]} to check it: {error}. Pass --zip with "
+                    "the zip file it was made from, which is then checked instead."
                 ) from error
             machine = check_zip(copy)
     if [machine] != config.get("Architectures", ["x86_64"]):
@@ -115,29 +119,31 @@ def _layer(run: Run, zip_path: Path) -> str:
 def _image(run: Run) -> Check:
     name = "image"
     result = check(name, lambda: _manifest(run))
-    if result.result == "ok" and result.detail.startswith("cannot tell"):
-        return Check(name, "warning", result.detail, "deploy/image.py pushes one that is checked.")
+    if result.result == "ok" and result.detail.startswith("not checked"):
+        return Check(name, "warning", result.detail, "Push it with deploy/image.py.")
     return result
 
 
 def _manifest(run: Run) -> str:
-    uri = _config(run, run.deployment.recognizer)["Code"].get("ImageUri", "")
+    uri = _function(run, run.deployment.recognizer)["Code"].get("ImageUri", "")
     _, _, place = uri.partition("/")
     repository, _, digest = place.partition("@")
     repository, _, tag = repository.partition(":")
-    image = {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
+    image: ImageIdentifierTypeDef = (
+        {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
+    )
     ecr = run.aws.client("ecr")
     try:
         found = ecr.describe_images(repositoryName=repository, imageIds=[image])["imageDetails"][0]
     except botocore.exceptions.ClientError as error:
         if error_code(error) in ("RepositoryNotFoundException", "ImageNotFoundException"):
-            return f"cannot tell: {uri} is not in this account's ECR"
+            return f"not checked: {uri} is not in this account's ECR"
         raise
     kind = found.get("imageManifestMediaType", MANIFEST_TYPES[0])
     if kind not in MANIFEST_TYPES:
         raise AwsError(f"{uri} is a {kind}, which Lambda refuses: build it with deploy/image.py.")
     size = found.get("imageSizeInBytes", 0) / 1e6
-    return f"{uri}, {size:.0f} MB, of a form that Lambda takes"
+    return f"{uri}, {size:.0f} MB, in a format that Lambda takes"
 
 
 def _s3_may_invoke(run: Run) -> str:
@@ -146,7 +152,7 @@ def _s3_may_invoke(run: Run) -> str:
             f"Bucket '{run.deployment.input_bucket}' may not invoke "
             f"'{run.deployment.splitter.name}'."
         )
-    return "for the input bucket of this account alone"
+    return "only the input bucket, and only in this account"
 
 
 def _trigger(run: Run) -> str:
@@ -156,11 +162,11 @@ def _trigger(run: Run) -> str:
 
 
 def _may_call(run: Run) -> str:
-    """Under the splitter's own role where it can be assumed from here, else by simulation.
+    """Check with a dry run under the splitter's role or, if that cannot be assumed, a simulation.
 
-    Lambda alone may assume the role on AWS, so there the policy is simulated.
+    On AWS only Lambda can assume the role, so there the policy is simulated.
     """
-    role = _config(run, run.deployment.splitter)["Configuration"]["Role"]
+    role = _function(run, run.deployment.splitter)["Configuration"]["Role"]
     target = run.deployment.recognizer
     arn = function_arn(target, run.aws.region, run.aws.account_id, run.aws.partition)
     try:
@@ -177,7 +183,7 @@ def _may_call(run: Run) -> str:
         region_name=run.aws.region,
     ).client("lambda", endpoint_url=run.aws.client("lambda").meta.endpoint_url)
     client.invoke(FunctionName=target.name, InvocationType="DryRun")
-    return "a dry run under its own role was allowed"
+    return "a dry run under the splitter's role was allowed"
 
 
 def _simulated(run: Run, role: str, arn: str) -> str:
@@ -187,7 +193,7 @@ def _simulated(run: Run, role: str, arn: str) -> str:
     decision = answer["EvaluationResults"][0]["EvalDecision"]
     if decision != "allowed":
         raise AwsError(f"Role {role} may not invoke {arn}: {decision}.")
-    return "its role's policy allows it (simulated)"
+    return "the policy of the splitter's role allows it (simulated)"
 
 
 def _failure_queue(run: Run) -> str:
@@ -197,7 +203,7 @@ def _failure_queue(run: Run) -> str:
         config = client.get_function_event_invoke_config(FunctionName=name)
     except client.exceptions.ResourceNotFoundException as error:
         raise AwsError(
-            f"Function '{name}' has no failure queue: failed videos are lost."
+            f"Function '{name}' has no failure queue: failed events are lost."
         ) from error
     target = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
     if target != wanted:
@@ -207,6 +213,6 @@ def _failure_queue(run: Run) -> str:
         sqs.get_queue_url(QueueName=run.deployment.failure_queue)
     except sqs.exceptions.QueueDoesNotExist as error:
         raise AwsError(
-            f"Queue '{run.deployment.failure_queue}' does not exist: failed videos are lost."
+            f"Queue '{run.deployment.failure_queue}' does not exist: failed events are lost."
         ) from error
     return f"{run.deployment.failure_queue}, after {config['MaximumRetryAttempts']} retries"

@@ -1,4 +1,4 @@
-"""Before deploying: the machine, the account, and the files that are deployed."""
+"""Checks before deploying: the machine, the account, and the files to deploy."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from pathlib import Path
 
 import boto3
 
-from createS3 import is_ours
-from deploy.layer import check_zip
 from deploy.parts.checks import Check, check, passed
 from deploy.parts.concurrency import read_concurrency
 from deploy.parts.containers import check_disk, find_tool
+from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
 from deploy.parts.overrides import Overrides, setting
 from deploy.parts.ownership import refuse_foreign
+from pipeline.buckets import bucket_exists, name_taken
 from pipeline.cli import Run
 from pipeline.settings import ROOT
 
 OLDEST_PYTHON = (3, 9)
-OLDEST_BOTO3 = (1, 26, 26)  # knows SnapStart
+OLDEST_BOTO3 = (1, 26, 26)  # the first with SnapStart
 
-# New accounts may not use more for one function, until they ask or have been used for a while.
+# The most memory that a new account can give a function, until it asks or has been used for some
+# time.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 NEW_ACCOUNT_MEMORY_MB = 3008
 
@@ -29,10 +30,10 @@ NEW_ACCOUNT_MEMORY_MB = 3008
 def checks_before(
     run: Run, zip_path: Path, overrides: Overrides, deployed: bool = False
 ) -> list[Check]:
-    """Everything that deploying needs; when the credentials fail, only what needs none.
+    """Check everything that deploying needs; without valid credentials, only local things.
 
-    Once it is `deployed`, the layer is published and the gallery in the image: here they are needed
-    to make others.
+    Once it is `deployed`, the layer is published and the image includes the gallery, so a missing
+    layer zip or gallery file is only a warning.
     """
     recognizer = run.deployment.recognizer
     model = setting(recognizer, overrides, "MODEL")
@@ -40,11 +41,16 @@ def checks_before(
     account = check(
         "credentials and region",
         lambda: f"account {run.aws.account_id}, region {run.aws.region}",
-        "In AWS CloudShell there is nothing to do; elsewhere: aws configure, or --profile NAME.",
+        "Run this in AWS CloudShell, run aws configure, or pass --profile NAME.",
     )
     checks = [_python(), account]
     if account.result == "ok":
-        checks += [_prefix(run), _names(run), _concurrency(run), _image_there(run)]
+        checks += [
+            check("prefix", lambda: _prefix(run)),
+            check("functions' names", lambda: _names(run)),
+            _concurrency(run),
+            _can_build(),
+        ]
     checks.append(_memory(run))
     layer = check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}")
     if gallery_uri:
@@ -52,14 +58,14 @@ def checks_before(
     else:
         gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
     if deployed:
-        layer = _as_warning(layer, "Needed to publish another layer only.")
+        layer = _as_warning(layer, "Needed only to publish another layer.")
         if not gallery_uri:
-            gallery = _as_warning(gallery, "Needed to build another image only.")
+            gallery = _as_warning(gallery, "Needed only to build another image.")
     return [*checks, layer, gallery]
 
 
 def _as_warning(found: Check, why: str) -> Check:
-    """A failed check as a warning, with `why` it keeps nothing from working."""
+    """Turn a failed check into a warning; `why` says what still works."""
     if found.result != "failed":
         return found
     return Check(found.name, "warning", found.detail, why)
@@ -74,35 +80,33 @@ def _python() -> Check:
     return passed("Python and boto3", detail)
 
 
-def _image_there(run: Run) -> Check:
-    """A container tool and the disk to build with; needed only until the image is in ECR."""
-
-    def look() -> str:
-        tool = find_tool()
-        check_disk(tool)
-        return f"{tool.name}, with room for the build"
-
+def _can_build() -> Check:
+    """Check the container tool and the disk space for a build."""
     return _as_warning(
-        check("container tool and disk", look),
-        "Needed to build the image only: with --image-uri nothing is built.",
+        check("container tool and disk", _container_tool),
+        "Needed only to build the image: with --image-uri nothing is built.",
     )
 
 
-def _prefix(run: Run) -> Check:
-    def look() -> str:
-        ours = [bucket for bucket in run.deployment.buckets if is_ours(run, bucket)]
-        return f"ours already: {', '.join(ours)}" if ours else "free"
-
-    return check("prefix", look)
+def _container_tool() -> str:
+    tool = find_tool()
+    check_disk(tool)
+    return f"{tool.name}, with enough space to build"
 
 
-def _names(run: Run) -> Check:
-    def look() -> str:
-        refuse_foreign(run)
-        names = ", ".join(f"'{function.name}'" for function in run.deployment.functions)
-        return f"{names} and their roles are free or ours"
+def _prefix(run: Run) -> str:
+    ours = [
+        bucket
+        for bucket in run.deployment.buckets
+        if bucket_exists(run.aws, bucket, forbidden=name_taken(bucket))
+    ]
+    return f"ours already: {', '.join(ours)}" if ours else "free"
 
-    return check("functions' names", look)
+
+def _names(run: Run) -> str:
+    refuse_foreign(run)
+    names = ", ".join(f"'{function.name}'" for function in run.deployment.functions)
+    return f"{names} and their roles are free or ours"
 
 
 def _concurrency(run: Run) -> Check:
@@ -111,10 +115,10 @@ def _concurrency(run: Run) -> Check:
         return Check(
             "concurrency",
             "warning",
-            f"{account.shortage}; each video holds two: more than {account.at_once} videos at a "
+            f"{account.shortage}; each video uses two, so more than {account.at_once} videos at a "
             "time can starve each other",
             f"Upload slowly (workload/generate.py --concurrency {max(1, account.at_once)}), or "
-            f"{account.remedy}. The splitter is then capped by itself.",
+            f"{account.remedy} and deploy again, which caps the splitter.",
         )
     return passed(
         "concurrency",
@@ -125,16 +129,16 @@ def _concurrency(run: Run) -> Check:
 
 def _memory(run: Run) -> Check:
     most = max(run.deployment.functions, key=lambda function: function.memory_mb)
-    detail = f"'{most.name}' asks for {most.memory_mb} MB"
+    detail = f"'{most.name}' needs {most.memory_mb} MB"
     if most.memory_mb > NEW_ACCOUNT_MEMORY_MB:
         return Check(
             "memory",
             "warning",
-            f"{detail}; new accounts may have {NEW_ACCOUNT_MEMORY_MB} MB at most",
+            f"{detail}; new accounts can have at most {NEW_ACCOUNT_MEMORY_MB} MB",
             f"If Lambda refuses it, set memory_mb in {most.key}/config.json to "
             f"{NEW_ACCOUNT_MEMORY_MB}.",
         )
-    return passed("memory", f"{detail}, which new accounts may have, too")
+    return passed("memory", f"{detail}, which new accounts can have")
 
 
 def _gallery_here(path: Path, model: str) -> str:

@@ -1,50 +1,49 @@
-"""How many splitters may run at once, so that recognizers can always start."""
+"""Caps how many splitters run at once, so that recognizers can always start."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deploy.parts.targets import NOT_FOUND
-from pipeline.aws import read_or_none
+from pipeline.aws import NOT_FOUND, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
-# AWS keeps this many of an account's environments unreserved for its other functions.
+# AWS does not let an account reserve the last 100.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 UNRESERVED = 100
 
-# What is reserved is taken from every other function of the account, used or not. A tenth is far
-# below the half at which splitters starve recognizers, and lets deployments share an account.
+# Reserved concurrency is taken from the account's other functions, used or not. A tenth is far
+# below the half at which splitters starve recognizers, and lets several deployments share an
+# account.
 SHARE = 10
 
 
 @dataclass(frozen=True)
 class Concurrency:
-    """What an account may run at once in a region, and what of that a function may reserve."""
+    """An account's concurrency in a region, and how much of it a function can reserve."""
 
     limit: int
     unreserved: int
     own: int
-    """What the function has reserved itself; 0 without a reservation."""
+    """What this function has reserved; 0 without a reservation."""
 
     @property
     def free(self) -> int:
-        """What no other function has reserved."""
+        """What other functions have not reserved."""
         return self.unreserved + self.own
 
     @property
     def most(self) -> int:
-        """The highest cap that AWS grants and that leaves as many, and one, for recognizers.
+        """The highest cap that AWS accepts and that leaves more for recognizers than it takes.
 
-        Each video holds two environments, the splitter's and the recognizer's, which is not
-        reserved: splitters at half of what is free or more could wait for recognizers that can
-        never start.
+        Each video uses two environments: a splitter, and a recognizer, which reserves nothing. If
+        splitters took half of what is free, they could wait for recognizers that never start.
         """
         return min((self.free - 1) // 2, self.free - UNRESERVED)
 
     @property
     def cap(self) -> int | None:
-        """The cap to set, which is the one that is set where that will do; None: there is none."""
+        """The cap to set: the current one if it is acceptable. None if no cap is possible."""
         if self.most < 1:
             return None
         if 1 <= self.own <= self.most:
@@ -53,30 +52,30 @@ class Concurrency:
 
     @property
     def at_once(self) -> int:
-        """How many videos can be worked on at once without a cap before they starve each other."""
+        """Without a cap, how many videos can be processed at once without starving each other."""
         return max(0, self.free - 1) // 2
 
     @property
     def shortage(self) -> str:
-        """Why there is no cap."""
+        """Why no cap is possible."""
         if self.limit <= UNRESERVED:
-            return f"this account may run {self.limit} functions at once, too few to reserve any"
+            return f"this account can run {self.limit} functions at once, too few to reserve any"
         return (
-            f"of the {self.limit} functions that this account may run at once, others have "
-            f"reserved all but {self.free}, and AWS keeps {UNRESERVED} unreserved"
+            f"this account can run {self.limit} functions at once, but other functions have "
+            f"reserved all but {self.free}, and {UNRESERVED} must stay unreserved"
         )
 
     @property
     def remedy(self) -> str:
-        """What helps where there is no cap."""
+        """What to do when no cap is possible."""
         quota = "Service Quotas, AWS Lambda, Concurrent executions"
         if self.limit <= UNRESERVED:
             return f"ask for a quota of 1,000 ({quota})"
-        return f"give reservations of other functions back, or ask for a higher quota ({quota})"
+        return f"release reservations of other functions, or ask for a higher quota ({quota})"
 
 
 def read_concurrency(run: Run, function: Function) -> Concurrency:
-    """What the account has, and what `function`, which need not exist, has reserved of it."""
+    """Return the account's concurrency and what `function` has reserved, if it exists."""
     client = run.aws.client("lambda")
     account = client.get_account_settings()["AccountLimit"]
     current = read_or_none(
@@ -85,12 +84,12 @@ def read_concurrency(run: Run, function: Function) -> Concurrency:
     return Concurrency(
         account["ConcurrentExecutions"],
         account["UnreservedConcurrentExecutions"],
-        (current or {}).get("ReservedConcurrentExecutions") or 0,
+        (current.get("ReservedConcurrentExecutions") or 0) if current else 0,
     )
 
 
 def ensure_cap(run: Run, function: Function) -> None:
-    """Cap the function, or warn where nothing is left to reserve."""
+    """Cap the function, or warn if nothing is left to reserve."""
     account = read_concurrency(run, function)
     cap = account.cap
     if cap is None:

@@ -1,4 +1,4 @@
-"""Building and pushing images with docker, finch, podman or buildah, whichever there is."""
+"""Builds and pushes images with docker, finch, podman or buildah."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ VERBS = ("build", "push", "login", "from", "add", "config", "commit")
 # Lambda's names of the architectures and those of images.
 PLATFORMS = {"x86_64": "linux/amd64", "arm64": "linux/arm64"}
 
-# pip's settings that reach the build as build arguments, so that a mirror is used there, too.
+# pip settings that are passed on as build arguments, so that the build uses the same mirror.
 PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "PIP_RETRIES")
 
-# What building needs on the disk: the packages twice (build stage and image), layers, base. Where
-# an earlier build left these, a new gallery and code are all that is added.
+# Disk space that a build needs: the packages twice (build stage and image), layers and base image.
+# If the layers of an earlier build are still there, it adds only a new gallery and code.
 BUILD_GB = 6.0
 REBUILD_GB = 1
 
-# What removes images: those of no use, and all that no container uses.
+# Commands that remove dangling images, and all images that no container uses.
 PRUNE = ("image prune", "system prune --all")
 
 Which = Callable[[str], Optional[str]]
@@ -37,19 +37,19 @@ Which = Callable[[str], Optional[str]]
 
 @dataclass(frozen=True)
 class Tool:
-    """A container tool, by the name of its program."""
+    """A container tool; `name` is its program."""
 
     name: str
 
     def command(self, *words: str) -> list[str]:
-        """The argv of one of its subcommands."""
+        """Return the argv that runs one of its subcommands."""
         return [self.name, *words]
 
 
 def find_tool(wanted: str | None = None, which: Which = shutil.which) -> Tool:
-    """The tool `wanted`, or the first of TOOLS that is installed and answers.
+    """Return the tool `wanted`, or the first of TOOLS that is installed and works.
 
-    Raises AwsError that says which were tried and what to install.
+    Raises AwsError saying which tools were tried and what to install.
     """
     reasons = []
     for name in (wanted,) if wanted else TOOLS:
@@ -62,13 +62,13 @@ def find_tool(wanted: str | None = None, which: Which = shutil.which) -> Tool:
             )
             if about.returncode != 0:
                 lines = (about.stderr.strip() or about.stdout.strip()).splitlines()
-                reasons.append(f"{name}: {lines[-1] if lines else 'does not answer'}")
+                reasons.append(f"{name}: {lines[-1] if lines else 'no answer'}")
                 continue
         return Tool(name)
     raise AwsError(
-        f"No container tool can be used ({'; '.join(reasons)}). AWS CloudShell has docker; else "
-        "install docker, podman, finch or buildah, or pass --image-uri with an image that is in "
-        "ECR already."
+        f"No container tool can be used ({'; '.join(reasons)}). AWS CloudShell has docker; "
+        "elsewhere, install docker, podman, finch or buildah, or pass --image-uri with an image "
+        "that is already in ECR."
     )
 
 
@@ -82,15 +82,15 @@ def check_disk(tool: Tool, needed: float = BUILD_GB * 1e9) -> None:
         prune = ("rmi --prune", "rmi --all") if tool.name == "buildah" else PRUNE
         raise AwsError(
             f"Only {free / 1e9:.1f} GB are free in {folder}, where {tool.name} keeps images; the "
-            f"build needs about {needed / 1e9:.0f} GB. Where this checkout was built before "
-            f"(README.md, step 3), its layers are used again: pass --free-gb {REBUILD_GB}. Else "
-            f"free some ({tool.name} {prune[0]} keeps those layers, {tool.name} {prune[1]} does "
-            "not), or build on another machine and pass --image-uri."
+            f"build needs about {needed / 1e9:.0f} GB. If this checkout was built before "
+            f"(README.md, step 3), its layers are reused: pass --free-gb {REBUILD_GB}. Otherwise "
+            f"free some space ({tool.name} {prune[0]} keeps those layers, {tool.name} {prune[1]} "
+            "does not), or build on another machine and pass --image-uri."
         )
 
 
 def storage_of(tool: Tool) -> str:
-    """The folder in which the tool keeps images."""
+    """Return the folder in which the tool keeps images."""
     asked = {
         "docker": ["info", "--format", "{{.DockerRootDir}}"],
         "podman": ["info", "--format", "{{.Store.GraphRoot}}"],
@@ -113,10 +113,10 @@ def build_argv(
     arguments: Mapping[str, str],
     volumes: Sequence[Path] = (),
 ) -> list[str]:
-    """The command that builds `context` as `tag` for one architecture, without attestations.
+    """Return the command that builds `context` as `tag` for one architecture.
 
-    Lambda takes one image manifest, not an OCI index: BuildKit's attestations would make it one.
-    `volumes` are folders that the build may read (buildah and podman only).
+    Lambda takes a single image manifest, not an OCI index, and BuildKit's attestations would turn
+    it into an index. `volumes` are folders that the build can read (buildah and podman only).
     """
     argv = tool.command("build", "--platform", PLATFORMS[architecture], "--tag", tag)
     if tool.name in ("docker", "finch"):
@@ -131,12 +131,12 @@ def build_argv(
 
 
 def pip_arguments(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The build arguments that carry this machine's pip settings into the build."""
+    """Return this machine's pip settings, as build arguments."""
     return {name: environ[name] for name in PIP_SETTINGS if environ.get(name)}
 
 
 def pip_volumes(arguments: Mapping[str, str]) -> list[Path]:
-    """The folders of this machine that these pip settings name: the build must see them."""
+    """Return the local folders that these pip settings name, which the build must see."""
     paths = [Path(arguments[name]) for name in ("PIP_FIND_LINKS", "PIP_CERT") if name in arguments]
     return [path if path.is_dir() else path.parent for path in paths if path.exists()]
 
@@ -144,7 +144,7 @@ def pip_volumes(arguments: Mapping[str, str]) -> list[Path]:
 def run_tool(
     argv: list[str], text: str | None = None, environ: Mapping[str, str] | None = None
 ) -> None:
-    """Run one command of a container tool, its output on stderr; raise AwsError if it fails."""
+    """Run a container tool with its output on stderr; raise AwsError if it fails."""
     done = subprocess.run(
         argv,
         input=text,
@@ -155,21 +155,21 @@ def run_tool(
     )
     if done.returncode != 0:
         verb = next((word for word in argv if word in VERBS), "")
-        full = " A disk that is full says 'no space left on device': free some and run this again."
+        full = " If they say 'no space left on device', free some disk space and run this again."
         raise AwsError(
-            f"{argv[0]} {verb} ended with status {done.returncode}: its messages are above."
+            f"{argv[0]} {verb} failed with status {done.returncode}: see its messages above."
             f"{'' if verb == 'login' else full}"
         )
 
 
 def login_argv(tool: Tool, registry: str, plain_http: bool = False) -> list[str]:
-    """The command that signs in to `registry`, and reads the password from standard input."""
+    """Return the command that signs in to `registry` with a password from standard input."""
     plain = _plain_http(tool) if plain_http else []
     return tool.command("login", *plain, "--username", "AWS", "--password-stdin", registry)
 
 
 def push_argv(tool: Tool, tag: str, plain_http: bool = False) -> list[str]:
-    """The command that pushes `tag`; buildah also needs to be told of the target."""
+    """Return the command that pushes `tag`."""
     plain = _plain_http(tool) if plain_http else []
     if tool.name == "buildah":
         return tool.command("push", "--format", "v2s2", *plain, tag, f"docker://{tag}")
@@ -177,28 +177,28 @@ def push_argv(tool: Tool, tag: str, plain_http: bool = False) -> list[str]:
 
 
 def _plain_http(tool: Tool) -> list[str]:
-    """What tells a tool that a registry has no TLS; docker sees it by itself where that is here."""
+    """Return the option for a registry without TLS; docker needs none for one on loopback."""
     if tool.name == "docker":
         return []
     return ["--insecure-registry"] if tool.name == "finch" else ["--tls-verify=false"]
 
 
 def docker_config(folder: Path, registry: str) -> dict[str, str]:
-    """The environment that keeps credentials in `folder` and out of the user's credential store.
+    """Return the environment that keeps credentials in `folder`, not in the credential store.
 
-    ECR's passwords last 12 hours and are too long for Windows' credential store, which refuses
-    them; a configuration file of this run alone has neither trouble. It names the registry: docker
-    takes a file without any for a new one, and the platform's credential store with it.
+    ECR's passwords last 12 hours and are too long for the Windows credential store, which refuses
+    them. The configuration file must name the registry: docker treats a file without one as new
+    and chooses the platform's credential store.
     """
     (folder / "config.json").write_text(json.dumps({"auths": {registry: {}}}))
     return {"DOCKER_CONFIG": str(folder), "REGISTRY_AUTH_FILE": str(folder / "auth.json")}
 
 
 def docker_daemon(tool: Tool, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment that leads docker to the daemon of its current context.
+    """Return the environment that makes docker use the daemon of its current context.
 
-    The context is a setting of the configuration that `docker_config` replaces: without this, the
-    image would be built by one daemon and looked for in another.
+    The context is set in the configuration file, which `docker_config` replaces: without this, one
+    daemon would build the image and another would look for it.
     """
     if tool.name != "docker" or environ.get("DOCKER_HOST"):
         return {}

@@ -1,4 +1,4 @@
-"""What a gallery file says of itself, read without torch and without unpickling anything."""
+"""Checks a gallery file without torch and without unpickling it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pipeline.aws import AwsError, explain
 from pipeline.cli import Run
 from pipeline.settings import SettingsError, s3_location
 
-# A gallery without metadata is of the older format, which only this model made.
+# A gallery without metadata has the older format, which only this model used.
 OLDER_MODEL = "facenet-vggface2"
 ENROLL = "python face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
 
 
 def gallery_model(path: Path, name: str = "") -> str:
-    """The model that the gallery was made with; raises AwsError when the file is no gallery.
+    """Return the model that the gallery was made with; raises AwsError if it is not a gallery.
 
-    `name` is what errors call it, where that is not its path.
-    torch.save writes a zip with a data.pkl. Its opcodes are listed, not run: a gallery from
-    elsewhere must not be able to do anything here.
+    `name` replaces the path in error messages.
+    torch.save writes a zip file with a data.pkl. Its opcodes are listed but not run, because
+    unpickling an untrusted gallery could run any code.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -36,7 +36,7 @@ def gallery_model(path: Path, name: str = "") -> str:
             ]
     except (OSError, StopIteration, ValueError, zipfile.BadZipFile) as error:
         raise AwsError(
-            f"{name or path} is no gallery that torch.save wrote ({error}): make one with "
+            f"{name or path} is not a gallery written by torch.save ({error}): make one with "
             f"{ENROLL.format('MODEL')}"
         ) from error
     if "model" not in texts:
@@ -46,7 +46,7 @@ def gallery_model(path: Path, name: str = "") -> str:
 
 
 def check_gallery(path: Path, model: str) -> None:
-    """Raise AwsError unless there is a gallery made with `model`."""
+    """Raise AwsError unless the file is a gallery made with `model`."""
     if not path.is_file():
         raise AwsError(
             f"There is no gallery {path}: make one with {ENROLL.format(model)} and put it there, "
@@ -56,18 +56,18 @@ def check_gallery(path: Path, model: str) -> None:
 
 
 def check_model(path: Path, model: str, name: str = "") -> None:
-    """Raise AwsError unless the gallery was made with `model`; errors call it `name`."""
+    """Raise AwsError unless the gallery was made with `model`; `name` is for error messages."""
     made_with = gallery_model(path, name)
     if made_with != model:
         raise AwsError(
-            f"The gallery {name or path} was made with {made_with}, but the function is to use "
+            f"The gallery {name or path} was made with {made_with}, but the function will use "
             f"{model}: enroll again with {ENROLL.format(model)}, or choose the other model "
             f"(--set face-recognition.MODEL={made_with})."
         )
 
 
 def check_gallery_in_s3(run: Run, uri: str, model: str) -> int:
-    """The gallery's bytes; raises AwsError unless `uri` is that of a gallery made with `model`."""
+    """Return the gallery's size in bytes; raises AwsError unless it was made with `model`."""
     try:
         bucket, key = s3_location(uri)
     except SettingsError as error:
@@ -79,7 +79,7 @@ def check_gallery_in_s3(run: Run, uri: str, model: str) -> int:
         except botocore.exceptions.ClientError as error:
             upload = run.aws_command("s3", "cp", "data.pt", uri)
             raise AwsError(
-                f"Cannot read the gallery {uri}: {explain(error)} Put it there: {upload}"
+                f"Cannot read the gallery {uri}: {explain(error)} Upload it: {upload}"
             ) from error
         with path.open("wb") as file:
             shutil.copyfileobj(body, file)

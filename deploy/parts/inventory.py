@@ -1,21 +1,23 @@
-"""Everything of a deployment that exists: status shows it and destroy removes it."""
+"""Lists every resource of a deployment: status shows them, destroy removes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from deploy.parts.deployed import get_function
+from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.ownership import foreign, foreign_function, foreign_role
-from pipeline.aws import AwsError, bucket_region, read_or_none
+from pipeline.aws import read_or_none
+from pipeline.buckets import bucket_region, empty_bucket
 from pipeline.cli import Run
-
-MISSING = "ResourceNotFoundException"
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One resource: its kind and name, what is worth knowing of it, and how it is deleted."""
+    """One resource: its kind and name, a detail to show, and how to delete it."""
 
     kind: str
     name: str
@@ -24,19 +26,19 @@ class Thing:
     objects: int = 0
 
     def __str__(self) -> str:
-        """As the user reads it."""
+        """Return the text that users see."""
         return f"{self.kind} '{self.name}'{f' ({self.detail})' if self.detail else ''}"
 
 
-def counted(count: int, thing: str) -> str:
-    """How many there are, in words: `1 object`, `2 objects`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 object`, `2 objects`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def inventory(run: Run) -> list[Thing]:
-    """All that exists, in the order in which it can be deleted: users before what they use.
+    """Return every resource that exists, in an order in which they can be deleted.
 
-    What only shares a name with the deployment is not of it (see `not_ours`).
+    Resources that only share a name with the deployment are left out (see `not_ours`).
     """
     namespaced = not foreign(run)
     return [
@@ -51,7 +53,7 @@ def inventory(run: Run) -> list[Thing]:
 
 
 def not_ours(run: Run) -> list[str]:
-    """What has a name of this deployment and is another's, or in another region, in words."""
+    """Describe what has this deployment's names but belongs to another one or is elsewhere."""
     elsewhere = (
         f"bucket '{bucket}' is in region {region}"
         for bucket in run.deployment.buckets
@@ -62,33 +64,27 @@ def not_ours(run: Run) -> list[str]:
 
 def _functions(run: Run) -> list[Thing]:
     client, things = run.aws.client("lambda"), []
-    for function in reversed(run.deployment.functions):  # the caller before the called
-
-        def read(name: str = function.name) -> Any:
-            return client.get_function_configuration(FunctionName=name)
-
-        def delete(name: str = function.name) -> None:
-            client.delete_function(FunctionName=name)  # with all its versions and aliases
-
-        config = read_or_none(read, MISSING)
-        if config is not None and foreign_function(run, function) is None:
+    for function in reversed(run.deployment.functions):  # the splitter first: it calls the other
+        found = get_function(run, function)
+        if found is not None and foreign_function(run, function) is None:
+            config = found["Configuration"]
             detail = f"{config.get('State', 'Active')}, changed {config['LastModified']}"
+            # Deletes all versions and aliases as well.
+            delete = partial(client.delete_function, FunctionName=function.name)
             things.append(Thing("function", function.name, detail, delete))
     return things
 
 
 def _layers(run: Run) -> list[Thing]:
-    client, name, things = run.aws.client("lambda"), run.deployment.layer, []
-    pages = client.get_paginator("list_layer_versions").paginate(LayerName=name)
-    versions = read_or_none(lambda: [v for page in pages for v in page["LayerVersions"]], MISSING)
-    for version in versions or []:
-
-        def delete(number: int = version["Version"]) -> None:
-            client.delete_layer_version(LayerName=name, VersionNumber=number)
-
-        detail = ", ".join(version.get("CompatibleArchitectures") or [])
-        things.append(Thing("layer", f"{name}:{version['Version']}", detail, delete))
-    return things
+    return [
+        Thing(
+            "layer",
+            f"{run.deployment.layer}:{version['Version']}",
+            ", ".join(version.get("CompatibleArchitectures") or []),
+            partial(delete_layer_version, run, version["Version"]),
+        )
+        for version in reversed(layer_versions(run))
+    ]
 
 
 def _repository(run: Run) -> list[Thing]:
@@ -100,10 +96,7 @@ def _repository(run: Run) -> list[Thing]:
         return []
     pages = ecr.get_paginator("list_images").paginate(repositoryName=name)
     images = sum(len(page["imageIds"]) for page in pages)
-
-    def delete() -> None:
-        ecr.delete_repository(repositoryName=name, force=True)
-
+    delete = partial(ecr.delete_repository, repositoryName=name, force=True)
     return [Thing("repository", name, counted(images, "image"), delete)]
 
 
@@ -113,87 +106,65 @@ def _queue(run: Run) -> list[Thing]:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist:
         return []
-    wanted = "ApproximateNumberOfMessages"
-    count = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[wanted])["Attributes"][wanted]
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
     return [
-        Thing("queue", name, counted(int(count), "message"), lambda: sqs.delete_queue(QueueUrl=url))
+        Thing("queue", name, counted(count, "message"), partial(sqs.delete_queue, QueueUrl=url))
     ]
 
 
 def _log_groups(run: Run) -> list[Thing]:
     logs, things = run.aws.client("logs"), []
     for function in run.deployment.functions:
-        groups = logs.describe_log_groups(logGroupNamePrefix=function.log_group)["logGroups"]
-        for group in groups:
-            if group["logGroupName"] != function.log_group:
-                continue
-
-            def delete(name: str = function.log_group) -> None:
-                logs.delete_log_group(logGroupName=name)
-
-            detail = f"{group.get('storedBytes', 0):,} bytes"
-            things.append(Thing("log group", function.log_group, detail, delete))
+        name = function.log_group
+        for group in logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]:
+            if group["logGroupName"] == name:
+                detail = f"{group.get('storedBytes', 0):,} bytes"
+                delete = partial(logs.delete_log_group, logGroupName=name)
+                things.append(Thing("log group", name, detail, delete))
     return things
 
 
 def _roles(run: Run) -> list[Thing]:
     iam, things = run.aws.client("iam"), []
     for function in run.deployment.functions:
-
-        def read(name: str = function.role) -> Any:
-            return iam.get_role(RoleName=name)
-
-        def delete(name: str = function.role) -> None:
-            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-                iam.delete_role_policy(RoleName=name, PolicyName=policy)
-            for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
-                iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
-            iam.delete_role(RoleName=name)
-
-        if read_or_none(read, "NoSuchEntity") is not None and foreign_role(run, function) is None:
-            things.append(Thing("role", function.role, "", delete))
+        name = function.role
+        found = read_or_none(partial(iam.get_role, RoleName=name), "NoSuchEntity")
+        if found is not None and foreign_role(run, function) is None:
+            things.append(Thing("role", name, "", partial(_delete_role, run, name)))
     return things
 
 
+def _delete_role(run: Run, name: str) -> None:
+    iam = run.aws.client("iam")
+    for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+        iam.delete_role_policy(RoleName=name, PolicyName=policy)
+    for attached in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+        iam.detach_role_policy(RoleName=name, PolicyArn=attached["PolicyArn"])
+    iam.delete_role(RoleName=name)
+
+
 def _buckets(run: Run) -> list[Thing]:
-    s3, things = run.aws.client("s3"), []
+    pages, things = run.aws.client("s3").get_paginator("list_object_versions"), []
     for bucket in run.deployment.buckets:
         if _region_of(run, bucket) != run.aws.region:
             continue
         count = sum(
             len(page.get("Versions", [])) + len(page.get("DeleteMarkers", []))
-            for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
+            for page in pages.paginate(Bucket=bucket)
         )
-
-        def delete(name: str = bucket) -> None:
-            empty_bucket(s3, name)
-            s3.delete_bucket(Bucket=name)
-
-        detail = counted(count, "object")
-        things.append(Thing("bucket", bucket, detail, delete, count))
+        delete = partial(_delete_bucket, run, bucket)
+        things.append(Thing("bucket", bucket, counted(count, "object"), delete, count))
     return things
 
 
+def _delete_bucket(run: Run, bucket: str) -> None:
+    s3 = run.aws.client("s3")
+    empty_bucket(s3, bucket, with_versions=True)
+    s3.delete_bucket(Bucket=bucket)
+
+
 def _region_of(run: Run, bucket: str) -> str | None:
-    """The region of the account's bucket of this name; None where the account has none."""
-    # 403: the name is another account's, so the bucket is not of this deployment
+    """Return the region of this account's bucket of this name; None if the account has none."""
+    # 403: another account owns the bucket, so it is not part of this deployment.
     return read_or_none(lambda: bucket_region(run.aws, bucket), "403")
-
-
-def empty_bucket(s3: Any, bucket: str) -> None:
-    """Delete every object, version and delete marker, and end unfinished uploads."""
-    while True:  # always the first page: what a page's marker names is gone by the next
-        page = s3.list_object_versions(Bucket=bucket, MaxKeys=1000)
-        entries = page.get("Versions", []) + page.get("DeleteMarkers", [])
-        if not entries:
-            break
-        keys = [{"Key": e["Key"], "VersionId": e["VersionId"]} for e in entries]
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-        if answer.get("Errors"):
-            first = answer["Errors"][0]
-            raise AwsError(
-                f"Cannot delete s3://{bucket}/{first['Key']}: {first['Code']}: {first['Message']}"
-            )
-    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-        for upload in page.get("Uploads", []):
-            s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])

@@ -1,4 +1,4 @@
-"""The --set option: settings of a function's config.json, overridden for one deployment."""
+"""The --set option: overrides settings in a function's config.json for one deployment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ set_option = click.option(
 
 
 def read_overrides(texts: tuple[str, ...]) -> Overrides:
-    """FUNCTION.NAME=VALUE words as {function: {name: value}}; raises SettingsError on others.
+    """Parse FUNCTION.NAME=VALUE words into {function: {name: value}}.
 
-    NAME must be one that the function's config.json has: a misspelt one would do nothing.
+    Raises SettingsError for any other word, and for a NAME that the function's config.json does not
+    have: a misspelled one would have no effect.
     """
     overrides: Overrides = {}
     for text in texts:
@@ -38,5 +39,5 @@ def read_overrides(texts: tuple[str, ...]) -> Overrides:
 
 
 def setting(function: Function, overrides: Overrides, name: str) -> str:
-    """What the function's setting will be: the override, or what its config.json says."""
+    """Return the value of a function's setting: the override, else the one in config.json."""
     return {**function.environment, **overrides.get(function.key, {})}[name]

@@ -1,33 +1,31 @@
-"""Whose a namespace is: functions and roles are tagged with the deployment they were made for.
+"""Finds the owner of functions and roles, which are tagged with the deployment that made them.
 
-Buckets and the queue carry the prefix in their names; functions, roles, layer, repository and log
-groups carry the namespace alone. Two deployments with one namespace would take these from each
-other, and roles are an account's in all of its regions.
+The names of buckets and the queue contain the prefix; those of functions, roles, layer, repository
+and log groups contain only the namespace. Two deployments with the same namespace would overwrite
+each other's, even in different regions, because roles belong to the whole account.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
+from deploy.parts.deployed import get_function
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import PROJECT, Function
 
 
 def owner_tags(run: Run) -> dict[str, str]:
-    """The tags of what has no prefix in its name."""
+    """Return the tags for resources whose names lack the prefix."""
     return {**PROJECT, "prefix": run.deployment.prefix, "region": run.aws.region}
 
 
 def foreign_function(run: Run, function: Function) -> str | None:
-    """Whose the function of this name is, in words; None where it is ours or there is none."""
-    client = run.aws.client("lambda")
-    found: Any = read_or_none(
-        lambda: client.get_function(FunctionName=function.name), "ResourceNotFoundException"
-    )
+    """Return who owns the function, in words; None if it is ours or does not exist."""
+    found = get_function(run, function)
     if found is None:
         return None
-    # Tags are left out of the answer for who may not list them; the setting is there for all.
+    # Lambda leaves the tags out without lambda:ListTags, so fall back on the setting.
     variables = (found["Configuration"].get("Environment") or {}).get("Variables", {})
     bucket = variables.get("OUTPUT_BUCKET", "")
     prefix = bucket[: -len("-output")] if bucket.endswith("-output") else None
@@ -36,12 +34,12 @@ def foreign_function(run: Run, function: Function) -> str | None:
 
 
 def foreign_role(run: Run, function: Function) -> str | None:
-    """Whose the function's role is, in words; None where it is ours or there is none."""
+    """Return who owns the function's role, in words; None if it is ours or does not exist."""
     iam = run.aws.client("iam")
-    found: Any = read_or_none(lambda: iam.get_role(RoleName=function.role)["Role"], "NoSuchEntity")
+    found = read_or_none(partial(iam.get_role, RoleName=function.role), "NoSuchEntity")
     if found is None:
         return None
-    tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+    tags = {tag["Key"]: tag["Value"] for tag in found["Role"].get("Tags", [])}
     return _owner(run, f"role '{function.role}'", tags.get("prefix"), tags.get("region"))
 
 
@@ -54,7 +52,7 @@ def _owner(run: Run, thing: str, prefix: str | None, region: str | None) -> str 
 
 
 def foreign(run: Run) -> list[str]:
-    """The functions and roles with names of this deployment that are not of it, and whose."""
+    """Return who owns the functions and roles that only share a name with this deployment."""
     functions = run.deployment.functions
     found = [foreign_function(run, function) for function in functions]
     found += [foreign_role(run, function) for function in functions]
@@ -62,11 +60,11 @@ def foreign(run: Run) -> list[str]:
 
 
 def refuse_foreign(run: Run) -> None:
-    """Raise AwsError when a function or role of these names is not of this deployment."""
+    """Raise AwsError when a function or role of these names belongs to another deployment."""
     found = foreign(run)
     if found:
         raise AwsError(
-            f"{'; '.join(found)}. Pass another --namespace, which gives '{run.deployment.prefix}' "
-            "functions and roles of its own; or the --prefix, --namespace and --region of the "
-            "deployment that is meant."
+            f"{'; '.join(found)}. Pass another --namespace to give '{run.deployment.prefix}' "
+            "separate functions and roles, or the --prefix, --namespace and --region of that "
+            "deployment."
         )

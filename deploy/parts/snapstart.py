@@ -1,4 +1,4 @@
-"""SnapStart: a published version of the recognizer, restored from a snapshot of its INIT.
+"""SnapStart: starts the recognizer from a snapshot of its INIT, which a published version has.
 
 Lambda keeps the snapshot of every published version and charges for it by the hour, so older
 versions are deleted as soon as the alias has moved.
@@ -7,17 +7,18 @@ https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
+from deploy.parts.deployed import function_versions, get_function
 from deploy.parts.states import at_rest, has_failed, reason
-from deploy.parts.targets import NOT_FOUND, get_function
-from pipeline.aws import AwsError, read_or_none
+from pipeline.aws import NOT_FOUND, AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
-# Taking the snapshot runs INIT: minutes for a large image.
+# Lambda runs INIT to take the snapshot, which takes minutes for a large image.
 SNAPSHOT_S = 1500
 
 snapstart_option = click.option(
@@ -28,10 +29,10 @@ snapstart_option = click.option(
 
 
 def ensure_alias(run: Run, function: Function, is_changing: bool = False) -> str:
-    """Publish what is deployed, move the alias to it, and return the name by which to invoke it.
+    """Publish the deployed function, move the alias to it, and return the name to invoke.
 
-    Publishing unchanged code and settings gives the version there is: nothing is made twice.
-    `is_changing`: the function is to differ from what is deployed, in a dry run.
+    If code and settings are unchanged, the existing version is kept. `is_changing` tells a dry run
+    that the deployment would change the function.
     """
     alias = run.deployment.alias
     called = f"{function.name}:{alias}"
@@ -47,7 +48,7 @@ def ensure_alias(run: Run, function: Function, is_changing: bool = False) -> str
 
 
 def _is_published(run: Run, function: Function) -> bool:
-    """Whether the alias means a version of what is deployed now, which can run."""
+    """Return whether the alias points to a working version of what is deployed now."""
     found = get_function(run, function)
     version = alias_version(run, function)
     if found is None or version in (None, "$LATEST"):
@@ -58,7 +59,7 @@ def _is_published(run: Run, function: Function) -> bool:
 
 
 def remove_alias(run: Run, function: Function) -> None:
-    """Delete the alias and every version; call it when the splitter no longer uses the alias."""
+    """Delete the alias and all versions; the splitter must no longer use the alias."""
     alias = run.deployment.alias
     if alias_version(run, function) is not None:
         run.change(
@@ -70,18 +71,19 @@ def remove_alias(run: Run, function: Function) -> None:
 
 
 def alias_version(run: Run, function: Function) -> str | None:
-    """The version that the alias means; None without an alias."""
+    """Return the version that the alias points to; None if there is no alias."""
     client = run.aws.client("lambda")
     found = read_or_none(
         lambda: client.get_alias(FunctionName=function.name, Name=run.deployment.alias), NOT_FOUND
     )
-    return None if found is None else str(found["FunctionVersion"])
+    return None if found is None else found["FunctionVersion"]
 
 
 def _publish(run: Run, function: Function) -> str:
-    """The version of what is deployed now, ready to run.
+    """Publish what is deployed now, unless it is published already; return the version number.
 
-    One whose snapshot failed is deleted first: publishing unchanged code would give it again.
+    A version whose snapshot failed is deleted first: for unchanged code, Lambda would return it
+    again.
     """
     client = run.aws.client("lambda")
     latest = client.get_function(FunctionName=function.name)["Configuration"]
@@ -89,7 +91,7 @@ def _publish(run: Run, function: Function) -> str:
         number = str(version["Version"])
         if not _same_build(version, latest):
             continue
-        # Versions are listed without their states; one may be left from a run that was interrupted.
+        # The list has no states; an interrupted run may have left this version unfinished.
         config = _taken(run, function, number)
         if not has_failed(config):
             run.kept(f"version {number} of function '{function.name}'")
@@ -105,16 +107,16 @@ def _publish(run: Run, function: Function) -> str:
     if has_failed(config):
         raise AwsError(
             f"Lambda could not take the snapshot of version {number} of function "
-            f"'{function.name}': {reason(config)}. Its INIT may have failed: the log group "
-            f"'{function.log_group}' has what it said. Alias '{run.deployment.alias}' was not "
-            "moved to it. Mend that and run the same command again, which publishes anew; without "
-            "--snapstart no snapshot is needed."
+            f"'{function.name}': {reason(config)}. Its INIT may have failed: see the log "
+            f"group '{function.log_group}'. Alias '{run.deployment.alias}' was not moved to it. "
+            "Fix that and run the same command again to publish a new version, or deploy without "
+            "--snapstart."
         )
     return number
 
 
 def _taken(run: Run, function: Function, number: str) -> Any:
-    """The version's configuration once its snapshot is taken, or could not be."""
+    """Wait until Lambda has taken the snapshot, or failed to; return the configuration."""
     found = at_rest(run, function.name, number, SNAPSHOT_S)
     if found is None:
         raise AwsError(
@@ -125,9 +127,10 @@ def _taken(run: Run, function: Function, number: str) -> Any:
 
 
 def _discard(run: Run, function: Function, number: str, why: str) -> None:
-    """Delete a version that failed. AWS refuses to while the alias points to it.
+    """Delete a version whose snapshot failed.
 
-    The alias then means $LATEST, which runs without a snapshot, until there is a version.
+    AWS refuses to while the alias points to it, so the alias is moved to $LATEST, which runs
+    without a snapshot, until a new version is published.
     """
     if alias_version(run, function) == number:
         _move(run, function, "$LATEST")
@@ -143,39 +146,35 @@ def _discard(run: Run, function: Function, number: str, why: str) -> None:
 COMPARED = ("CodeSha256", "Environment", "MemorySize", "Timeout", "Role", "Architectures")
 
 
-def _same_build(version: dict[str, Any], latest: dict[str, Any]) -> bool:
-    def of(config: dict[str, Any]) -> list[Any]:
-        apply_on = (config.get("SnapStart") or {}).get("ApplyOn", "None")
-        return [apply_on, *(config.get(key) for key in COMPARED)]
+def _same_build(version: Any, latest: Any) -> bool:
+    return _build(version) == _build(latest)
 
-    return of(version) == of(latest)
+
+def _build(config: Any) -> list[Any]:
+    apply_on = (config.get("SnapStart") or {}).get("ApplyOn", "None")
+    return [apply_on, *(config.get(key) for key in COMPARED)]
 
 
 def _move(run: Run, function: Function, version: str) -> None:
     client, alias = run.aws.client("lambda"), run.deployment.alias
     current = alias_version(run, function)
     text = f"alias '{alias}' of function '{function.name}' to version {version}"
-    settings = {"FunctionName": function.name, "Name": alias, "FunctionVersion": version}
+    settings: dict[str, Any] = {
+        "FunctionName": function.name,
+        "Name": alias,
+        "FunctionVersion": version,
+    }
     if current == version:
         run.kept(text)
     elif current is None:
-        run.change("create", text, lambda: client.create_alias(**settings))
+        run.change("create", text, partial(client.create_alias, **settings))
     else:
-        run.change("move", text, lambda: client.update_alias(**settings))
+        run.change("move", text, partial(client.update_alias, **settings))
 
 
-def _versions(run: Run, function: Function) -> list[dict[str, Any]]:
-    """The published versions; none of a function that does not exist."""
-    pages = run.aws.client("lambda").get_paginator("list_versions_by_function")
-    found = read_or_none(
-        lambda: [
-            version
-            for page in pages.paginate(FunctionName=function.name)
-            for version in page["Versions"]
-        ],
-        NOT_FOUND,
-    )
-    return [version for version in found or [] if version["Version"] != "$LATEST"]
+def _versions(run: Run, function: Function) -> list[Any]:
+    """Return the published versions."""
+    return [v for v in function_versions(run, function) if v["Version"] != "$LATEST"]
 
 
 def _delete_versions(run: Run, function: Function, keep: str | None) -> None:
@@ -186,7 +185,5 @@ def _delete_versions(run: Run, function: Function, keep: str | None) -> None:
             run.change(
                 "delete",
                 f"version {number} of function '{function.name}'",
-                lambda number=number: client.delete_function(  # type: ignore[misc]
-                    FunctionName=function.name, Qualifier=number
-                ),
+                partial(client.delete_function, FunctionName=function.name, Qualifier=number),
             )

@@ -1,4 +1,4 @@
-"""What the two functions should be: code and configuration, as the Lambda API names them."""
+"""The code and configuration that the two functions should have, as the Lambda API names them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from deploy.layer import Layer
+from deploy.parts.ffmpeg_layer import Layer
 from deploy.parts.overrides import Overrides
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
+if TYPE_CHECKING:
+    from mypy_boto3_lambda.type_defs import FunctionCodeTypeDef
+
 RUNTIME = "python3.12"
-NOT_FOUND = "ResourceNotFoundException"
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a function should be: its code and its configuration, as the Lambda API names them."""
+    """The code and configuration that a function should have; `code_id` identifies the code."""
 
     function: Function
-    code: dict[str, Any]
+    code: FunctionCodeTypeDef
     code_id: str
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 def zip_code(folder: Path) -> bytes:
-    """The function's modules as a zip; the same files give the same bytes."""
+    """Return the function's modules as a zip; the same files give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.glob("*.py")):
@@ -44,16 +46,13 @@ def zip_code(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def get_function(run: Run, function: Function) -> Any:
-    """The function as Lambda's GetFunction gives it, None if there is none."""
-    client = run.aws.client("lambda")
-    return read_or_none(lambda: client.get_function(FunctionName=function.name), NOT_FOUND)
-
-
 def splitter_target(
     run: Run, role: str, layer: Layer, overrides: Overrides, recognizer: str
 ) -> Target:
-    """The splitter: this checkout's code on the layer's architecture, calling `recognizer`."""
+    """Return the splitter: this checkout's code, on the layer's architecture.
+
+    `recognizer` is the function name or alias that it invokes.
+    """
     deployment, function = run.deployment, run.deployment.splitter
     code = zip_code(function.folder)
     environment = {
@@ -69,7 +68,7 @@ def splitter_target(
         {"ZipFile": code},
         base64.b64encode(hashlib.sha256(code).digest()).decode(),
         {
-            **common(function, role, environment),
+            **_common(function, role, environment),
             "Runtime": RUNTIME,
             "Handler": "handler.handler",
             "Layers": [layer.arn],
@@ -81,7 +80,7 @@ def splitter_target(
 def recognizer_target(
     run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
 ) -> Target:
-    """The recognizer: the image, which has the model and the gallery inside."""
+    """Return the recognizer: the image, which includes the model and, usually, the gallery."""
     function = run.deployment.recognizer
     environment = {
         **function.environment,
@@ -93,14 +92,14 @@ def recognizer_target(
         {"ImageUri": image_uri},
         image_uri,
         {
-            **common(function, role, environment),
+            **_common(function, role, environment),
             "Architectures": [architecture],
             "SnapStart": {"ApplyOn": "PublishedVersions" if snapstart else "None"},
         },
     )
 
 
-def common(function: Function, role: str, environment: dict[str, str]) -> dict[str, Any]:
+def _common(function: Function, role: str, environment: dict[str, str]) -> dict[str, Any]:
     return {
         "Role": role,
         "MemorySize": function.memory_mb,
@@ -111,7 +110,7 @@ def common(function: Function, role: str, environment: dict[str, str]) -> dict[s
 
 
 def check_image_uri(run: Run, uri: str) -> None:
-    """Raise AwsError unless Lambda can take the image: private ECR, in the function's region."""
+    """Raise AwsError unless the image is in private ECR, in the function's region."""
     region = run.aws.region
     match = re.fullmatch(
         r"\d{12}\.dkr\.ecr(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/.+", uri
@@ -119,17 +118,17 @@ def check_image_uri(run: Run, uri: str) -> None:
     if match is None and not _is_of_own_registry(run, uri):
         raise AwsError(
             f"Lambda takes images from private ECR only, not {uri}: push it with deploy/image.py, "
-            "whose last line is the --image-uri to pass."
+            "which prints the --image-uri to pass."
         )
     if match is not None and match[1] != region:
         raise AwsError(
             f"Image {uri} is in region {match[1]}, but the function is in {region}, and Lambda "
-            f"takes images of its own region only: run deploy/image.py --region {region}."
+            f"takes images from its own region only: run deploy/image.py --region {region}."
         )
 
 
 def _is_of_own_registry(run: Run, uri: str) -> bool:
-    """Whether the image is where ECR says that this account's registry is (the local AWS's)."""
+    """Return whether the image is in the registry that ECR names (for the local AWS)."""
     ecr = run.aws.client("ecr")
     answer = read_or_none(ecr.get_authorization_token, "AccessDeniedException")
     return answer is not None and any(
@@ -138,8 +137,8 @@ def _is_of_own_registry(run: Run, uri: str) -> bool:
     )
 
 
-def comparable(key: str, value: Any) -> Any:
-    """A setting as get_function gives it, in the form in which it is sent."""
+def _comparable(key: str, value: Any) -> Any:
+    """Convert a setting from the form in which Lambda returns it to that in which it is sent."""
     if key == "Layers":
         return [layer["Arn"] for layer in value or []]
     if key == "Environment":
@@ -150,10 +149,10 @@ def comparable(key: str, value: Any) -> Any:
 
 
 def differences(config: Any, settings: dict[str, Any]) -> list[str]:
-    """How a function's configuration differs from `settings`, a phrase a setting."""
+    """Return how a function's configuration differs from `settings`, one phrase per setting."""
     found = []
     for key, want in settings.items():
-        have = comparable(key, config.get(key))
+        have = _comparable(key, config.get(key))
         pairs = [(key, have, want)]
         if key == "Environment":
             old, new = have["Variables"], want["Variables"]

@@ -1,4 +1,4 @@
-"""The splitters' cap in accounts whose concurrency others have reserved, on the local AWS."""
+"""The splitter's cap in an account in which other functions have reserved concurrency."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def unreserved(account: Account) -> int:
 
 
 def other_function(account: Account, role_of: Deployment, number: int) -> str:
-    """A function that is no deployment's and has reserved this much."""
+    """Create a function outside any deployment that has reserved this much."""
     client = account.client("lambda")
     role = client.get_function_configuration(FunctionName=role_of.splitter.name)["Role"]
     name = f"{role_of.namespace}-other"
@@ -44,7 +44,7 @@ def other_function(account: Account, role_of: Deployment, number: int) -> str:
     return name
 
 
-def doctors_words(account: Account, deployment: Deployment) -> str:
+def concurrency_check(account: Account, deployment: Deployment) -> str:
     lines = account.run("deploy/doctor.py", deployment, "--before").stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if " concurrency: " in line)
     return "\n".join(lines[at : at + 2])
@@ -56,7 +56,7 @@ def test_deployments_share_an_account(account: Account) -> None:
     account.deploy(first)
     assert (reserved(account, first), unreserved(account)) == (100, 900)
     second = account.deployment(beside=True)
-    assert "; the splitter is capped at 100" in doctors_words(account, second)
+    assert "; the splitter is capped at 100" in concurrency_check(account, second)
     account.deploy(second)
 
     assert (reserved(account, second), unreserved(account)) == (100, 800)
@@ -64,15 +64,15 @@ def test_deployments_share_an_account(account: Account) -> None:
         assert "Done, 0 changes." in account.deploy(deployment)
 
 
-def test_what_others_have_reserved_is_not_taken(account: Account) -> None:
-    # GIVEN another function that has reserved so much that 130 are left
+def test_concurrency_reserved_by_other_functions_is_left_alone(account: Account) -> None:
+    # GIVEN another function that has reserved all but 130
     first = account.deployment()
     account.deploy(first)
     other_function(account, first, 770)
     assert unreserved(account) == 130
     second = account.deployment(beside=True)
 
-    assert "130 of them not reserved by others; the splitter is capped at 30" in doctors_words(
+    assert "130 of them not reserved by others; the splitter is capped at 30" in concurrency_check(
         account, second
     )
     said = account.deploy(second)
@@ -81,16 +81,16 @@ def test_what_others_have_reserved_is_not_taken(account: Account) -> None:
     assert unreserved(account) == 100
     assert "Done, 0 changes." in account.deploy(second)
     assert reserved(account, second) == 30
-    assert "the splitter is capped at 30" in doctors_words(account, second)
+    assert "the splitter is capped at 30" in concurrency_check(account, second)
 
 
 @pytest.mark.parametrize("left", [100, 115])
-def test_where_nothing_is_left_to_reserve_the_deployment_warns(account: Account, left: int) -> None:
+def test_deploying_warns_when_nothing_is_left_to_reserve(account: Account, left: int) -> None:
     first = account.deployment()
     account.deploy(first)
     other_function(account, first, 900 - left)
     second = account.deployment(beside=True)
-    if left == 115:  # GIVEN that what is left is taken between two runs, from one that has no cap
+    if left == 115:  # GIVEN that the rest was reserved after a first deployment without a cap
         account.deploy(second)
         reserve(account, second.splitter.name, 0)
         reserve(account, first.splitter.name, 115)
@@ -98,19 +98,19 @@ def test_where_nothing_is_left_to_reserve_the_deployment_warns(account: Account,
     said = account.deploy(second)
 
     why = (
-        "of the 1000 functions that this account may run at once, others have reserved all but "
-        "100, and AWS keeps 100 unreserved"
+        "this account can run 1000 functions at once, but other functions have reserved all but "
+        "100, and 100 must stay unreserved"
     )
     assert f"WARNING: {why}. More than 49 videos at a time can starve each other" in said
     assert reserved(account, second) == 0
-    found = doctors_words(account, second)
+    found = concurrency_check(account, second)
     assert found.startswith(f"WARN   concurrency: {why}")
     assert "--concurrency 49" in found
-    assert "give reservations of other functions back" in found
+    assert "release reservations of other functions" in found
     assert "Done, 0 changes." in account.deploy(second)
 
 
-def test_a_cap_that_somebody_chose_stays_while_it_will_do(account: Account) -> None:
+def test_a_cap_set_by_hand_is_kept_while_it_is_acceptable(account: Account) -> None:
     deployment = account.deployment()
     account.deploy(deployment)
     name = deployment.splitter.name

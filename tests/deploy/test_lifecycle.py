@@ -1,10 +1,12 @@
-"""A deployment from its first check to its removal, and in the hands of those who interrupt it."""
+"""A deployment from its first check to its removal, and runs that are interrupted."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,15 @@ from deploy.layer import ensure_layer
 from deploy.parts.checks_after import checks_after
 from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
-from pipeline.aws import Aws
 from pipeline.cli import Run
 from pipeline.settings import ROOT, Deployment
-from tests.deploy.conftest import Account, image_uri, save_gallery
+from tests.deploy.conftest import Account, aws_of, image_uri, save_gallery
 
 HAS_GALLERY = (ROOT / "data.pt").exists()  # the developer's own
 
 
 class Killed(BaseException):
-    """The script ends between two API calls, as by kill -9: nothing of it may catch this."""
+    """The script ends between two API calls, as with kill -9; no handler may catch this."""
 
 
 def deploy_everything(run: Run, account: Account) -> None:
@@ -38,17 +39,7 @@ def deploy_everything(run: Run, account: Account) -> None:
     ensure_trigger(run)
 
 
-def writes(model: Any) -> bool:
-    return not model.name.startswith(("Get", "List", "Describe", "Head"))
-
-
-def aws_of(account: Account, monkeypatch: pytest.MonkeyPatch) -> Aws:
-    for name, value in account.aws.environ.items():
-        monkeypatch.setenv(name, value)
-    return Aws()
-
-
-def test_whatever_call_it_was_killed_before_the_next_run_finishes(
+def test_a_run_killed_before_any_write_is_completed_by_the_next_run(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws = aws_of(account, monkeypatch)
@@ -65,7 +56,7 @@ def test_whatever_call_it_was_killed_before_the_next_run_finishes(
         return real(client, name, params)
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", make_api_call)
-    # GIVEN how many writing calls a whole deployment makes
+    # GIVEN the number of writing calls in a whole deployment
     deploy_everything(Run(first, aws), account)
     total = state["made"]
     assert total > 30
@@ -78,14 +69,14 @@ def test_whatever_call_it_was_killed_before_the_next_run_finishes(
         state["left"] = -1
         deploy_everything(Run(deployment, aws), account)
 
-        # THEN nothing is left to do
+        # THEN a third run has nothing left to do
         last = Run(deployment, aws)
         deploy_everything(last, account)
         assert last.changes == 0, f"after call {number}"
 
 
-def test_a_new_role_is_waited_for(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    # GIVEN a role that Lambda may not assume yet: its trust comes some seconds after the function
+def test_a_new_role_is_awaited(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    # GIVEN a role that Lambda cannot assume yet: the first sleep fixes its trust policy
     deployment, iam = account.deployment(), account.client("iam")
     aws = aws_of(account, monkeypatch)
     run = Run(deployment, aws)
@@ -111,7 +102,7 @@ def test_a_new_role_is_waited_for(account: Account, monkeypatch: pytest.MonkeyPa
     assert waits
 
 
-def test_a_role_that_was_deleted_is_made_and_given_anew(account: Account) -> None:
+def test_a_deleted_role_is_created_and_given_to_the_function_again(account: Account) -> None:
     deployment, iam = account.deployment(), account.client("iam")
     account.deploy(deployment)
     for function in deployment.functions:
@@ -127,12 +118,12 @@ def test_a_role_that_was_deleted_is_made_and_given_anew(account: Account) -> Non
     assert "Done, 0 changes" in account.deploy(deployment)
 
 
-def test_status_names_what_drifted(account: Account) -> None:
+def test_status_reports_drift(account: Account) -> None:
     deployment, client = account.deployment(), account.client("lambda")
     account.deploy(deployment)
     same = account.run("deploy/status.py", deployment)
     assert same.returncode == 0, same.stdout
-    assert "Everything is as this checkout says." in same.stdout
+    assert "Everything matches this checkout." in same.stdout
 
     client.update_function_configuration(
         FunctionName=deployment.recognizer.name,
@@ -155,7 +146,7 @@ def test_status_names_what_drifted(account: Account) -> None:
     assert len(report["drift"]) == 2
 
 
-def test_status_sees_whatever_deploying_would_mend(account: Account) -> None:
+def test_status_reports_everything_that_deploying_would_fix(account: Account) -> None:
     deployment, client = account.deployment(), account.client("lambda")
     account.deploy(deployment, "--snapstart")
     assert account.run("deploy/status.py", deployment).returncode == 0
@@ -188,7 +179,7 @@ def test_status_sees_whatever_deploying_would_mend(account: Account) -> None:
     assert account.run("deploy/status.py", deployment).returncode == 0
 
 
-def test_how_long_frames_are_kept_is_an_option_of_every_script_that_sets_it(
+def test_every_script_that_sets_the_expiry_of_frames_has_the_option(
     account: Account,
 ) -> None:
     deployment, days = account.deployment(), ("--stage-1-days", "3")
@@ -207,11 +198,12 @@ def test_how_long_frames_are_kept_is_an_option_of_every_script_that_sets_it(
     assert "objects after 7 days" in drifted.stdout
 
 
-def test_destroy_asks_refuses_full_buckets_and_leaves_nothing(account: Account) -> None:
+def test_destroy_asks_refuses_full_buckets_and_removes_everything(account: Account) -> None:
     deployment, s3 = account.deployment(), account.client("s3")
     account.deploy(deployment, "--snapstart")
-    for number in range(1200):  # more than one page, and more than one batch
-        s3.put_object(Bucket=deployment.output_bucket, Key=f"{number:04}.txt", Body=b"x")
+    put = partial(s3.put_object, Bucket=deployment.output_bucket, Body=b"x")
+    with ThreadPoolExecutor(8) as pool:  # more than one page, and more than one batch
+        list(pool.map(lambda number: put(Key=f"{number:04}.txt"), range(1200)))
     s3.create_multipart_upload(Bucket=deployment.input_bucket, Key="unfinished.mp4")
     before = account.inventory()
 
@@ -233,7 +225,7 @@ def test_destroy_asks_refuses_full_buckets_and_leaves_nothing(account: Account) 
         assert ours == [], kind
 
 
-def test_destroy_leaves_what_is_not_ours(account: Account) -> None:
+def test_destroy_leaves_other_deployments_alone(account: Account) -> None:
     mine, other = account.deployment(), account.deployment()
     account.deploy(mine)
     account.deploy(other)
@@ -243,7 +235,7 @@ def test_destroy_leaves_what_is_not_ours(account: Account) -> None:
     assert account.run("deploy/status.py", other).returncode == 0
 
 
-def test_snapstart_is_switched_on_moved_and_off(account: Account) -> None:
+def test_snapstart_is_switched_on_updated_and_switched_off(account: Account) -> None:
     deployment, client = account.deployment(), account.client("lambda")
     name = deployment.recognizer.name
 
@@ -265,7 +257,7 @@ def test_snapstart_is_switched_on_moved_and_off(account: Account) -> None:
 
     account.deploy(deployment, "--snapstart", "--set", "face-recognition.FACES=all")
     assert client.get_alias(FunctionName=name, Name="live")["FunctionVersion"] == "2"
-    assert versions() == ["2"]  # a version that nobody calls would cost by the hour
+    assert versions() == ["2"]  # an unused version would cost money by the hour
 
     account.deploy(deployment, "--set", "face-recognition.FACES=all")
     assert called() == name
@@ -275,16 +267,14 @@ def test_snapstart_is_switched_on_moved_and_off(account: Account) -> None:
 
 @pytest.fixture
 def gallery_in_s3(account: Account, tmp_path: Path) -> str:
-    """The address of a gallery that was made with sface."""
+    """Upload a gallery made with sface and return its URI."""
     s3, key = account.client("s3"), "people/data.pt"
     s3.create_bucket(Bucket="mine")
     s3.upload_file(str(save_gallery(tmp_path / "data.pt", "sface")), "mine", key)
     return f"s3://mine/{key}"
 
 
-def test_the_gallery_in_s3_may_be_read_and_nothing_beside_it(
-    account: Account, gallery_in_s3: str
-) -> None:
+def test_the_role_can_read_only_the_gallery_in_s3(account: Account, gallery_in_s3: str) -> None:
     deployment = account.deployment()
     chosen = ("--set", f"face-recognition.GALLERY_URI={gallery_in_s3}")
 
@@ -306,13 +296,13 @@ def test_the_gallery_in_s3_may_be_read_and_nothing_beside_it(
             "s3://mine/people/data.pt",
             "facenet-vggface2",
             "FAILED",
-            "The gallery s3://mine/people/data.pt was made with sface, but the function is to use",
+            "The gallery s3://mine/people/data.pt was made with sface, but the function will use",
         ),
         ("s3://mine/none.pt", "sface", "FAILED", "aws s3 cp data.pt s3://mine/none.pt"),
         ("data.pt", "sface", "FAILED", "use s3://BUCKET/KEY"),
     ],
 )
-def test_the_gallery_in_s3_is_looked_into_before_anything_is_made(
+def test_the_gallery_in_s3_is_checked_before_anything_is_created(
     account: Account, gallery_in_s3: str, uri: str, model: str, result: str, text: str
 ) -> None:
     deployment, before = account.deployment(), account.inventory()
@@ -335,10 +325,10 @@ def test_the_gallery_in_s3_is_looked_into_before_anything_is_made(
 @pytest.mark.parametrize(
     ("free_gb", "text"), [("1e6", "needs about 1000000 GB"), ("0.5", "pushed")]
 )
-def test_how_much_space_a_build_needs_can_be_said(
+def test_the_space_that_a_build_needs_is_an_option(
     account: Account, gallery_in_s3: str, tmp_path: Path, script: str, free_gb: str, text: str
 ) -> None:
-    # GIVEN a podman that says yes to everything, and builds nothing
+    # GIVEN a podman that always succeeds and builds nothing
     tool = tmp_path / "podman"
     tool.write_text(f"#!/bin/sh\necho {tmp_path}\n")
     tool.chmod(0o755)
@@ -364,14 +354,14 @@ def test_how_much_space_a_build_needs_can_be_said(
 
 @pytest.fixture
 def deployed(account: Account) -> Deployment:
-    """A deployment that is whole."""
+    """A complete deployment."""
     deployment = account.deployment()
     account.deploy(deployment)
     return deployment
 
 
 def result_of(text: str, name: str) -> str:
-    """The doctor's mark for one check."""
+    """Return the doctor's result of one check."""
     return next(line.split()[0] for line in text.splitlines() if f" {name}: " in line)
 
 
@@ -382,14 +372,14 @@ def doctor(account: Account, deployment: Deployment, *options: str) -> Any:
     return account.run("deploy/doctor.py", deployment, "--zip", str(account.zip_path), *options)
 
 
-def test_the_doctor_finds_a_whole_deployment_well(account: Account, deployed: Deployment) -> None:
+def test_the_doctor_passes_a_complete_deployment(account: Account, deployed: Deployment) -> None:
     done = doctor(account, deployed, "--after")
 
     assert done.returncode == 0, done.stdout
     assert {result_of(done.stdout, name) for name in AFTER} == {"ok"}
 
 
-def test_the_doctor_downloads_the_layer_where_its_zip_is_not_here(
+def test_the_doctor_downloads_the_layer_if_its_zip_is_missing(
     account: Account, deployed: Deployment
 ) -> None:
     done = account.run("deploy/doctor.py", deployed, "--after", "--zip", "nowhere.zip")
@@ -399,17 +389,20 @@ def test_the_doctor_downloads_the_layer_where_its_zip_is_not_here(
     assert "executable on x86_64" in done.stdout
 
 
-def test_what_only_another_deployment_needs_is_a_warning(
+def test_missing_inputs_of_the_next_deployment_are_warnings(
     account: Account, deployed: Deployment
 ) -> None:
     done = account.run("deploy/doctor.py", deployed, "--zip", "nowhere.zip")
 
     assert done.returncode == 0, done.stdout
-    for name, only in (("ffmpeg layer", "publish another layer"), ("gallery", "another image")):
+    for name, only in (
+        ("ffmpeg layer", "only to publish another layer"),
+        ("gallery", "only to build another image"),
+    ):
         if name == "gallery" and HAS_GALLERY:
             continue
         assert result_of(done.stdout, name) == "WARN"
-        assert f"{only} only." in done.stdout
+        assert f"Needed {only}." in done.stdout
     strict = account.run("deploy/doctor.py", deployed, "--before", "--zip", "nowhere.zip")
     assert strict.returncode == 1
     assert result_of(strict.stdout, "ffmpeg layer") == "FAILED"
@@ -418,7 +411,7 @@ def test_what_only_another_deployment_needs_is_a_warning(
 def test_a_layer_that_cannot_be_downloaded_is_a_failed_check(
     account: Account, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # GIVEN a link to the layer that leads nowhere, as one does that has expired
+    # GIVEN a link to the layer that does not work, as after it expires
     run = Run(deployed, aws_of(account, monkeypatch))
     client = run.aws.client("lambda")
     get = client.get_layer_version
@@ -433,11 +426,11 @@ def test_a_layer_that_cannot_be_downloaded_is_a_failed_check(
     (layer,) = [c for c in checks_after(run, Path("nowhere.zip")) if c.name == "layer"]
 
     assert layer.result == "failed"
-    assert "cannot be downloaded to look into it: HTTP Error 404" in layer.detail
+    assert "to check it: HTTP Error 404" in layer.detail
 
 
 @pytest.mark.parametrize("broken", AFTER)
-def test_the_doctor_finds_what_is_broken_and_says_how_to_mend_it(
+def test_the_doctor_finds_what_is_broken_and_says_how_to_fix_it(
     account: Account, deployed: Deployment, broken: str
 ) -> None:
     client, s3, iam = (account.client(name) for name in ("lambda", "s3", "iam"))
@@ -463,12 +456,12 @@ def test_the_doctor_finds_what_is_broken_and_says_how_to_mend_it(
     lines = done.stdout.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("FAILED"))
     fix = lines[at + 1].strip().removeprefix("-> python ").split()
-    if broken != "layer":  # mended by deploy.py, which needs the options of the first time
+    if broken != "layer":  # fixed by deploy.py, which needs the options of the first deployment
         account.deploy(deployed) if fix[0] == "deploy/deploy.py" else account.run(fix[0], deployed)
         assert doctor(account, deployed, "--after").returncode == 0
 
 
-def test_the_doctor_looks_before_anything_is_deployed(account: Account) -> None:
+def test_the_doctor_runs_before_anything_is_deployed(account: Account) -> None:
     deployment = account.deployment()
     free = doctor(account, deployment)
     assert result_of(free.stdout, "prefix") == "ok"
@@ -488,7 +481,7 @@ def test_the_doctor_looks_before_anything_is_deployed(account: Account) -> None:
 
 
 def test_failures_are_listed_shown_and_redriven(account: Account, deployed: Deployment) -> None:
-    # GIVEN two events that the splitter cannot handle: its layer has no ffmpeg that runs
+    # GIVEN two events that the splitter cannot handle, because its ffmpeg does not run
     s3 = account.client("s3")
     for key in ("a b.mp4", "b.mp4"):
         s3.put_object(Bucket=deployed.input_bucket, Key=key, Body=b"no video")
@@ -505,14 +498,14 @@ def test_failures_are_listed_shown_and_redriven(account: Account, deployed: Depl
     ]
     assert all("Error" in line or "Failed" in line or ":" in line for line in lines)
 
-    # WHEN one is shown, THEN it is Lambda's own record, and still there
+    # WHEN one is shown, THEN it is Lambda's own record and stays in the queue
     first, second = (line.split()[0] for line in lines)
     shown = account.run("deploy/failures.py", deployed, "show", first[:13])
     record = json.loads(shown.stdout)
     assert record["requestContext"]["condition"] == "RetriesExhausted"
     assert len(account.run("deploy/failures.py", deployed, "list").stdout.splitlines()) == 2
 
-    # WHEN one is redriven, THEN it is handled again: it fails again, as a new message
+    # WHEN one is redriven, THEN it fails again, as a new message
     again = account.run("deploy/failures.py", deployed, "redrive", first)
     assert f"redrive {first}" in again.stderr, again.stderr
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""What one deployment may not do to another that shares names with it, or to what is nobody's."""
+"""A deployment leaves alone what only shares a name with it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ import pytest
 
 from deploy.destroy import destroy
 from deploy.failures import ensure_queue
-from pipeline.aws import Aws
 from pipeline.cli import Run
 from pipeline.policies import lambda_trust
 from pipeline.settings import Deployment
-from tests.deploy.conftest import Account, image_uri
+from tests.deploy.conftest import Account, aws_of, image_uri
 
 
 @pytest.fixture(scope="module")
 def deployed(account: Account) -> Deployment:
-    """A whole deployment, which all of these tests must leave as it is."""
+    """A whole deployment, which none of these tests may change."""
     deployment = account.deployment()
     account.deploy(deployment)
     return deployment
 
 
 def namesake(account: Account, deployment: Deployment) -> Deployment:
-    """Another prefix with the same namespace, as when --namespace is forgotten."""
+    """Return another prefix in the same namespace, as when --namespace is forgotten."""
     return replace(deployment, prefix=account.deployment(beside=True).prefix)
 
 
@@ -43,7 +42,7 @@ def test_another_deployment_in_the_same_namespace_is_refused(
         "deploy/deploy.py", other, "--zip", str(account.zip_path), "--image-uri", image, *region
     )
 
-    # THEN the roles alone are an account's, so they say it in the other region, too
+    # THEN it is refused; in another region because of the roles, which belong to the account
     assert done.returncode == 1
     belongs = f"'{deployed.recognizer.role}' belongs to deployment '{deployed.prefix}' in us-east-1"
     assert belongs in done.stderr
@@ -58,7 +57,7 @@ def test_another_deployment_in_the_same_namespace_is_refused(
     assert line.startswith("FAILED")
 
 
-def test_what_these_scripts_did_not_make_is_not_overwritten(account: Account) -> None:
+def test_functions_and_roles_from_elsewhere_are_not_overwritten(account: Account) -> None:
     deployment = account.deployment(beside=True)
     role = account.client("iam").create_role(
         RoleName=deployment.splitter.role, AssumeRolePolicyDocument=json.dumps(lambda_trust())
@@ -79,7 +78,7 @@ def test_what_these_scripts_did_not_make_is_not_overwritten(account: Account) ->
 
 
 @pytest.mark.parametrize("mistake", ["prefix", "region"])
-def test_destroy_leaves_a_deployment_that_is_only_like_it(
+def test_destroy_leaves_another_deployment_with_similar_names(
     account: Account, deployed: Deployment, mistake: str
 ) -> None:
     before = account.inventory()
@@ -98,7 +97,7 @@ def test_destroy_leaves_a_deployment_that_is_only_like_it(
     assert account.run("deploy/status.py", deployed).returncode == 0
 
 
-def test_buckets_made_by_mistake_go_without_the_others_functions(
+def test_buckets_created_by_mistake_are_removed_without_the_functions(
     account: Account, deployed: Deployment
 ) -> None:
     other = namesake(account, deployed)
@@ -116,16 +115,14 @@ QUEUE_READS = ("GetQueueUrl", "GetQueueAttributes")
 
 @pytest.fixture
 def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A deployment that does not exist yet, in this process."""
-    for name, value in account.aws.environ.items():
-        monkeypatch.setenv(name, value)
-    return Run(account.deployment(beside=True), Aws())
+    """A run of a script on a deployment that does not exist yet."""
+    return Run(account.deployment(beside=True), aws_of(account, monkeypatch))
 
 
-def test_a_queue_may_be_listed_for_a_while_when_it_is_deleted(
+def test_destroy_waits_for_sqs_to_forget_the_queue(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # GIVEN SQS, where a deleted queue can be seen for up to a minute
+    # GIVEN SQS, which lists a deleted queue for up to a minute
     ensure_queue(run)
     real, seen = botocore.client.BaseClient._make_api_call, dict.fromkeys(QUEUE_READS, 0)
     answers: dict[str, Any] = {}
@@ -147,8 +144,10 @@ def test_a_queue_may_be_listed_for_a_while_when_it_is_deleted(
     assert len(waits) == 2
 
 
-def test_a_queues_name_is_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    # GIVEN SQS, which keeps a deleted queue's name for a minute
+def test_creating_the_queue_waits_until_its_name_is_free(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN SQS, which reserves a deleted queue's name for a minute
     real = botocore.client.BaseClient._make_api_call
     refused: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The scripts on CloudShell's Python, with the boto3 and click that still support it."""
+"""The scripts on CloudShell's Python 3.9, with the last boto3 and click that support it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from tests.deploy.conftest import Account, image_uri
 
 
-def test_everything_is_deployed_checked_and_removed(account: Account, cloudshell: str) -> None:
+def test_a_deployment_is_created_checked_and_removed(account: Account, cloudshell: str) -> None:
     shell = dataclasses.replace(account, python=cloudshell)
     deployment = account.deployment()
     layer = ["--zip", str(account.zip_path)]
@@ -24,6 +24,6 @@ def test_everything_is_deployed_checked_and_removed(account: Account, cloudshell
     assert version.startswith("Python 3.9.")
 
     for script, *options in steps:
-        done = shell.run(script, deployment, *options)
+        done = shell.start(script, deployment, *options)
         assert "Traceback" not in done.stderr, f"{script}: {done.stderr}"
         assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"

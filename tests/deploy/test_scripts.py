@@ -1,4 +1,4 @@
-"""The deploy scripts against the local AWS with its IAM guard: twice, dry, and where they fail."""
+"""The deploy scripts against the local AWS: run twice, run dry, and failing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from createS3 import bucket_settings
 from pipeline.settings import VIDEO_SUFFIXES, Deployment
 from tests.deploy.conftest import Account, image_uri
 
@@ -27,12 +28,12 @@ def options_of(script: str, account: Account, deployment: Deployment) -> list[st
     }.get(script, [])
 
 
-def test_each_step_runs_alone_and_changes_nothing_the_second_time(account: Account) -> None:
+def test_each_step_runs_alone_and_a_second_run_changes_nothing(account: Account) -> None:
     deployment = account.deployment()
 
     for script in STEPS:
         for run in ("first", "second"):
-            done = account.run(script, deployment, *options_of(script, account, deployment))
+            done = account.start(script, deployment, *options_of(script, account, deployment))
             assert done.returncode == 0, f"{script}, {run} run: {done.stderr}"
             lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("  ")]
             assert lines, script
@@ -46,18 +47,18 @@ def test_each_step_runs_alone_and_changes_nothing_the_second_time(account: Accou
     assert "Done, 0 changes." in everything.stderr
 
 
-def test_what_comes_next_leads_to_the_same_place(account: Account) -> None:
+def test_the_next_command_is_for_the_same_deployment(account: Account) -> None:
     deployment = account.deployment()
     place = ("--region", "eu-central-1", "--endpoint-url", account.aws.endpoint)
 
     made = account.run("createS3.py", deployment, *place)
     missing = account.run("deploy/failures.py", deployment, "list", *place)
 
-    # THEN the command can be pasted as it is: a namespace left out would make other functions
+    # THEN the command can be pasted: without the namespace it would create other functions
     options = f"--prefix {deployment.prefix} --namespace {deployment.namespace} {' '.join(place)}"
     assert f"then python deploy/failures.py {options}\n" in made.stderr
     assert f"run python deploy/failures.py {options}, or" in missing.stderr
-    # AND done so, it ends with a command of the AWS CLI for the same place
+    # AND the last step prints an AWS CLI command for the same place
     account.run("deploy/failures.py", deployment, *place)
     script = options_of("deploy/deploy.py", account, deployment)
     uri = image_uri(deployment).replace("us-east-1", "eu-central-1")
@@ -68,7 +69,7 @@ def test_what_comes_next_leads_to_the_same_place(account: Account) -> None:
 
 
 @pytest.mark.parametrize("action", ["show", "redrive"])
-def test_an_empty_failure_queue_is_said_to_be_empty(account: Account, action: str) -> None:
+def test_an_empty_failure_queue_is_reported(account: Account, action: str) -> None:
     deployment = account.deployment()
     account.run("deploy/failures.py", deployment)
 
@@ -78,7 +79,7 @@ def test_an_empty_failure_queue_is_said_to_be_empty(account: Account, action: st
     assert f"Queue '{deployment.failure_queue}' is empty: nothing to {action}." in done.stderr
 
 
-def test_a_dry_run_says_what_it_would_do_and_does_nothing(account: Account) -> None:
+def test_a_dry_run_prints_what_it_would_do_and_changes_nothing(account: Account) -> None:
     before, deployment = account.inventory(), account.deployment()
 
     done = account.run(
@@ -96,7 +97,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(account: Account) -> N
     assert account.inventory() == before
 
 
-def test_the_deployed_functions_have_the_settings_of_their_config(account: Account) -> None:
+def test_the_deployed_functions_have_the_settings_in_config_json(account: Account) -> None:
     deployment = account.deployment()
 
     account.deploy(deployment)
@@ -122,7 +123,7 @@ def test_the_deployed_functions_have_the_settings_of_their_config(account: Accou
     assert "123456789012" in conditions
 
 
-def test_the_buckets_are_closed(account: Account) -> None:
+def test_the_buckets_are_private(account: Account) -> None:
     deployment, s3 = account.deployment(), account.client("s3")
 
     done = account.run("createS3.py", deployment, "--stage-1-days", "3")
@@ -140,12 +141,12 @@ def test_the_buckets_are_closed(account: Account) -> None:
         assert days == ([3] if bucket == deployment.stage_1_bucket else [])
 
 
-def test_what_others_set_on_a_bucket_stays(account: Account) -> None:
-    # GIVEN buckets with a tag, a policy statement and lifecycle rules of the user's own
+def test_bucket_settings_made_by_somebody_else_are_kept(account: Account) -> None:
+    # GIVEN a bucket with the user's own tag, policy statement and lifecycle rules
     deployment, s3 = account.deployment(), account.client("s3")
     bucket = deployment.stage_1_bucket
     s3.create_bucket(Bucket=bucket)
-    tag = {"Key": "cost-centre", "Value": "42"}
+    tag = {"Key": "cost-center", "Value": "42"}
     statement = {
         "Sid": "KeepTheBucket",
         "Effect": "Deny",
@@ -162,32 +163,41 @@ def test_what_others_set_on_a_bucket_stays(account: Account) -> None:
 
     runs = [account.run("createS3.py", deployment) for _ in range(2)]
 
-    # THEN all of it is still there, ours beside it (in the place of what bears our name)
+    # THEN they are all kept, and ours are added (or replace the ones with our names)
     assert [done.returncode for done in runs] == [0, 0], [done.stderr for done in runs]
     assert [tag["Key"] for tag in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]] == [
-        *("cost-centre", "project")
+        *("cost-center", "project")
     ]
     found = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
     assert (found["Version"], found["Id"]) == ("2008-10-17", "theirs")
     assert found["Statement"][0] == statement
     assert [s["Sid"] for s in found["Statement"]] == ["KeepTheBucket", "RefusePlainHttp"]
     left = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-    # a rule with a filter cannot stand beside one of the older form: theirs has one now, too
+    # S3 does not mix rules with and without a filter, so theirs now has a filter
     assert left[0] == {**rule, "Filter": {"Prefix": "logs/"}}
     assert {r["ID"]: r.get("Expiration", {}).get("Days") for r in left} == {
         **{"logs": 90, "expiry": 7, "unfinished-uploads": None}
     }
-    # AND the second run found nothing to do
+    # AND the second run changed nothing
     lines = [line for line in runs[1].stderr.splitlines() if line.startswith("  ")]
     assert [line for line in lines if not line.startswith("  kept")] == []
 
-    # WHEN ours is changed, THEN it is mended and theirs is not touched
+    # WHEN ours is changed, THEN it is restored and theirs is not touched
     s3.put_bucket_tagging(
         Bucket=bucket, Tagging={"TagSet": [{"Key": "project", "Value": "other"}, tag]}
     )
     account.run("createS3.py", deployment)
     tags = {t["Key"]: t["Value"] for t in s3.get_bucket_tagging(Bucket=bucket)["TagSet"]}
-    assert tags == {"project": "video-face-recognition", "cost-centre": "42"}
+    assert tags == {"project": "video-face-recognition", "cost-center": "42"}
+
+
+def test_the_minimum_object_size_of_lifecycle_rules_is_kept() -> None:
+    # GIVEN a setting that S3 resets if a call omits it, and that an older boto3 does not know
+    *_, lifecycle = bucket_settings("b", "aws", None)
+    smallest = {"TransitionDefaultMinimumObjectSize": "varies_by_storage_class"}
+
+    assert smallest.items() <= lifecycle.wanted({"ResponseMetadata": {}, **smallest}).items()
+    assert set(lifecycle.wanted({"ResponseMetadata": {}})) == {"LifecycleConfiguration"}
 
 
 def test_a_bucket_in_another_region_is_an_error(account: Account) -> None:
@@ -204,7 +214,7 @@ def test_a_bucket_in_another_region_is_an_error(account: Account) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_any_region_can_be_deployed_to(account: Account) -> None:
+def test_buckets_are_created_in_the_given_region(account: Account) -> None:
     deployment = account.deployment()
 
     done = account.run("createS3.py", deployment, "--region", "ap-southeast-2")
@@ -214,7 +224,7 @@ def test_any_region_can_be_deployed_to(account: Account) -> None:
     assert place["LocationConstraint"] == "ap-southeast-2"
 
 
-def test_a_bucket_that_these_credentials_may_not_see_counts_as_taken(account: Account) -> None:
+def test_a_bucket_that_these_credentials_cannot_see_counts_as_taken(account: Account) -> None:
     deployment, iam = account.deployment(), account.client("iam")
     account.client("s3").create_bucket(Bucket=deployment.input_bucket)
     user = f"{deployment.prefix}-user"
@@ -247,7 +257,7 @@ def test_a_bucket_that_these_credentials_may_not_see_counts_as_taken(account: Ac
     ("script", "options", "message"),
     [
         ("deploy/layer.py", ["--zip", "no.zip"], "run ./install_ffmpeg.sh"),
-        ("deploy/functions.py", ["--zip", "ZIP"], "no image was named: pass --image-uri"),
+        ("deploy/functions.py", ["--zip", "ZIP"], "no image was given: pass --image-uri"),
         ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python"),
         ("deploy/functions.py", ["--set", "video-splitting.FARMES=2"], "use FUNCTION.NAME=VALUE"),
         ("createS3.py", ["--profile", "nobody"], "nobody"),
@@ -267,7 +277,7 @@ def test_a_bucket_that_these_credentials_may_not_see_counts_as_taken(account: Ac
         ("deploy/deploy.py", ["--zip", "ZIP", "--platform", "arm64"], "pass --platform x86_64"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_the_error_names_what_is_missing(
     account: Account, script: str, options: list[str], message: str
 ) -> None:
     deployment = account.deployment()
@@ -292,7 +302,7 @@ def test_what_is_missing_is_named(
         (["--zip", "ZIP", "--image-uri", ELSEWHERE], "run deploy/image.py --region us-east-1"),
     ],
 )
-def test_nothing_is_made_when_what_is_deployed_is_missing(
+def test_nothing_is_created_if_an_input_is_missing(
     account: Account, options: list[str], message: str, dry_run: tuple[str, ...]
 ) -> None:
     deployment, before = account.deployment(), account.inventory()
@@ -322,19 +332,19 @@ HELPED = (*STEPS, "deploy/deploy.py", "deploy/image.py", "deploy/doctor.py", "de
 
 
 @pytest.mark.parametrize("script", [*HELPED, "deploy/destroy.py", "deploy/prune.py"])
-def test_help_is_a_sentence_and_a_command(account: Account, script: str) -> None:
-    done = account.run(script, account.deployment(), "--help")
+def test_help_has_a_command_to_paste(account: Account, script: str) -> None:
+    done = account.start(script, account.deployment(), "--help")
 
     assert done.returncode == 0
     assert f"python {script} --prefix 1225111111" in " ".join(done.stdout.split())
     assert "--dry-run" in done.stdout
 
 
-def test_the_scripts_run_where_the_checkout_is_not_the_current_folder(
+def test_the_scripts_run_from_any_folder(
     account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    done = account.run("deploy/roles.py", account.deployment())
+    done = account.start("deploy/roles.py", account.deployment())
 
     assert done.returncode == 0, done.stderr

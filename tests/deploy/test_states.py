@@ -1,7 +1,7 @@
-"""Functions and versions in the states that only the real Lambda has, said by altered answers.
+"""Functions and versions in states that only the real Lambda has.
 
-The local AWS makes every function at once, and well. Here everything is its own but the states in
-its answers, which botocore's events alter as they arrive.
+The local AWS creates every function at once and never fails. These tests use it, but change the
+states in its responses with botocore's event hooks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from deploy.parts.checks_after import checks_after
 from deploy.roles import ensure_roles
 from pipeline.aws import AwsError
 from pipeline.cli import Run
-from tests.deploy.conftest import Account, image_uri
-from tests.deploy.test_lifecycle import aws_of
+from tests.deploy.conftest import Account, aws_of, image_uri
 
 BROKEN = {
     "State": "Failed",
@@ -36,21 +35,21 @@ NOT_UPDATED = {
     "LastUpdateStatusReason": "Lambda may not read the image.",
 }
 WHY = "ImageAccessDenied: Lambda may not read the image"
-# Lambda refuses to write to what it is at work on.
+# Lambda refuses writes to a function in these states.
 BUSY: tuple[dict[str, str], ...] = ({"LastUpdateStatus": "InProgress"}, {"State": "Pending"})
 WRITES = ("CreateFunction", "DeleteFunction", "UpdateFunctionCode", "UpdateFunctionConfiguration")
 
 
 class States:
-    """What Lambda says of one function or version, and what was asked of it meanwhile."""
+    """Sets the states that Lambda reports for a function or version, and records the writes."""
 
     def __init__(self, run: Run, name: str, version: str = "$LATEST") -> None:
-        """Alter what the answers to `run` say of this version."""
+        """Change the states of this version in the responses that `run` gets."""
         self._name, self._version = name, version
         self.said: list[dict[str, str]] = [{}]
-        """Each answer says the next; the last one stays."""
+        """Each response reports the next state; the last one stays."""
         self.after: dict[str, list[dict[str, str]]] = {}
-        """What is said from the first such call on."""
+        """The states reported from the first call of this name on."""
         self.calls: list[str] = []
         events = run.aws.client("lambda").meta.events
         events.register("provide-client-params.lambda", self._asked)
@@ -82,7 +81,7 @@ class States:
 
     @staticmethod
     def _listed(parsed: Any, **_: Any) -> None:
-        """Lambda lists versions without their states."""
+        """Remove the states, which Lambda leaves out of the list of versions."""
         for version in parsed["Versions"]:
             for key in ("State", "StateReason", "StateReasonCode", "LastUpdateStatus"):
                 version.pop(key, None)
@@ -90,7 +89,7 @@ class States:
 
 @pytest.fixture
 def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run on a deployment that is whole but for its trigger."""
+    """A run on a deployment that is complete except for its trigger."""
     run = Run(account.deployment(), aws_of(account, monkeypatch))
     create_buckets(run)
     deploy(run, account)
@@ -98,7 +97,7 @@ def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def again(run: Run) -> Run:
-    """Another run on the same deployment, with the same clients."""
+    """Return another run on the same deployment, with the same clients."""
     return Run(run.deployment, run.aws)
 
 
@@ -110,10 +109,10 @@ def deploy(run: Run, account: Account, snapstart: bool = False, **overrides: str
     ensure_functions(run, roles, layer, queue, uri, changed, snapstart)
 
 
-def test_a_failed_update_is_made_again(
+def test_a_failed_update_is_repeated(
     run: Run, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # GIVEN an update that Lambda gave up, though it shows the settings that were asked for
+    # GIVEN a failed update, though Lambda reports the settings that it was given
     states = States(run, run.deployment.recognizer.name)
     states.said = [NOT_UPDATED]
     states.after = {"UpdateFunctionCode": [{"LastUpdateStatus": "InProgress"}, {}]}
@@ -121,7 +120,7 @@ def test_a_failed_update_is_made_again(
     # WHEN it is deployed again
     deploy(run, account)
 
-    # THEN both are sent again, and the next run has nothing to do
+    # THEN code and settings are sent again, and the next run changes nothing
     assert states.calls == ["UpdateFunctionCode", "UpdateFunctionConfiguration"]
     assert run.changes == 2
     assert f"The last update of function '{run.deployment.recognizer.name}' failed: {WHY}" in (
@@ -132,7 +131,7 @@ def test_a_failed_update_is_made_again(
     assert last.changes == 0
 
 
-def test_an_update_that_fails_is_an_error_with_lambdas_reason(run: Run, account: Account) -> None:
+def test_the_error_for_a_failed_update_has_lambdas_reason(run: Run, account: Account) -> None:
     name = run.deployment.recognizer.name
     states = States(run, name)
     states.after = {
@@ -143,13 +142,13 @@ def test_an_update_that_fails_is_an_error_with_lambdas_reason(run: Run, account:
         deploy(run, account, FACES="all")
 
     assert str(failed.value) == (
-        f"Lambda could not update function '{name}', which runs as it did before: {WHY}. Mend that "
+        f"Lambda could not update function '{name}', which still runs as before: {WHY}. Fix that "
         "and run the same command again."
     )
 
 
 @pytest.mark.parametrize("busy", BUSY)
-def test_what_an_interrupted_run_began_is_waited_for(
+def test_an_update_that_an_interrupted_run_began_is_awaited(
     run: Run, account: Account, busy: dict[str, str]
 ) -> None:
     states = States(run, run.deployment.recognizer.name)
@@ -161,7 +160,7 @@ def test_what_an_interrupted_run_began_is_waited_for(
     assert states.calls == ["UpdateFunctionConfiguration"]
 
 
-def test_a_function_that_could_not_be_made_is_made_anew(
+def test_a_function_that_failed_is_created_again(
     run: Run, account: Account, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = run.deployment.recognizer.name
@@ -169,7 +168,7 @@ def test_a_function_that_could_not_be_made_is_made_anew(
     states.said = [BROKEN]
     states.after = {"CreateFunction": [{"State": "Pending"}, {"State": "Active"}]}
 
-    # WHEN it is looked at only, THEN nothing is done
+    # WHEN it is a dry run, THEN nothing changes
     dry = Run(run.deployment, run.aws, dry_run=True)
     deploy(dry, account)
     assert states.calls == []
@@ -178,7 +177,7 @@ def test_a_function_that_could_not_be_made_is_made_anew(
 
     assert states.calls == ["DeleteFunction", "CreateFunction"]
     said = capsys.readouterr().err
-    text = f"function '{name}', which Lambda could not make: {WHY}"
+    text = f"function '{name}', which Lambda could not create: {WHY}"
     assert f"  Would delete {text}" in said
     assert f"  delete  {text}" in said
     last = again(run)
@@ -186,9 +185,7 @@ def test_a_function_that_could_not_be_made_is_made_anew(
     assert last.changes == 0
 
 
-def test_a_function_that_cannot_be_made_is_an_error_with_lambdas_reason(
-    run: Run, account: Account
-) -> None:
+def test_the_error_for_a_failed_function_has_lambdas_reason(run: Run, account: Account) -> None:
     name = run.deployment.recognizer.name
     run.aws.client("lambda").delete_function(FunctionName=name)
     states = States(run, name)
@@ -198,12 +195,12 @@ def test_a_function_that_cannot_be_made_is_an_error_with_lambdas_reason(
         deploy(run, account)
 
     assert str(failed.value) == (
-        f"Lambda could not make function '{name}': {WHY}. Mend that and run the same command "
-        "again: it deletes the function and makes it anew."
+        f"Lambda could not create function '{name}': {WHY}. Fix that and run the same command "
+        "again: it deletes the function and creates it again."
     )
 
 
-def test_an_idle_function_is_not_waited_for(run: Run, account: Account) -> None:
+def test_an_idle_function_is_not_awaited(run: Run, account: Account) -> None:
     states = States(run, run.deployment.recognizer.name)
     states.said = [{"State": "Inactive", "StateReasonCode": "Idle"}]
     begun = time.monotonic()
@@ -225,12 +222,12 @@ def functions_checked(run: Run, name: str) -> list[Check]:
     ("state", "said"),
     [
         (BROKEN, f"is Failed: {WHY}"),
-        (NOT_UPDATED, f"runs as it did before its last update, which failed: {WHY}"),
+        (NOT_UPDATED, f"still runs as before its last update, which failed: {WHY}"),
         ({"State": "Inactive", **NOT_UPDATED}, "its last update, which failed"),
         ({"State": "Pending"}, "is Pending: Lambda gives no reason"),
     ],
 )
-def test_the_doctor_says_why_a_function_does_not_run(
+def test_the_doctor_reports_why_a_function_does_not_run(
     run: Run, state: dict[str, str], said: str
 ) -> None:
     name = run.deployment.recognizer.name
@@ -262,18 +259,20 @@ def called_by_splitter(run: Run) -> str:
     return str(config["Environment"]["Variables"]["RECOGNITION_FUNCTION"])
 
 
-def test_no_alias_moves_to_a_version_whose_snapshot_failed(run: Run, account: Account) -> None:
+def test_the_alias_never_moves_to_a_version_whose_snapshot_failed(
+    run: Run, account: Account
+) -> None:
     name = run.deployment.recognizer.name
     States(run, name, "1").said = [{"State": "Pending"}, BROKEN]
 
-    # WHEN the snapshot fails, and again when the same is deployed at once
+    # WHEN the snapshot fails, and fails again in a second deployment
     for number in ("1", "2"):
         if number == "2":
             States(run, name, "2").said = [{"State": "Pending"}, BROKEN]
         with pytest.raises(AwsError) as failed:
             deploy(again(run), account, snapstart=True)
 
-        # THEN the splitter calls what it called
+        # THEN the splitter still calls what it called before
         assert str(failed.value).startswith(
             f"Lambda could not take the snapshot of version {number} of function '{name}': {WHY}. "
         )
@@ -281,14 +280,14 @@ def test_no_alias_moves_to_a_version_whose_snapshot_failed(run: Run, account: Ac
         assert called_by_splitter(run) == name
         assert versions_of(run) == [number]
 
-    # WHEN a snapshot can be taken, THEN the one that failed is gone, and the alias is made
+    # WHEN a snapshot succeeds, THEN the failed version is gone and the alias is created
     deploy(again(run), account, snapstart=True)
     assert (versions_of(run), alias_of(run)) == (["3"], "3")
     assert called_by_splitter(run) == f"{name}:live"
 
 
-def test_a_snapshot_that_an_interrupted_run_began_is_waited_for(run: Run, account: Account) -> None:
-    # GIVEN a run that ended while the snapshot was taken
+def test_a_snapshot_that_an_interrupted_run_began_is_awaited(run: Run, account: Account) -> None:
+    # GIVEN a run that was interrupted while Lambda took the snapshot
     name = run.deployment.recognizer.name
     run.aws.client("lambda").update_function_configuration(
         FunctionName=name, SnapStart={"ApplyOn": "PublishedVersions"}
@@ -304,8 +303,8 @@ def test_a_snapshot_that_an_interrupted_run_began_is_waited_for(run: Run, accoun
     assert (versions_of(run), alias_of(run)) == (["1"], "1")
 
 
-def test_a_version_that_failed_behind_the_alias_is_replaced(run: Run, account: Account) -> None:
-    # GIVEN an alias that means a version which has failed since
+def test_a_failed_version_behind_the_alias_is_replaced(run: Run, account: Account) -> None:
+    # GIVEN an alias that points to a version that has failed since
     deploy(run, account, snapstart=True)
     assert alias_of(run) == "1"
     name = run.deployment.recognizer.name
@@ -314,13 +313,13 @@ def test_a_version_that_failed_behind_the_alias_is_replaced(run: Run, account: A
     (found,) = functions_checked(run, name)
     assert found.result == "failed"
     assert found.detail == (
-        f"Version 1 of function '{name}', which alias 'live' means, is Failed: {WHY}"
+        f"Version 1 of function '{name}', which alias 'live' points to, is Failed: {WHY}"
     )
 
-    # WHEN the same is deployed again
+    # WHEN it is deployed again
     deploy(again(run), account, snapstart=True)
 
-    # THEN videos are worked on without a snapshot until the next version is there
+    # THEN videos are processed without a snapshot until there is a new version
     assert states.calls == [
         "UpdateAlias $LATEST",
         "DeleteFunction 1",

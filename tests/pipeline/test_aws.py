@@ -1,4 +1,4 @@
-"""Waiting for what must settle, comparing settings, and errors in plain words."""
+"""Retries, comparing settings, and error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def refusal(code: str, message: str = "no") -> ClientError:
 
 
 class Clock:
-    """Time that passes only while something sleeps."""
+    """A clock that advances only when something sleeps."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-def test_a_settling_call_is_made_again_until_it_succeeds() -> None:
+def test_a_settling_call_is_repeated_until_it_succeeds() -> None:
     clock, answers = Clock(), [refusal("Settling"), refusal("Settling"), "made"]
 
     def call() -> object:
@@ -38,7 +38,7 @@ def test_a_settling_call_is_made_again_until_it_succeeds() -> None:
     assert clock.now == 4
 
 
-def test_a_call_that_never_settles_raises_after_its_time() -> None:
+def test_a_call_that_never_settles_raises_its_error_in_the_end() -> None:
     clock = Clock()
 
     def call() -> None:
@@ -75,7 +75,7 @@ def test_covers(current: object, wanted: object, answer: bool) -> None:
     assert covers(current, wanted) is answer
 
 
-def test_only_the_named_codes_mean_not_there() -> None:
+def test_only_the_given_codes_count_as_missing() -> None:
     def call() -> None:
         raise refusal("AccessDenied")
 
@@ -84,7 +84,7 @@ def test_only_the_named_codes_mean_not_there() -> None:
         read_or_none(call, "NoSuchThing")
 
 
-def test_an_error_says_which_call_failed_and_what_to_do() -> None:
+def test_an_explanation_names_the_call_and_what_to_do() -> None:
     text = explain(refusal("ExpiredToken", "The token has expired"))
 
     assert text.startswith("CreateFunction failed: ExpiredToken: The token has expired")
@@ -92,12 +92,12 @@ def test_an_error_says_which_call_failed_and_what_to_do() -> None:
     assert "aws configure" in explain(NoCredentialsError())
 
 
-def test_an_unknown_profile_is_named() -> None:
+def test_the_error_names_an_unknown_profile() -> None:
     with pytest.raises(AwsError, match="nobody-has-this"):
         Aws(region="us-east-1", profile="nobody-has-this")
 
 
-def test_no_region_anywhere_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_region_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")

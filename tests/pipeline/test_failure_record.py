@@ -1,11 +1,15 @@
-"""Lambda's record of a failed event, and what else may lie in the queue."""
+"""Lambda's record of a failed event, and other messages in the queue."""
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.failure_record import FailedVideo, failed_videos, failure_reason, parse
 
@@ -20,7 +24,7 @@ EVENT = {
 }
 
 
-def test_every_video_of_the_event_is_named() -> None:
+def test_every_video_of_the_event_is_found() -> None:
     first, second = failed_videos({"requestPayload": EVENT})
 
     when = datetime(2026, 11, 24, 2, 30, 25, 500000, timezone.utc).timestamp()
@@ -53,12 +57,78 @@ def test_the_reason_is_the_error_or_lambdas_condition(record: dict[str, Any], re
 @pytest.mark.parametrize(
     "text", ["", "no JSON", "[]", "{}", '{"requestPayload": {}}', "null", '{"requestPayload": "x"}']
 )
-def test_somebody_elses_message_has_no_video(text: str) -> None:
+def test_other_messages_have_no_video(text: str) -> None:
     record = parse(text)
 
     assert failed_videos(record) == []
     assert failure_reason(record) == "no reason given"
 
 
-def test_text_that_is_no_record_is_kept() -> None:
+def test_text_that_is_not_a_record_is_kept() -> None:
     assert parse("put there by hand") == {"message": "put there by hand"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(), part, max_size=3),
+    max_leaves=8,
+)
+# Records that are almost right: some value is missing or has another type.
+ALMOST = st.fixed_dictionaries(
+    {},
+    optional={
+        "requestPayload": JSON
+        | st.fixed_dictionaries(
+            {
+                "Records": JSON
+                | st.lists(
+                    st.fixed_dictionaries(
+                        {
+                            "s3": JSON
+                            | st.fixed_dictionaries(
+                                {
+                                    "bucket": JSON | st.fixed_dictionaries({"name": JSON}),
+                                    "object": JSON | st.fixed_dictionaries({"key": JSON}),
+                                }
+                            )
+                        },
+                        optional={"eventTime": JSON},
+                    ),
+                    max_size=2,
+                )
+            }
+        ),
+        "responsePayload": JSON | st.fixed_dictionaries({"errorMessage": JSON}),
+        "requestContext": JSON | st.fixed_dictionaries({"condition": JSON}),
+    },
+)
+
+
+@given(ALMOST)
+def test_no_message_makes_the_parser_fail(record: dict[str, Any]) -> None:
+    parsed = parse(json.dumps(record))
+
+    assert parsed == record
+    assert all(isinstance(video.uri, str) for video in failed_videos(parsed))
+    assert failure_reason(parsed)
+
+
+@given(st.text())
+def test_any_text_is_parsed(text: str) -> None:
+    parsed = parse(text)
+
+    assert failed_videos(parsed) == []
+    assert failure_reason(parsed) == "no reason given"
+
+
+@given(st.text(min_size=1), st.datetimes(timezones=st.just(timezone.utc)))
+def test_any_key_and_time_survive_the_encoding_of_s3(key: str, when: datetime) -> None:
+    record = {
+        "eventTime": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "s3": {"bucket": {"name": "b"}, "object": {"key": quote_plus(key)}},
+    }
+
+    (video,) = failed_videos({"requestPayload": {"Records": [record]}})
+
+    assert video.key == key
+    assert video.uploaded == pytest.approx(when.timestamp(), abs=0.002)

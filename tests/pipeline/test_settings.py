@@ -1,16 +1,27 @@
-"""Names of a deployment and the functions' settings."""
+"""The names of a deployment's resources and the functions' settings."""
 
 from __future__ import annotations
 
 import json
+import re
+import string
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.settings import ROOT, VIDEO_SUFFIXES, Deployment, SettingsError, read_config
+from pipeline.settings import (
+    ROOT,
+    VIDEO_SUFFIXES,
+    Deployment,
+    SettingsError,
+    read_config,
+    s3_location,
+)
 
 
-def test_names_come_from_the_prefix() -> None:
+def test_names_are_made_from_the_prefix() -> None:
     deployment = Deployment("1225111111")
 
     assert deployment.buckets == ("1225111111-input", "1225111111-stage-1", "1225111111-output")
@@ -18,13 +29,54 @@ def test_names_come_from_the_prefix() -> None:
     assert [f.name for f in deployment.functions] == ["face-recognition", "video-splitting"]
 
 
-def test_a_namespace_parts_what_an_account_has_once() -> None:
+def test_a_namespace_separates_what_an_account_has_only_once() -> None:
     first, second = Deployment("p1"), Deployment("p1", "dev")
 
     for name in ("layer", "repository"):
         assert getattr(first, name) != getattr(second, name)
     assert first.splitter.name != second.splitter.name
     assert first.splitter.role != second.splitter.role
+
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+FUNCTION = re.compile(r"[a-zA-Z0-9-_]{1,64}")
+
+
+@given(st.text(string.ascii_lowercase + string.digits + "-_. Aé\n", max_size=60), st.data())
+def test_every_accepted_name_is_valid_on_aws(prefix: str, data: st.DataObject) -> None:
+    namespace = data.draw(st.text(string.ascii_lowercase + "-_A\n", max_size=45))
+
+    try:
+        deployment = Deployment(prefix, namespace)
+    except SettingsError:
+        return
+
+    assert all(BUCKET.fullmatch(bucket) for bucket in deployment.buckets)
+    for function in deployment.functions:
+        assert FUNCTION.fullmatch(function.name)
+        assert FUNCTION.fullmatch(function.role)
+
+
+@given(st.from_regex(BUCKET, fullmatch=True), st.text(min_size=1).filter(str.isprintable))
+def test_a_gallery_uri_is_split_into_bucket_and_key(bucket: str, key: str) -> None:
+    assert s3_location(f"s3://{bucket}/{key}") == (bucket, key)
+
+
+@given(st.text())
+def test_any_other_uri_is_refused_or_split_without_loss(uri: str) -> None:
+    try:
+        bucket, key = s3_location(uri)
+    except SettingsError:
+        return
+    assert f"s3://{bucket}/{key}" == uri
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "data.pt", "s3://", "s3://b", "s3://b/", "s3:///k", "S3://b/k"]
+)
+def test_a_uri_of_another_form_is_refused(uri: str) -> None:
+    with pytest.raises(SettingsError, match="use s3://BUCKET/KEY"):
+        s3_location(uri)
 
 
 @pytest.mark.parametrize("prefix", ["", "Upper", "under_score", "-edge", "edge-", "a" * 56, "a b"])
@@ -38,7 +90,7 @@ def test_the_longest_prefix_makes_bucket_names_of_63_characters() -> None:
 
 
 @pytest.mark.parametrize("key", ["video-splitting", "face-recognition"])
-def test_the_checkouts_settings_are_ones_lambda_takes(key: str) -> None:
+def test_the_settings_in_the_checkout_are_valid(key: str) -> None:
     assert read_config(ROOT / key / "config.json")["environment"]
 
 
@@ -65,7 +117,7 @@ GOOD = {"memory_mb": 512, "timeout_s": 60, "ephemeral_storage_mb": 512, "environ
         ({"memory": 512}, "exactly the settings"),
     ],
 )
-def test_a_setting_out_of_range_is_named(
+def test_the_error_names_the_invalid_setting(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     path = tmp_path / "config.json"
@@ -75,7 +127,7 @@ def test_a_setting_out_of_range_is_named(
         read_config(path)
 
 
-def test_unreadable_settings_name_the_file(tmp_path: Path) -> None:
+def test_the_error_for_unreadable_settings_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text("{")
 
@@ -84,7 +136,7 @@ def test_unreadable_settings_name_the_file(tmp_path: Path) -> None:
 
 
 def test_suffixes_come_in_both_cases_and_do_not_overlap() -> None:
-    # S3 refuses notifications of which two fit one key
+    # S3 refuses two notifications that match the same key
     for one in VIDEO_SUFFIXES:
         assert not [other for other in VIDEO_SUFFIXES if other != one and other.endswith(one)]
     assert {s.lower() for s in VIDEO_SUFFIXES} == {s for s in VIDEO_SUFFIXES if s.islower()}

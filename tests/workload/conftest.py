@@ -17,10 +17,10 @@ import pytest
 
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
+from pipeline.buckets import empty_bucket
 from pipeline.settings import ROOT, Deployment
 from samples.clips import make_people, make_videos
 from samples.stack import running
-from workload.running.buckets import empty
 
 BUILD = ROOT / "build"
 # The environment that a script needs to run, without credentials or a region.
@@ -113,7 +113,7 @@ def pipeline(sample_photos: Path, ffmpeg_zip: Path) -> Iterator[Place]:
 def emptied(pipeline: Place) -> Place:
     """The whole pipeline with empty buckets and an empty failure queue, as if just deployed."""
     for bucket in pipeline.deployment.buckets:
-        empty(pipeline.client("s3"), bucket)
+        empty_bucket(pipeline.client("s3"), bucket)
     sqs = pipeline.client("sqs")
     url = sqs.get_queue_url(QueueName=pipeline.deployment.failure_queue)["QueueUrl"]
     # Not purge_queue: SQS allows it once a minute.

@@ -9,12 +9,13 @@ from functools import partial
 
 import botocore.exceptions
 
-from pipeline.aws import Aws, error_code, read_or_none
+from pipeline.aws import NOT_FOUND, Aws, error_code, read_or_none
+from pipeline.buckets import bucket_exists
 from pipeline.cli import script_command
 from pipeline.keys import output_key
 from pipeline.settings import Deployment
 from workload.grading.checks import Check, Holdings, Item, verdict
-from workload.running.buckets import bucket_exists, head, objects
+from workload.running.buckets import head, objects
 from workload.running.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 
 ANSWER_LIMIT = 1024  # bytes; names are shorter
@@ -28,7 +29,7 @@ def function_check(aws: Aws, deployment: Deployment) -> Check:
     for function in deployment.functions:
         config = read_or_none(
             partial(client.get_function_configuration, FunctionName=function.name),
-            "ResourceNotFoundException",
+            NOT_FOUND,
         )
         if config is None:
             faults.append(f"{function.name}: does not exist")
@@ -68,7 +69,7 @@ def frames_setting(aws: Aws, deployment: Deployment) -> int:
     function = deployment.splitter
     config = read_or_none(
         partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
-        "ResourceNotFoundException",
+        NOT_FOUND,
     )
     deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
     return int(deployed.get("FRAMES") or function.environment.get("FRAMES", "1"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import botocore.exceptions
 
-from pipeline.aws import Aws, AwsError, error_code, explain
+from pipeline.aws import NOT_FOUND, Aws, AwsError, error_code, explain
 from pipeline.settings import Function
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_events(
         for page in pages:
             yield from page["events"]
     except botocore.exceptions.ClientError as error:
-        if error_code(error) == "ResourceNotFoundException":
+        if error_code(error) == NOT_FOUND:
             return
         raise AwsError(
             f"Cannot read the log group '{function.log_group}': {explain(error)} "

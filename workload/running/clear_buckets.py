@@ -7,8 +7,9 @@ from collections.abc import Callable
 import click
 
 from pipeline.aws import Aws
+from pipeline.buckets import empty_bucket
 from pipeline.settings import Deployment
-from workload.running.buckets import count, empty
+from workload.running.buckets import count
 
 
 def clear(
@@ -24,7 +25,7 @@ def clear(
     if not confirmed:
         click.confirm(f"Delete all objects ({what})?", abort=True, err=True)
     for bucket in deployment.buckets:
-        note(f"Deleted {empty(s3, bucket)} objects from s3://{bucket}")
+        note(f"Deleted {empty_bucket(s3, bucket)} objects from s3://{bucket}")
 
 
 def say_what_clear_would_do(aws: Aws, deployment: Deployment, note: Callable[[str], None]) -> None:

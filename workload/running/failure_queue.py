@@ -1,4 +1,4 @@
-"""Reads what the failure queue says of videos, and leaves every message where it is."""
+"""Reads why videos failed from the failure queue; all messages stay in the queue."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import botocore.exceptions
 
 from pipeline.aws import Aws, error_code
-from pipeline.failure_record import failed_videos, failure_reason, parse
+from pipeline.failure_queue import FailedEvent, receive
 
-PEEK_S = 1  # messages read are hidden from other readers so long; longer where there are many
+PEEK_S = 1  # how long a message is hidden from other readers; longer in a long queue
 SWEEP_LIMIT_S = 30.0
-EVENT_TIME_MARGIN_S = 2.0  # between an upload as measured and the time in its event
+EVENT_TIME_MARGIN_S = 2.0  # between the measured time of an upload and the time in its event
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One video of one message: its bucket and key, when it was uploaded, and why it failed."""
+    """One video of a message: its bucket and key, when it was uploaded, and why it failed."""
 
     bucket: str
     key: str
@@ -30,51 +30,42 @@ class Failure:
 def peek(
     aws: Aws, queue: str, wait_s: int = 0, is_over: Callable[[], bool] = lambda: False
 ) -> list[Failure]:
-    """What all messages that are visible now say; None is deleted.
+    """Return the failures in all messages that are visible now, and delete none of them.
 
-    `wait_s`: seconds to wait for the first message; 0 asks only some of SQS's servers. `is_over`:
-    asked between two requests, whether to be content with what is read.
-    Raises ClientError when the queue cannot be read.
+    `wait_s` is how long to wait for the first message; 0 asks only some of SQS's servers.
+    `is_over` is called between requests and ends the reading early.
+    Raises ClientError if the queue cannot be read.
     """
     sqs = aws.client("sqs")
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-    found: list[Failure] = []
+    if is_over():
+        return []
+    found: dict[str, FailedEvent] = {}
     deadline = time.monotonic() + SWEEP_LIMIT_S
-    seen: set[str] = set()
-    stale = 0
-    # Those read first are soon visible again: in a long queue some come twice before others once.
-    while time.monotonic() < deadline and stale <= 3 + len(seen) // 20:
-        if is_over():
-            break
-        messages = sqs.receive_message(
-            QueueUrl=url,
-            MaxNumberOfMessages=10,
-            VisibilityTimeout=PEEK_S + len(seen) // 50,
-            WaitTimeSeconds=min(1, wait_s) if seen else wait_s,
-        ).get("Messages", [])
-        fresh = [message for message in messages if message["MessageId"] not in seen]
-        if not messages:
-            break
+    stale = 0  # batches in a row with nothing new
+    for events in receive(sqs, url, lambda: PEEK_S + len(found) // 50, wait_s):
+        fresh = {event.message_id: event for event in events if event.message_id not in found}
+        found.update(fresh)
         stale = 0 if fresh else stale + 1
-        seen.update(message["MessageId"] for message in fresh)
-        for message in fresh:
-            found += failures_in(message["Body"])
-    return found
+        # In a long queue, the first messages become visible again before the last have been read.
+        if stale > 3 + len(found) // 20 or time.monotonic() >= deadline or is_over():
+            break
+    return [failure for event in found.values() for failure in _failures(event)]
 
 
 def peek_or_note(
     aws: Aws, queue: str, note: Callable[[str], None], wait_s: int = 0
 ) -> list[Failure] | None:
-    """As `peek`; None, and a `note` that says so, if the queue is missing or may not be read."""
+    """Call `peek`; if the queue is missing or forbidden, `note` that and return None."""
     return read_or_note(lambda: peek(aws, queue, wait_s), queue, note)
 
 
 def read_or_note(
     read: Callable[[], list[Failure]], queue: str, note: Callable[[str], None]
 ) -> list[Failure] | None:
-    """`read()`; None, and a `note` that says so, if the queue is missing or may not be read.
+    """Call `read`; if the queue is missing or forbidden, `note` that and return None.
 
-    Nothing is judged by the queue: it only gives reasons.
+    No verdict depends on the queue: it only supplies reasons.
     """
     try:
         return read()
@@ -90,14 +81,14 @@ def read_or_note(
 
 
 class Watch:
-    """Looks into the queue from a thread of its own.
+    """Reads the queue in a background thread.
 
-    A look into a queue of hundreds of messages takes up to SWEEP_LIMIT_S, and answers that come
-    meanwhile must be seen when they come.
+    Reading a queue of hundreds of messages takes up to SWEEP_LIMIT_S, and answers that arrive
+    meanwhile must be noticed at once.
     """
 
     def __init__(self, aws: Aws, queue: str) -> None:
-        """Nothing is read yet."""
+        """Read nothing yet."""
         self._aws = aws
         self._queue = queue
         self._over = threading.Event()
@@ -106,14 +97,14 @@ class Watch:
         self._error: BaseException | None = None
 
     def begin(self) -> None:
-        """Begin a look, unless one is under way or not yet taken; returns at once."""
+        """Start reading, unless that is under way or its result has not been taken."""
         if self._thread is None:
-            self._aws.client("sqs")  # made here: a session makes no clients side by side
+            self._aws.client("sqs")  # created here: a session cannot create clients in two threads
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
 
     def take(self) -> list[Failure]:
-        """What the look found, once it has ended; raises what it failed with."""
+        """Return what was found, once the reading has ended; raises the error that ended it."""
         if self._thread is None or self._thread.is_alive():
             return []
         self._thread = None
@@ -122,7 +113,7 @@ class Watch:
         return self._found
 
     def stop(self, seconds: float = 3) -> None:
-        """Break off the look under way, and wait up to `seconds` for that."""
+        """Interrupt the reading and wait up to `seconds` for it to end."""
         self._over.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -134,8 +125,6 @@ class Watch:
             self._error = error
 
 
-def failures_in(body: str) -> list[Failure]:
-    """The videos in one message; none where it is not Lambda's record of an S3 event."""
-    record = parse(body)
-    reason = failure_reason(record)
-    return [Failure(v.bucket, v.key, v.uploaded, reason) for v in failed_videos(record)]
+def _failures(event: FailedEvent) -> list[Failure]:
+    """Return the event's videos; none if the message is not Lambda's record of an S3 event."""
+    return [Failure(v.bucket, v.key, v.uploaded, event.reason) for v in event.videos]

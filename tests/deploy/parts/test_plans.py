@@ -1,4 +1,4 @@
-"""What the deploy scripts plan, without an AWS to send it to."""
+"""What the deploy scripts plan, without AWS."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from createS3 import bucket_settings
 from deploy.parts.concurrency import Concurrency
 from deploy.parts.overrides import read_overrides
+from deploy.parts.s3_trigger import notification
 from deploy.parts.targets import zip_code
-from deploy.trigger import notification
 from pipeline.settings import ROOT, VIDEO_SUFFIXES, SettingsError
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
@@ -21,23 +20,23 @@ ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
 @pytest.mark.parametrize(
     ("limit", "unreserved", "own", "cap"),
     [
-        (1000, 1000, 0, 100),  # the rest is for recognizers and for the account's other functions
+        (1000, 1000, 0, 100),  # the rest is for recognizers and the account's other functions
         (1000, 900, 0, 100),  # a second deployment
         (1000, 150, 0, 50),  # 100 must stay unreserved
         (150, 150, 0, 15),
         (105, 105, 0, 5),
-        (1000, 501, 499, 499),  # what is set already stays
+        (1000, 501, 499, 499),  # an acceptable cap is kept
         (1000, 850, 50, 50),
         (1000, 100, 50, 50),
-        (1000, 1000 - 600, 600, 100),  # unless splitters could take half
-        (1000, 300, 499, 100),  # or could since others have reserved what is needed for recognizers
+        (1000, 1000 - 600, 600, 100),  # but not one that lets splitters take half
+        (1000, 300, 499, 100),  # or that does so now that other functions have reserved more
         (1000, 100, 0, None),
         (1000, 40, 0, None),
         (100, 100, 0, None),
         (10, 10, 0, None),  # a new account
     ],
 )
-def test_splitters_are_capped_where_recognizers_can_always_start(
+def test_splitters_are_capped_so_that_recognizers_can_always_start(
     limit: int, unreserved: int, own: int, cap: int | None
 ) -> None:
     account = Concurrency(limit, unreserved, own)
@@ -45,7 +44,7 @@ def test_splitters_are_capped_where_recognizers_can_always_start(
     assert account.cap == cap
     if cap is not None:
         assert account.free - cap > cap  # as many recognizers can always start
-        assert account.free - cap >= 100  # or AWS refuses it
+        assert account.free - cap >= 100  # otherwise AWS refuses the cap
 
 
 def test_the_same_code_gives_the_same_zip() -> None:
@@ -57,7 +56,7 @@ def test_the_same_code_gives_the_same_zip() -> None:
     assert not [name for name in names if "/" in name]
 
 
-def test_overrides_go_to_the_function_they_name() -> None:
+def test_overrides_apply_to_the_function_they_name() -> None:
     texts = ("video-splitting.FRAMES=5", "face-recognition.MODEL=sface")
 
     assert read_overrides(texts) == {
@@ -69,12 +68,12 @@ def test_overrides_go_to_the_function_they_name() -> None:
 @pytest.mark.parametrize(
     "text", ["FRAMES=5", "video-splitting.FRAMES", "video-splitting.FARMES=5", "other.FRAMES=5", ""]
 )
-def test_an_override_of_nothing_known_is_refused(text: str) -> None:
+def test_an_unknown_override_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"use FUNCTION\.NAME=VALUE"):
         read_overrides((text,))
 
 
-def test_notifications_of_others_are_kept_and_ours_replaced() -> None:
+def test_other_notifications_are_kept_and_ours_are_replaced() -> None:
     theirs = {"Id": "theirs", "LambdaFunctionArn": "arn:other", "Events": ["s3:ObjectRemoved:*"]}
     outdated = {"Id": "video-splitting:.gif", "LambdaFunctionArn": "arn:old", "Events": []}
     queue = {"Id": "q", "QueueArn": "arn:q", "Events": ["s3:ObjectCreated:*"]}
@@ -95,12 +94,3 @@ def test_notifications_of_others_are_kept_and_ours_replaced() -> None:
     assert [c["Filter"]["Key"]["FilterRules"][0]["Value"] for c in ours] == list(VIDEO_SUFFIXES)
     assert {c["LambdaFunctionArn"] for c in ours} == {ARN}
     assert notification(merged, ARN, "video-splitting") == merged
-
-
-def test_what_lifecycle_rules_of_others_rest_on_is_kept() -> None:
-    # GIVEN a setting that S3 sets back when a call leaves it out; an older boto3 does not know it
-    *_, lifecycle = bucket_settings("b", "aws", None)
-    smallest = {"TransitionDefaultMinimumObjectSize": "varies_by_storage_class"}
-
-    assert smallest.items() <= lifecycle.wanted({"ResponseMetadata": {}, **smallest}).items()
-    assert set(lifecycle.wanted({"ResponseMetadata": {}})) == {"LifecycleConfiguration"}

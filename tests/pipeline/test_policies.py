@@ -1,4 +1,4 @@
-"""Policy documents: least privilege, at resource level."""
+"""Policy documents: least privilege, per resource."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def test_every_statement_allows_named_actions_on_named_resources(policy: Policy)
             assert "demo-" in resource or "face-recognition" in resource or "video-" in resource
 
 
-def test_the_splitter_may_not_write_to_the_bucket_that_starts_it() -> None:
+def test_the_splitter_cannot_write_to_the_bucket_that_starts_it() -> None:
     writes = [s for s in POLICIES[0]["Statement"] if "s3:PutObject" in s["Action"]]
 
     assert writes
     assert not [r for s in writes for r in s["Resource"] if "demo-input" in r]
 
 
-def test_the_splitter_may_invoke_the_recognizer_alone() -> None:
+def test_the_splitter_can_invoke_only_the_recognizer() -> None:
     (call,) = [s for s in POLICIES[0]["Statement"] if "lambda:InvokeFunction" in s["Action"]]
     arn = "arn:aws:lambda:eu-west-1:123456789012:function:face-recognition"
 
     assert call["Resource"] == [arn, f"{arn}:*"]
 
 
-def test_only_lambda_may_assume_the_roles() -> None:
+def test_only_lambda_can_assume_the_roles() -> None:
     (statement,) = lambda_trust()["Statement"]
 
     assert statement["Principal"] == {"Service": "lambda.amazonaws.com"}
 
 
-def test_other_partitions_have_their_own_arns() -> None:
+def test_arns_name_the_partition() -> None:
     policy = splitter_permissions(DEPLOYMENT, "cn-north-1", "123456789012", "aws-cn")
     resources = [r for s in policy["Statement"] for r in s["Resource"]]
 

@@ -1,0 +1,102 @@
+"""Buckets: whether this account has one, in which region, and emptying it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import botocore.exceptions
+
+from pipeline.aws import Aws, AwsError, error_code, read_or_none
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+
+def bucket_region(aws: Aws, bucket: str) -> str | None:
+    """Return the region of this account's bucket of that name; None if there is no such bucket.
+
+    Raises ClientError 403 when another account owns the bucket or these credentials cannot see it.
+    """
+    # STS first: it explains what is wrong with credentials; a HEAD response has no body.
+    owner = aws.account_id
+    answer = read_or_none(
+        lambda: aws.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=owner),
+        "404",
+        "NoSuchBucket",
+    )
+    if answer is None:
+        return None
+    # An older boto3 leaves the region in the headers.
+    headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    return answer.get("BucketRegion") or headers.get("x-amz-bucket-region") or aws.region
+
+
+def name_taken(bucket: str) -> str:
+    """Return the error message for a bucket that cannot be created."""
+    return (
+        f"Cannot create bucket '{bucket}': the name is taken by another account, or these "
+        "credentials cannot see the bucket. Try another --prefix."
+    )
+
+
+def bucket_exists(aws: Aws, bucket: str, forbidden: str = "") -> bool:
+    """Return whether this account has `bucket` in this region.
+
+    Raises AwsError when the bucket is in another region, or (with the message `forbidden`) when
+    another account owns it.
+    """
+    try:
+        region = bucket_region(aws, bucket)
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) not in ("403", "AccessDenied"):
+            raise
+        raise AwsError(
+            forbidden
+            or f"Cannot see bucket '{bucket}': it belongs to another account, or these "
+            "credentials lack s3:ListBucket. Check --prefix and --profile."
+        ) from error
+    if region not in (None, aws.region):
+        raise AwsError(
+            f"Bucket '{bucket}' is in region {region}, not {aws.region}: pass --region {region}, "
+            "or use another --prefix."
+        )
+    return region is not None
+
+
+def empty_bucket(s3: S3Client, bucket: str, with_versions: bool = False) -> int:
+    """Delete every object of `bucket`, 1,000 per request, and return how many there were.
+
+    `with_versions` also deletes older versions and delete markers (each counts as one) and aborts
+    unfinished uploads, so that the bucket can be deleted.
+    Raises AwsError naming the first object that S3 refuses to delete.
+    """
+    deleted = 0
+    # Always read the first page: a later page's marker may name an object that is already gone.
+    while keys := _versions(s3, bucket) if with_versions else _objects(s3, bucket):
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        for refused in answer.get("Errors", []):
+            raise AwsError(
+                f"Cannot delete s3://{bucket}/{refused.get('Key')}: {refused.get('Code')}: "
+                f"{refused.get('Message')}. {deleted} objects of the bucket were deleted."
+            )
+        deleted += len(keys)
+    if with_versions:
+        _abort_uploads(s3, bucket)
+    return deleted
+
+
+def _objects(s3: S3Client, bucket: str) -> list[ObjectIdentifierTypeDef]:
+    return [{"Key": o["Key"]} for o in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+def _versions(s3: S3Client, bucket: str) -> list[ObjectIdentifierTypeDef]:
+    page = s3.list_object_versions(Bucket=bucket, MaxKeys=1000)
+    entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+    return [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
+
+
+def _abort_uploads(s3: S3Client, bucket: str) -> None:
+    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+        for upload in page.get("Uploads", []):
+            s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
