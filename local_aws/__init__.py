@@ -1,1 +1,1 @@
-"""AWS on one machine: moto's server, with Lambda functions really run by AWS's runtime client."""
+"""AWS on one machine: moto's server, plus real execution of Lambda functions."""

@@ -1,4 +1,4 @@
-"""The command: python -m local_aws"""
+"""The command line: python -m local_aws"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from local_aws import client_environ, malloc
-from local_aws.server import PortBusy, Server, Settings
+from local_aws.settings import PortBusy, Settings, listen
 
 
 def _image(
@@ -25,7 +25,7 @@ def _image(
     for value in values:
         repository, _, folder = value.partition("=")
         if not folder or not Path(folder).is_dir():
-            raise click.BadParameter(f"{value}: use REPOSITORY=FOLDER with a folder that exists")
+            raise click.BadParameter(f"{value}: use REPOSITORY=FOLDER with an existing folder")
         images[repository] = Path(folder).resolve()
     return images
 
@@ -38,23 +38,33 @@ def _delays(context: click.Context, option: click.Parameter, value: str) -> tupl
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="Default: 4566 if free; 0: any.")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="Keep files here.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port to serve on. Default: 4566 if it is free, else any; 0 means any.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the server's files. Default: a temporary folder, removed at the end.",
+)
 @click.option(
     "--image",
     "images",
     multiple=True,
     callback=_image,
     metavar="REPOSITORY=FOLDER",
-    help="Run images of this repository from FOLDER.",
+    help="Run images of this repository from FOLDER. Can be repeated.",
 )
-@click.option("--region", default="us-east-1", show_default=True, help="Region of the clients.")
+@click.option(
+    "--region", default="us-east-1", show_default=True, help="Region that the clients use."
+)
 @click.option(
     "--max-concurrency",
     type=click.IntRange(min=1),
     default=Settings.cap,
     show_default=True,
-    help="Invocations of one function that run at once; more wait.",
+    help="Concurrent invocations of each function; further ones wait.",
 )
 @click.option(
     "--async-retry-delays",
@@ -63,7 +73,7 @@ def _delays(context: click.Context, option: click.Parameter, value: str) -> tupl
     callback=_delays,
     help="Seconds before each retry of an asynchronous invocation.",
 )
-@click.option("--end-with", "end_with_fd", type=int, hidden=True, help="A pipe: end when it does.")
+@click.option("--end-with", "end_with_fd", type=int, hidden=True, help="Stop when this pipe ends.")
 def main(
     port: int | None,
     data: Path | None,
@@ -73,9 +83,9 @@ def main(
     async_retry_delays: tuple[float, ...],
     end_with_fd: int | None,
 ) -> None:
-    """Serve an AWS on this machine until Ctrl-C: python -m local_aws | tee aws.env
+    """Serve AWS on this machine until Ctrl-C: python -m local_aws | tee aws.env
 
-    Any other terminal's clients find it after: . ./aws.env
+    To use it from another terminal: . ./aws.env
     """
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s"
@@ -83,11 +93,11 @@ def main(
     logging.getLogger("local_aws").setLevel(logging.INFO)
     malloc.return_large_blocks()
     inherited = dict(os.environ)
-    client_environ.isolate()  # the server has clients of its own: for logs and failed events
+    client_environ.isolate()  # the server itself uses AWS clients, for logs and failed events
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else it runs under nohup
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it: leave that
         signal.signal(signal.SIGHUP, lambda *_: stop.set())
     if end_with_fd is not None:
         threading.Thread(target=_stop_with, args=(end_with_fd, stop), daemon=True).start()
@@ -95,18 +105,22 @@ def main(
         if data is None:
             data = Path(tempfile.mkdtemp(prefix="local-aws-"))
             stack.callback(shutil.rmtree, data, ignore_errors=True)
-        settings = Settings(data, port, images, region, max_concurrency, async_retry_delays)
         try:
-            server = stack.enter_context(Server(settings))
+            listening = listen(port)
         except PortBusy as error:
             raise click.ClickException(str(error)) from error
+        # Imported late: moto takes a second, and a busy port is reported before that.
+        from local_aws.server import Server
+
+        settings = Settings(data, images, region, max_concurrency, async_retry_delays)
+        server = stack.enter_context(Server(settings, listening))
         click.echo("\n".join(client_environ.shell_lines(server.environ, inherited)))
         sys.stdout.flush()
         stop.wait()
 
 
 def _stop_with(fd: int, stop: threading.Event) -> None:
-    """Stop when the pipe ends, whose other end the starter holds for as long as it lives."""
+    """Set `stop` at the end of the pipe, which the starter keeps open as long as it lives."""
     os.read(fd, 1)
     stop.set()
 

@@ -1,4 +1,4 @@
-"""Asynchronous invocations: queued, retried with delays, and reported when they are given up.
+"""Asynchronous invocations: queued, retried after delays, and reported once given up.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -17,26 +17,19 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
+from local_aws.errors import CannotStart, Throttled, UnknownFunction
 from local_aws.executor import Executor
-from local_aws.function import (
-    CannotStart,
-    Destination,
-    FunctionSpec,
-    Result,
-    Throttled,
-    UnknownFunction,
-    error_payload,
-)
+from local_aws.function import Destination, FunctionSpec, Result, error_payload
 
 log = logging.getLogger(__name__)
 
-RETRY_DELAYS_S = (60.0, 120.0)
-THROTTLE_DELAY_S = 1.0  # AWS: 1 s, growing to 5 minutes; not counted as an attempt
+# AWS waits 1 s at first and up to 5 minutes later. A throttled event does not count as an attempt.
+THROTTLE_DELAY_S = 1.0
 
 
 @dataclass
 class Event:
-    """One asynchronous event on its way."""
+    """One queued event."""
 
     find: Callable[[], FunctionSpec]
     payload: bytes
@@ -46,16 +39,16 @@ class Event:
 
 
 class AsyncQueue:
-    """Workers a function that take events as they fall due."""
+    """A queue and worker threads for each function."""
 
     def __init__(
         self,
         executor: Executor,
         destination: Destination,
         workers: int,
-        retry_delays: tuple[float, ...] = RETRY_DELAYS_S,
+        retry_delays: tuple[float, ...],
     ) -> None:
-        """`workers` threads a function; more could only wait for the executor's cap."""
+        """Start `workers` threads per function; more would only wait for the executor's cap."""
         self._executor = executor
         self._destination = destination
         self._workers = workers
@@ -66,9 +59,9 @@ class AsyncQueue:
         self._is_closed = False
 
     def put(self, key: str, find: Callable[[], FunctionSpec], payload: bytes) -> str:
-        """Queue an event for the function `key`; `find` gives its spec when the event is due.
+        """Queue an event for the function `key` and return the request ID.
 
-        Returns the request ID.
+        `find` returns the function's spec when the event is due.
         """
         event = Event(find, payload)
         with self._changed:
@@ -80,7 +73,7 @@ class AsyncQueue:
         return event.request_id
 
     def close(self) -> None:
-        """Take no more events; what is queued is lost, as the server is."""
+        """Stop the workers. Queued events are lost, like everything else in the server."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -96,7 +89,7 @@ class AsyncQueue:
             try:
                 self._attempt(key, event)
             except Exception:
-                # A worker that ended here would leave later events waiting for good.
+                # The worker must survive: later events would wait forever.
                 log.exception("asynchronous event %s of %s was lost", event.request_id, key)
 
     def _take(self, key: str) -> Event | None:
@@ -111,7 +104,7 @@ class AsyncQueue:
     def _attempt(self, key: str, event: Event) -> None:
         try:
             spec = event.find()
-        except UnknownFunction as error:  # its queue, and where to report to, went with it
+        except UnknownFunction as error:  # its failure destination was deleted with it
             log.warning("event %s is dropped: %s", event.request_id, error)
             return
         if time.time() - event.queued > spec.max_event_age_s:
@@ -138,7 +131,7 @@ class AsyncQueue:
     def _give_up(
         self, spec: FunctionSpec, event: Event, condition: str, result: Result | None
     ) -> None:
-        log.warning("%s: event %s given up: %s", spec.name, event.request_id, condition)
+        log.warning("%s: gave up on event %s: %s", spec.name, event.request_id, condition)
         if spec.on_failure is not None:
             self._destination(spec, failure_record(spec, event, condition, result))
 
@@ -146,7 +139,7 @@ class AsyncQueue:
 def failure_record(
     spec: FunctionSpec, event: Event, condition: str, result: Result | None
 ) -> dict[str, Any]:
-    """What Lambda sends to an OnFailure destination.
+    """The record that Lambda sends to an OnFailure destination.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
     """

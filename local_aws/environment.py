@@ -1,4 +1,4 @@
-"""One execution environment: a process group that runs a function under AWS's runtime client."""
+"""One execution environment: a process group that runs a function with AWS's runtime client."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from local_aws.function import CannotStart, FunctionSpec, Result, error_payload
+from local_aws.errors import InitError
+from local_aws.function import FunctionSpec, Result, error_payload
 from local_aws.output import Output
 from local_aws.process_tree import members, resident_bytes
 from local_aws.runtime_api import Invocation, Message, RuntimeApi
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_RESPONSE_BYTES = 6_291_556
-# AWS gives INIT 10 s and then starts it again within the invocation. Here it may take as long as
-# a loaded machine needs to import torch.
+# AWS allows INIT 10 s and then repeats it during the invocation. A loaded machine may need longer
+# to import torch.
 INIT_LIMIT_S = 120
 MEMORY_POLL_S = 0.1
 
-# Ends the whole process group when the server dies, however it dies: the pipe then reads as ended.
+# Kills the process group when the server dies for any reason: the system then closes the pipe.
 BOOTSTRAP = """
 import os, signal, sys, threading
 def end_with_server(fd):
@@ -38,7 +38,7 @@ threading.Thread(target=end_with_server, args=(int(sys.argv.pop(1)),), daemon=Tr
 from awslambdaric.__main__ import main
 main(sys.argv)
 """
-# The same around a command that is not Python's: an image's.
+# The same for the command of an image, which need not be Python.
 AROUND = """
 import os, signal, subprocess, sys, threading
 def end_with_server(fd):
@@ -52,12 +52,12 @@ _alive_read, _alive_write = os.pipe()
 
 
 class Environment:
-    """Started once, invoked one call at a time, stopped for good."""
+    """A process that starts once, serves one invocation at a time, and stops for good."""
 
     def __init__(
-        self, spec: FunctionSpec, folder: Path, credentials: dict[str, Any], endpoint: str
+        self, spec: FunctionSpec, folder: Path, credentials: dict[str, str], endpoint: str
     ) -> None:
-        """Start the process; `wait_ready` tells when its INIT is over."""
+        """Start the process; `wait_ready` waits for the end of INIT."""
         self.spec = spec
         self.stream = f"{datetime.now(timezone.utc):%Y/%m/%d}/[{spec.version}]{uuid4().hex}"
         self.init_ms: float | None = None
@@ -91,8 +91,8 @@ class Environment:
         for work in (self._wait_for_end, self._watch_memory):
             threading.Thread(target=work, daemon=True).start()
 
-    def _variables(self, tmp: Path, credentials: dict[str, Any], endpoint: str) -> dict[str, str]:
-        """The variables AWS sets; nothing of the server's own environment.
+    def _variables(self, tmp: Path, credentials: dict[str, str], endpoint: str) -> dict[str, str]:
+        """The variables that AWS sets, and none from the server's own environment.
 
         https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
         """
@@ -119,7 +119,7 @@ class Environment:
         }
 
     def _zip_variables(self, tmp: Path) -> dict[str, str]:
-        """The variables of a zip function's runtime, which an image brings itself."""
+        """The variables of the runtime of a zip function. An image defines its own."""
         spec = self.spec
         bins = [str(layer / "bin") for layer in spec.layers]
         packages = [str(layer / "python") for layer in spec.layers]
@@ -138,11 +138,11 @@ class Environment:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process still runs and can be invoked."""
+        """Whether the process is running and can be invoked."""
         return self._process.poll() is None
 
     def wait_ready(self) -> None:
-        """Wait for the end of INIT; raises CannotStart with the reason when it fails."""
+        """Wait for the end of INIT; raise InitError with the reason if it fails."""
         message = self._message(INIT_LIMIT_S)
         if message.kind == "ready":
             self.init_ms = (time.monotonic() - self._started) * 1000
@@ -156,7 +156,7 @@ class Environment:
         raise InitError(error_payload("Sandbox.Timedout", text), self.output.take())
 
     def invoke(self, request_id: str, payload: bytes) -> Result:
-        """One invocation, to its answer, its error, its timeout or the end of the process."""
+        """Run one invocation until the function responds, times out or exits."""
         limit = self.spec.timeout_s
         self._peak_rss = 0
         deadline = int((time.time() + limit) * 1000)
@@ -182,7 +182,7 @@ class Environment:
         return Result(error_payload("Sandbox.Timedout", text), request_id, "Unhandled")
 
     def _end(self, result: Result) -> Result:
-        """The invocation is over when the client asks for the next one, or dies."""
+        """Wait until the runtime client asks for the next invocation, or exits."""
         self._message(5)
         return result
 
@@ -202,7 +202,7 @@ class Environment:
 
     @property
     def peak_mb(self) -> int:
-        """Largest resident memory of the process tree in this invocation, in MB."""
+        """The peak resident memory of the process tree during this invocation, in MB."""
         return max(1, max(self._peak_rss, resident_bytes(self._process.pid)) // 1_048_576)
 
     def _wait_for_end(self) -> None:
@@ -211,7 +211,7 @@ class Environment:
         self._api.messages.put(Message("exit"))
 
     def _watch_memory(self) -> None:
-        """Look at the tree's memory now and then, and end it when it takes more than it may."""
+        """Poll the process tree's memory, and kill it once it exceeds the limit."""
         limit = self.spec.memory_mb * 1_048_576
         while not self._has_ended.wait(MEMORY_POLL_S):
             rss = resident_bytes(self._process.pid)
@@ -223,7 +223,7 @@ class Environment:
                 self._kill()
 
     def _kill(self) -> None:
-        """Kill the group, and children that made a group of their own, as ffmpeg's may."""
+        """Kill the group, and descendants that left it, such as ffmpeg."""
         tree = members(self._process.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -232,18 +232,8 @@ class Environment:
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the process group and remove what it left in its temporary folder."""
+        """Kill the process group and remove its temporary folder."""
         self._kill()
         self._process.wait()
         self._api.close()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-class InitError(CannotStart):
-    """The function's INIT failed; `payload` is what the caller gets, `lines` its log."""
-
-    def __init__(self, payload: bytes, lines: list[tuple[int, str]]) -> None:
-        """Keep both for the executor."""
-        super().__init__(payload.decode(errors="replace"))
-        self.payload = payload
-        self.lines = lines

@@ -1,25 +1,19 @@
-"""Runs functions: a pool of warm environments a function, capped, throttled, reported on."""
+"""Runs functions: reuses warm environments, limits concurrency, and reports each invocation."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from local_aws.environment import Environment, InitError
-from local_aws.function import (
-    CannotStart,
-    Credentials,
-    FunctionSpec,
-    LogSink,
-    Result,
-    Telemetry,
-    Throttled,
-)
+from local_aws.environment import Environment
+from local_aws.errors import CannotStart, InitError, Throttled
+from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
 
-IDLE_S = 600  # a warm environment nobody needs is ended after this long
+IDLE_S = 600  # warm environments are stopped after this long without an invocation
 LOG_TAIL_BYTES = 4096
 
 
@@ -27,38 +21,37 @@ class Pool:
     """The environments of one function version."""
 
     def __init__(self, cap: int) -> None:
-        """At most `cap` invocations run at once; more wait."""
+        """Run at most `cap` invocations at once; further ones wait."""
         self.slots = threading.Semaphore(cap)
         self.lock = threading.Lock()
         self.warm: list[Environment] = []
-        self.running = 0  # invocations that hold or wait for a slot
+        self.running = 0  # invocations that have a slot or wait for one
 
 
 class Executor:
-    """Executes invocations of function specs; knows nothing of the control plane.
+    """Runs invocations of function specs, independent of the control plane.
 
-    The cap is a function's own: one limit shared by caller and callee would let callers take every
-    place and wait for callees that can never start.
+    Each function has its own cap. With one shared limit, callers could take every slot and wait for
+    callees that can never start.
     """
 
     def __init__(
         self, folder: Path, endpoint: str, credentials: Credentials, sink: LogSink, cap: int
     ) -> None:
-        """Environments live below `folder` and reach AWS at `endpoint`."""
+        """Keep environments below `folder`; they reach AWS at `endpoint`."""
         self._folder = folder
         self._endpoint = endpoint
         self._credentials = credentials
         self._sink = sink
-        self._cap = cap
-        self._pools: dict[str, Pool] = defaultdict(lambda: Pool(cap))
+        self._pools: dict[str, Pool] = defaultdict(partial(Pool, cap))
         self._lock = threading.Lock()
         self._is_closed = False
 
     def invoke(self, spec: FunctionSpec, payload: bytes, request_id: str | None = None) -> Result:
-        """Run one invocation to its end.
+        """Run one invocation.
 
-        Raises Throttled when reserved concurrency is used up, CannotStart when there is no code or
-        no role to run with.
+        Raise Throttled if the reserved concurrency is used up, and CannotStart if the code or the
+        role is unavailable.
         """
         if spec.obstacle is not None:
             raise CannotStart(spec.obstacle)
@@ -113,7 +106,7 @@ class Executor:
         return Result(result.payload, request_id, result.function_error, tail, spec.version)
 
     def _take_warm(self, pool: Pool, spec: FunctionSpec) -> Environment | None:
-        """A warm environment of this very revision; those of others are ended on the way."""
+        """A warm environment of this revision, or None. Stop those of other revisions."""
         with pool.lock:
             outdated = [e for e in pool.warm if e.spec.revision != spec.revision or not e.is_alive]
             pool.warm = [e for e in pool.warm if e not in outdated]
@@ -131,7 +124,7 @@ class Executor:
         environment.stop()
 
     def reap_idle(self) -> None:
-        """End environments that nobody needed for IDLE_S; called now and then."""
+        """Stop the environments that have been idle for IDLE_S."""
         limit = time.monotonic() - IDLE_S
         for pool in list(self._pools.values()):
             with pool.lock:
@@ -141,7 +134,7 @@ class Executor:
                 environment.stop()
 
     def close(self) -> None:
-        """End all environments; those in use end with their invocation."""
+        """Stop all environments; those in use stop after their invocation."""
         self._is_closed = True
         for pool in list(self._pools.values()):
             with pool.lock:
@@ -153,7 +146,7 @@ class Executor:
     def _report_line(
         environment: Environment, request_id: str, seconds: float, init_ms: float | None
     ) -> str:
-        """AWS's REPORT line; container and zip functions are billed for INIT since August 2025."""
+        """AWS's REPORT line. Since August 2025, AWS bills INIT for zip functions as well."""
         duration = seconds * 1000
         billed = duration + (init_ms or 0)
         line = (

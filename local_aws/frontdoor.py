@@ -1,4 +1,4 @@
-"""The WSGI door in front of moto: serves Lambda's Invoke itself, and queues events afterwards."""
+"""The WSGI application in front of moto: serves Lambda's Invoke and queues asynchronous events."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import base64
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from functools import partial
+from http import HTTPStatus
 from urllib.parse import parse_qs
 from uuid import uuid4
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from local_aws.async_queue import AsyncQueue
 from local_aws.control_plane import ControlPlane
+from local_aws.errors import CannotStart, Throttled, UnknownFunction
 from local_aws.executor import Executor
-from local_aws.function import CannotStart, FunctionSpec, Result, Throttled, UnknownFunction
+from local_aws.function import Result
+from local_aws.moto_events import PendingEvents
 
 log = logging.getLogger(__name__)
 
@@ -31,88 +35,96 @@ ACCOUNT_LIMIT = {
 MAX_SYNCHRONOUS_BYTES = 6_291_456
 MAX_ASYNCHRONOUS_BYTES = 1_048_576
 
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
 
 class FrontDoor:
-    """Routes Invoke to the executor or the queue and everything else to moto."""
+    """Routes Invoke to the executor or the queue, and everything else to moto."""
 
     def __init__(
-        self, app: Wsgi, plane: ControlPlane, executor: Executor, events: AsyncQueue
+        self,
+        app: WSGIApplication,
+        plane: ControlPlane,
+        pending: PendingEvents,
+        executor: Executor,
+        queue: AsyncQueue,
     ) -> None:
-        """`app` is moto's."""
+        """`app` is moto; `pending` collects the events that its requests cause."""
         self._app = app
         self._plane = plane
+        self._pending = pending
         self._executor = executor
-        self._events = events
+        self._events = queue
 
-    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         path = environ.get("PATH_INFO", "")
-        # The guard judges a request by the service that it is signed for.
+        # The guard has authorized the request for the service it is signed for: use no other.
         scope = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
-        if scope and path.rstrip("/") == ACCOUNT_SETTINGS:  # moto has none
-            limit, unreserved = self._plane.concurrency(scope[1])
-            counted = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}
-            body = {"AccountLimit": {**ACCOUNT_LIMIT, **counted}}
-            return _answer(start, 200, json.dumps(body).encode(), {})
+        if scope and path.rstrip("/") == ACCOUNT_SETTINGS:  # moto does not have this API
+            return self._account_settings(start, scope[1])
         match = INVOKE.match(path)
         if match and scope and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(environ, start, match[1], scope[1])
-        self._plane.take_events()  # whatever an earlier request of this thread left
+        self._pending.take()  # drop what an earlier request of this thread may have left
         return self._then_queue(self._app(environ, start))
 
+    def _account_settings(self, start: StartResponse, region: str) -> Iterable[bytes]:
+        limit, unreserved = self._plane.concurrency(region)
+        counted = {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}
+        body = {"AccountLimit": {**ACCOUNT_LIMIT, **counted}}
+        return _answer(start, HTTPStatus.OK, json.dumps(body).encode(), {})
+
     def _then_queue(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """The response as it is; when it has been sent, the events that the request caused."""
+        """Yield the response; once it has been sent, queue the events the request caused."""
         try:
             yield from body
         finally:
             if hasattr(body, "close"):
                 body.close()
-            for event in self._plane.take_events():
+            for event in self._pending.take():
                 self._queue(event.arn, None, event.arn.split(":")[3], event.payload)
 
     def _queue(self, name: str, qualifier: str | None, region: str, payload: bytes) -> str:
-        def find() -> FunctionSpec:
-            return self._plane.spec(name, qualifier, region)
-
+        find = partial(self._plane.spec, name, qualifier, region)
         return self._events.put(f"{region}:{name}:{qualifier}", find, payload)
 
     def _invoke(
-        self, environ: dict[str, Any], start: Callable[..., Any], name: str, region: str
+        self, environ: WSGIEnvironment, start: StartResponse, name: str, region: str
     ) -> Iterable[bytes]:
         kind = environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse")
-        qualifier = parse_qs(environ.get("QUERY_STRING", "")).get("Qualifier", [None])[0]
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        qualifier = query["Qualifier"][0] if "Qualifier" in query else None
         limit = MAX_ASYNCHRONOUS_BYTES if kind == "Event" else MAX_SYNCHRONOUS_BYTES
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        payload = environ["wsgi.input"].read(length) if length <= limit else b""
         if length > limit:
             text = f"{length} bytes are too many for {kind}: at most {limit}"
-            return _refuse(start, 413, "RequestTooLargeException", text)
+            status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            return _refuse(start, status, "RequestTooLargeException", text)
+        payload = environ["wsgi.input"].read(length) or b"{}"
         try:
-            json.loads(payload or b"{}")
+            json.loads(payload)
         except ValueError as error:
             text = f"Could not parse request body into json: {error}"
-            return _refuse(start, 400, "InvalidRequestContentException", text)
+            return _refuse(start, HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", text)
         try:
             spec = self._plane.spec(name, qualifier, region)
             if kind == "DryRun":
-                return _answer(start, 204, b"", {})
+                return _answer(start, HTTPStatus.NO_CONTENT, b"", {})
             if kind == "Event":
-                request_id = self._queue(name, qualifier, region, payload or b"{}")
-                return _answer(start, 202, b"", {"x-amzn-RequestId": request_id})
-            result = self._executor.invoke(spec, payload or b"{}")
+                request_id = self._queue(name, qualifier, region, payload)
+                return _answer(start, HTTPStatus.ACCEPTED, b"", {"x-amzn-RequestId": request_id})
+            result = self._executor.invoke(spec, payload)
         except UnknownFunction as error:
-            return _refuse(start, 404, "ResourceNotFoundException", str(error))
+            return _refuse(start, HTTPStatus.NOT_FOUND, "ResourceNotFoundException", str(error))
         except Throttled as error:
-            return _refuse(start, 429, "TooManyRequestsException", str(error))
+            status = HTTPStatus.TOO_MANY_REQUESTS
+            return _refuse(start, status, "TooManyRequestsException", str(error))
         except CannotStart as error:
             log.warning("%s cannot start: %s", name, error)
-            return _refuse(start, 502, "InvalidRuntimeException", str(error))
+            return _refuse(start, HTTPStatus.BAD_GATEWAY, "InvalidRuntimeException", str(error))
         return _result(start, result, environ.get("HTTP_X_AMZ_LOG_TYPE") == "Tail")
 
 
-def _result(start: Callable[..., Any], result: Result, with_tail: bool) -> Iterable[bytes]:
+def _result(start: StartResponse, result: Result, with_tail: bool) -> Iterable[bytes]:
     headers = {
         "Content-Type": "application/json",
         "x-amzn-RequestId": result.request_id,
@@ -122,10 +134,10 @@ def _result(start: Callable[..., Any], result: Result, with_tail: bool) -> Itera
         headers["X-Amz-Function-Error"] = result.function_error
     if with_tail:
         headers["X-Amz-Log-Result"] = base64.b64encode(result.log_tail).decode()
-    return _answer(start, 200, result.payload, headers)
+    return _answer(start, HTTPStatus.OK, result.payload, headers)
 
 
-def _refuse(start: Callable[..., Any], status: int, kind: str, message: str) -> Iterable[bytes]:
+def _refuse(start: StartResponse, status: HTTPStatus, kind: str, message: str) -> Iterable[bytes]:
     body = json.dumps({"Type": "User", "message": message, "Message": message}).encode()
     headers = {
         "Content-Type": "application/json",
@@ -135,20 +147,9 @@ def _refuse(start: Callable[..., Any], status: int, kind: str, message: str) -> 
     return _answer(start, status, body, headers)
 
 
-REASONS = {
-    200: "OK",
-    202: "Accepted",
-    204: "No Content",
-    400: "Bad Request",
-    404: "Not Found",
-    413: "Request Entity Too Large",
-    429: "Too Many Requests",
-    502: "Bad Gateway",
-}
-
-
 def _answer(
-    start: Callable[..., Any], status: int, body: bytes, headers: dict[str, str]
+    start: StartResponse, status: HTTPStatus, body: bytes, headers: dict[str, str]
 ) -> Iterable[bytes]:
-    start(f"{status} {REASONS[status]}", [*headers.items(), ("Content-Length", str(len(body)))])
+    lines = [*headers.items(), ("Content-Length", str(len(body)))]
+    start(f"{status.value} {status.phrase}", lines)
     return [body]

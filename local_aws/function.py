@@ -1,4 +1,4 @@
-"""What the executor knows of a function, and what one invocation of it comes to."""
+"""What the executor knows about a function, and the result and telemetry of one invocation."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from local_aws.image_sandbox import Image
+from local_aws.image_sandbox import Image
 
 
 @dataclass(frozen=True)
 class FunctionSpec:
-    """One version of a function, as the control plane has it now.
+    """One version of a function, as the control plane describes it at this moment.
 
-    `revision` changes with code or configuration: environments of another revision are retired.
+    `revision` changes with the code or the configuration; environments of an older revision are
+    stopped.
     """
 
     name: str
@@ -37,7 +37,7 @@ class FunctionSpec:
     image: Image | None = None
     image_config: dict[str, Any] = field(default_factory=dict)
     ephemeral_mb: int = 512
-    obstacle: str | None = None  # why its code is not to be had; nothing of it can be run then
+    obstacle: str | None = None  # why its code is unavailable; such a function cannot run
 
     @property
     def log_group(self) -> str:
@@ -47,7 +47,7 @@ class FunctionSpec:
 
 @dataclass(frozen=True)
 class Result:
-    """An invocation's end: the answer, or the error AWS would describe it with."""
+    """The response to an invocation: the handler's answer, or an error in Lambda's format."""
 
     payload: bytes
     request_id: str
@@ -57,25 +57,13 @@ class Result:
 
 
 def error_payload(kind: str, message: str) -> bytes:
-    """The JSON a caller gets for an error that is not the handler's own."""
+    """The JSON response for an error that the platform reports, not the handler."""
     return json.dumps({"errorType": kind, "errorMessage": message}).encode()
-
-
-class Throttled(Exception):
-    """Reserved concurrency is used up: AWS answers 429 TooManyRequestsException."""
-
-
-class UnknownFunction(LookupError):
-    """No function of this name, version or alias; the message is AWS's."""
-
-
-class CannotStart(Exception):
-    """No environment can be started: the code, the role or the image is not to be had."""
 
 
 @dataclass(frozen=True)
 class Telemetry:
-    """One invocation's log lines (epoch ms, text) and metric values, for the log sink."""
+    """The log lines (epoch ms, text) and metric values (value, unit) of one invocation."""
 
     spec: FunctionSpec
     stream: str
@@ -84,5 +72,6 @@ class Telemetry:
 
 
 LogSink = Callable[[Telemetry], None]
-Credentials = Callable[[str], dict[str, Any]]
+# Takes a role's ARN; returns AccessKeyId, SecretAccessKey and SessionToken.
+Credentials = Callable[[str], dict[str, str]]
 Destination = Callable[[FunctionSpec, dict[str, Any]], None]

@@ -1,4 +1,4 @@
-"""The WSGI guard: who asks, and may they? Answers as AWS does when they may not."""
+"""The WSGI guard: authenticates and authorizes requests, and refuses them as AWS does."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from xml.sax.saxutils import escape
 
 from local_aws.iam_policy import Request, is_allowed
 from local_aws.iam_requests import TLS, meant_for_lambda, needed
 from local_aws.sigv4 import Signature, SignatureError, header, raw_target, read, verify
 
-MOTO_API = "/moto-api"  # resets everything, whatever service a request is signed for
-
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+MOTO_API = "/moto-api"  # can reset everything, whatever service a request is signed for
+NOT_FOUND = "404"
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who an access key belongs to. `policies` None: an administrator, who may do everything."""
+    """The owner of an access key. If `policies` is None, it is an administrator."""
 
     arn: str
     secret_key: str
@@ -29,23 +29,23 @@ class Principal:
 
 
 class Guard:
-    """Authenticates every request and authorizes it at resource level."""
+    """Authenticates every request and authorizes it for each resource."""
 
     def __init__(
-        self, app: Wsgi, principals: Callable[[str], Principal | None], account_id: str
+        self, app: WSGIApplication, principals: Callable[[str], Principal | None], account_id: str
     ) -> None:
-        """`principals` finds who an access key belongs to, with the policies in force now."""
+        """`principals` finds the owner of an access key, with its current policies."""
         self._app = app
         self._principals = principals
         self._account_id = account_id
 
-    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        """Pass the request on, or answer it with a refusal."""
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Pass the request on, or refuse it."""
         signature = None
         try:
             signature = read(environ)
             if signature is None:
-                raise SignatureError("AccessDenied", "Anonymous requests are refused here.")
+                raise SignatureError("AccessDenied", "Anonymous requests are not allowed.")
             principal = self._principals(signature.access_key)
             if principal is None:
                 raise SignatureError(
@@ -54,20 +54,20 @@ class Guard:
                 )
             verify(environ, signature, principal.secret_key, principal.session_token)
             if meant_for_lambda(environ, signature) and signature.service != "lambda":
-                signature = replace(signature, service="lambda")  # who refuses it
+                signature = replace(signature, service="lambda")  # whose error format applies
                 raise SignatureError(
                     "InvalidSignatureException",
                     "Credential should be scoped to correct service: 'lambda'.",
                 )
         except SignatureError as error:
             return _refuse(environ, start, signature, error.code, str(error))
-        # What follows routes by this header: by the service that is judged here, and by no other.
+        # moto routes by this header: it must name only the service that is authorized here.
         environ["HTTP_AUTHORIZATION"] = header(signature)
         if principal.policies is None:
             return self._app(environ, start)
         if environ.get("PATH_INFO", "").startswith(MOTO_API):
-            return _refuse(environ, start, signature, "AccessDenied", "This is no part of AWS.")
-        # A host's name could name a bucket, which the path does not.
+            return _refuse(environ, start, signature, "AccessDenied", "Not part of AWS.")
+        # The host name could name another bucket than the path.
         environ["HTTP_HOST"] = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         for request in needed(environ, signature, self._account_id):
             if not is_allowed(principal.policies, request):
@@ -83,31 +83,37 @@ class Guard:
         return self._app(environ, start)
 
     @staticmethod
-    def _may_list(environ: dict[str, Any], policies: list[dict[str, Any]]) -> bool:
+    def _may_list(environ: WSGIEnvironment, policies: list[dict[str, Any]]) -> bool:
         bucket = raw_target(environ)[0].lstrip("/").split("/")[0]
         return is_allowed(policies, Request("s3:ListBucket", f"arn:aws:s3:::{bucket}", TLS))
 
     def _hide_missing(
-        self, environ: dict[str, Any], start: Callable[..., Any], signature: Signature
+        self, environ: WSGIEnvironment, start: StartResponse, signature: Signature
     ) -> Iterable[bytes]:
-        """S3 tells who may not list a bucket 403 for what is not there, not 404."""
-        answered: list[Any] = []
+        """Answer 403 instead of 404, as S3 does if the caller may not list the bucket."""
+        statuses: list[str] = []
 
-        def begin(status: str, headers: list[tuple[str, str]], error: Any = None) -> Any:
-            answered.append(status)
-            return start(status, headers, error) if not status.startswith("404") else lambda _: None
+        def begin(
+            status: str, headers: list[tuple[str, str]], error: Any = None, /
+        ) -> Callable[[bytes], object]:
+            statuses.append(status)
+            return _ignore if status.startswith(NOT_FOUND) else start(status, headers, error)
 
         body = self._app(environ, begin)
-        if not answered:  # an application may begin when its body is first asked for
+        if not statuses:  # an application may call `begin` only when its body is read
             iterator = iter(body)
             first = next(iterator, b"")
-            if not answered[0].startswith("404"):
+            if not statuses[0].startswith(NOT_FOUND):
                 return _chain(first, iterator, body)
-        if answered[0].startswith("404"):
+        if statuses[0].startswith(NOT_FOUND):
             if hasattr(body, "close"):
                 body.close()
             return _refuse(environ, start, signature, "AccessDenied", "Access Denied")
         return body
+
+
+def _ignore(_: bytes) -> None:
+    """Write nothing: the response is replaced."""
 
 
 def _chain(first: bytes, rest: Iterable[bytes], body: Any) -> Iterable[bytes]:
@@ -125,7 +131,7 @@ def _unknown_key(service: str) -> str:
     return "InvalidClientTokenId" if service in QUERY else "UnrecognizedClientException"
 
 
-QUERY = ("iam", "sts")  # services that answer in the query protocol's XML
+QUERY = ("iam", "sts")  # services that respond in the query protocol's XML
 
 
 def _is_xml(signature: Signature | None) -> bool:
@@ -133,13 +139,13 @@ def _is_xml(signature: Signature | None) -> bool:
 
 
 def _refuse(
-    environ: dict[str, Any],
-    start: Callable[..., Any],
+    environ: WSGIEnvironment,
+    start: StartResponse,
     signature: Signature | None,
     code: str,
     message: str,
 ) -> Iterable[bytes]:
-    """403 in the form of the service's protocol."""
+    """Respond 403 in the format of the service's protocol."""
     request_id = str(uuid4())
     headers = [("x-amzn-RequestId", request_id), ("x-amz-request-id", request_id)]
     if not _is_xml(signature):
@@ -158,7 +164,7 @@ def _refuse(
         headers.append(("Content-Type", "application/xml"))
     if environ["REQUEST_METHOD"] == "HEAD":
         body = b""
-    # What is left of the request's body would be taken for the next request.
+    # The unread rest of the request's body would be taken for the next request.
     headers += [("Content-Length", str(len(body))), ("Connection", "close")]
     start("403 Forbidden", headers)
     return [body]

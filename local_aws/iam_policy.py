@@ -1,4 +1,4 @@
-"""Evaluates identity policies: may this be done to that?
+"""Evaluates identity policies.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """One thing that somebody wants to do. `context` has condition keys in lower case."""
+    """An action on a resource. `context` holds the condition keys, in lower case."""
 
     action: str
     resource: str
@@ -22,11 +22,10 @@ class Request:
 
 
 def is_allowed(policies: list[dict[str, Any]], request: Request) -> bool:
-    """An explicit Deny wins; without an Allow nothing is allowed."""
+    """Whether the policies allow the request. A Deny overrides any Allow; the default is no."""
     allowed = False
     for policy in policies:
-        statements = policy.get("Statement", [])
-        for statement in statements if isinstance(statements, list) else [statements]:
+        for statement in as_list(policy.get("Statement", [])):
             if _applies(statement, request):
                 if statement.get("Effect") == "Deny":
                     return False
@@ -46,16 +45,16 @@ def _applies(statement: dict[str, Any], request: Request) -> bool:
 
 
 def _matches(statement: dict[str, Any], name: str, value: str, fold: Callable[[str], str]) -> bool:
-    """Whether `Action` or `Resource`, or their Not- forms, cover the value."""
+    """Whether `name` (Action or Resource) or its Not form covers the value."""
     if name in statement:
-        return any(like(value, fold(pattern)) for pattern in _list(statement[name]))
+        return any(like(value, fold(pattern)) for pattern in as_list(statement[name]))
     if f"Not{name}" in statement:
-        return not any(like(value, fold(pattern)) for pattern in _list(statement[f"Not{name}"]))
+        return not any(like(value, fold(pattern)) for pattern in as_list(statement[f"Not{name}"]))
     return False
 
 
 def like(value: str, pattern: str) -> bool:
-    """Whether the whole value fits a pattern in which * and ? stand for anything."""
+    """Whether the whole value matches a pattern with the wildcards * and ?."""
     return _compiled(pattern).fullmatch(value) is not None
 
 
@@ -76,7 +75,7 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 
 
 def _holds(operator: str, keys: dict[str, Any], context: dict[str, str], denies: bool) -> bool:
-    """Whether a condition holds. An operator not known here fails closed: no Allow, but a Deny."""
+    """Whether a condition holds. An unknown operator fails closed: it disables Allow, not Deny."""
     name = operator.removesuffix("IfExists")
     negated = name.startswith(("StringNot", "ArnNot"))
     compare = OPERATORS.get(name.replace("Not", "", 1) if negated else name)
@@ -88,10 +87,11 @@ def _holds(operator: str, keys: dict[str, Any], context: dict[str, str], denies:
             if operator.endswith("IfExists") or negated:
                 continue
             return False
-        if any(compare(value, str(one)) for one in _list(wanted)) == negated:
+        if any(compare(value, str(one)) for one in as_list(wanted)) == negated:
             return False
     return True
 
 
-def _list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """The value as a list: policies may give a single value without one."""
     return value if isinstance(value, list) else [value]

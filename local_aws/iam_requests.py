@@ -1,4 +1,4 @@
-"""Maps an AWS request to the actions it needs and the resources it needs them on.
+"""Maps a request to the actions and resources that must be allowed.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/
 """
@@ -13,16 +13,17 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote
+from wsgiref.types import WSGIEnvironment
 
 from local_aws.iam_policy import Request
 from local_aws.sigv4 import Signature, query_pairs, raw_target, read_body
 
-TLS = {"aws:securetransport": "true"}  # loopback stands for TLS
+TLS = {"aws:securetransport": "true"}  # loopback counts as TLS
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a request is made: for ARNs."""
+    """The region and account of a request, for ARNs."""
 
     region: str
     account_id: str
@@ -37,14 +38,14 @@ LAMBDA_PATH = re.compile(
 )
 
 
-def meant_for_lambda(environ: dict[str, Any], signature: Signature) -> bool:
-    """Whether the path is one of Lambda's API; for S3 it would be an object's."""
+def meant_for_lambda(environ: WSGIEnvironment, signature: Signature) -> bool:
+    """Whether the path belongs to Lambda's API. For S3 it would be the path of an object."""
     path = environ.get("PATH_INFO", "")
     return signature.service != "s3" and LAMBDA_PATH.match(path) is not None
 
 
-def needed(environ: dict[str, Any], signature: Signature, account_id: str) -> list[Request]:
-    """All that must be allowed for the request to go on; empty for what everybody may do."""
+def needed(environ: WSGIEnvironment, signature: Signature, account_id: str) -> list[Request]:
+    """Everything the caller must be allowed to do; empty if everyone may make this request."""
     place = Place(signature.region, account_id)
     if signature.service == "s3":
         return s3_requests(environ)
@@ -53,7 +54,7 @@ def needed(environ: dict[str, Any], signature: Signature, account_id: str) -> li
     return action_requests(environ, signature.service, place)
 
 
-# Sub-resources of a bucket or an object: query parameter -> name in s3:Get... and s3:Put...
+# Subresources of a bucket or an object: query parameter -> name in s3:Get... and s3:Put...
 BUCKET_PARTS = {
     "acl": "BucketAcl",
     "cors": "BucketCORS",
@@ -72,8 +73,8 @@ OBJECT_PARTS = {"acl": "ObjectAcl", "tagging": "ObjectTagging"}
 OBJECT_ACTIONS = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject"}
 
 
-def s3_requests(environ: dict[str, Any]) -> list[Request]:
-    """Requests of the S3 REST API, path style."""
+def s3_requests(environ: WSGIEnvironment) -> list[Request]:
+    """What a request to the S3 REST API (path style) needs."""
     path, query = raw_target(environ)
     bucket, _, key = unquote(path).lstrip("/").partition("/")
     method, parameters = environ["REQUEST_METHOD"], dict(query_pairs(query))
@@ -121,7 +122,7 @@ def _object_action(method: str, parameters: dict[str, str]) -> str:
     return f"{action}Version" if action == "GetObject" and "versionId" in parameters else action
 
 
-# Lambda: method and what comes after /functions/NAME/ -> action
+# Lambda: method and the word after /functions/NAME/ -> action
 FUNCTION_ACTIONS = {
     ("GET", ""): "GetFunction",
     ("DELETE", ""): "DeleteFunction",
@@ -154,8 +155,8 @@ LAYER_ACTIONS = {
 PASSES_ROLE = ("CreateFunction", "UpdateFunctionConfiguration")
 
 
-def lambda_requests(environ: dict[str, Any], place: Place) -> list[Request]:
-    """Requests of the Lambda REST API: /DATE/functions/..., /DATE/layers/..., and others."""
+def lambda_requests(environ: WSGIEnvironment, place: Place) -> list[Request]:
+    """What a request to the Lambda REST API (/DATE/functions/..., /DATE/layers/...) needs."""
     path, query = raw_target(environ)
     method = environ["REQUEST_METHOD"]
     _, *words = unquote(path).strip("/").split("/")
@@ -179,7 +180,9 @@ def lambda_requests(environ: dict[str, Any], place: Place) -> list[Request]:
     name = name or str(body.get("FunctionName", "*"))
     qualifier = dict(query_pairs(query)).get("Qualifier")
     actions = {action}
-    if action != "InvokeFunction":  # which never reaches moto, who would heed another name for it
+    if (
+        action != "InvokeFunction"
+    ):  # moto would obey the action in the query; Invoke never gets there
         actions |= _named_actions(environ)
     arn = _function_arn(name, qualifier, place)
     requests = [Request(f"lambda:{each}", arn, TLS) for each in sorted(actions)]
@@ -198,15 +201,15 @@ def _function_arn(name: str, qualifier: str | None, place: Place) -> str:
     return f"{arn}:{qualifier}" if qualifier and not has_qualifier else arn
 
 
-def action_requests(environ: dict[str, Any], service: str, place: Place) -> list[Request]:
-    """Requests of the query and JSON protocols, which name their action.
+def action_requests(environ: WSGIEnvironment, service: str, place: Place) -> list[Request]:
+    """What a request of the query or JSON protocol, which names its action, needs.
 
-    A request can name several, and several resources: in its header, its path, its query and its
-    body. Which of them moto takes is its own affair, so all of them must be allowed.
+    A request can name several actions and resources: in its headers, path, query and body. All of
+    them must be allowed, because it is up to moto which one it uses.
     """
     actions = _named_actions(environ) or {""}
     if (service, actions) == ("sts", {"GetCallerIdentity"}):
-        return []  # nobody can be denied it
+        return []  # always allowed, as on AWS
     parameters = [_json(environ), *_forms(environ)]
     named = {resource for p in parameters if (resource := _resource(service, p, place))}
     everything = place.arn("sqs", "*") if service == "sqs" else "*"
@@ -218,26 +221,26 @@ def action_requests(environ: dict[str, Any], service: str, place: Place) -> list
     ]
 
 
-def _named_actions(environ: dict[str, Any]) -> set[str]:
-    """Every action that the request names, wherever."""
+def _named_actions(environ: WSGIEnvironment) -> set[str]:
+    """Every action that the request names anywhere."""
     path = raw_target(environ)[0]
     named = {form["Action"] for form in _forms(environ) if "Action" in form}
     named.add(environ.get("HTTP_X_AMZ_TARGET", "").rsplit(".", 1)[-1])
-    named.add(environ.get("HTTP_ACTION", ""))  # where there is nothing else, moto looks here
+    named.add(environ.get("HTTP_ACTION", ""))  # moto's last resort
     if "/operation/" in path:  # Smithy RPC v2 (CBOR)
         named.add(path.rsplit("/", 1)[-1])
     return named - {""}
 
 
-def _forms(environ: dict[str, Any]) -> list[dict[str, str]]:
-    """The parameters in the body and in the query; of those given twice the last, and the first."""
+def _forms(environ: WSGIEnvironment) -> list[dict[str, str]]:
+    """The parameters of the body and the query; of repeated ones, the first and the last."""
     texts = (_plain_body(environ).decode(errors="replace"), raw_target(environ)[1])
     pairs = [parse_qsl(text, keep_blank_values=True) for text in texts]
     return [form for found in pairs if found for form in (dict(found), dict(reversed(found)))]
 
 
 def _resource(service: str, parameters: dict[str, Any], place: Place) -> str | None:
-    """The ARN of what the parameters name, None where that is nothing."""
+    """The ARN of the resource that the parameters name; None if they name none."""
     if service == "iam" and "RoleName" in parameters:
         return f"arn:aws:iam::{place.account_id}:role/{parameters['RoleName']}"
     if service == "sts" and "RoleArn" in parameters:
@@ -254,8 +257,8 @@ def _resource(service: str, parameters: dict[str, Any], place: Place) -> str | N
     return None
 
 
-def _plain_body(environ: dict[str, Any]) -> bytes:
-    """The body as moto reads it, which unpacks what is packed with gzip."""
+def _plain_body(environ: WSGIEnvironment) -> bytes:
+    """The body as moto reads it: decompressed if it is gzipped."""
     body = read_body(environ)
     if environ.get("HTTP_CONTENT_ENCODING") == "gzip":
         with contextlib.suppress(OSError, EOFError, zlib.error):
@@ -263,7 +266,7 @@ def _plain_body(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def _json(environ: dict[str, Any]) -> dict[str, Any]:
+def _json(environ: WSGIEnvironment) -> dict[str, Any]:
     try:
         body = json.loads(_plain_body(environ) or b"{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""An image that was pushed, unpacked: its layers laid one over the other, and its configuration.
+"""Unpacks a pushed image: applies its layers in order and copies its configuration.
 
 https://github.com/opencontainers/image-spec/blob/main/layer.md
 """
@@ -13,38 +13,39 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from local_aws.function import CannotStart
+from local_aws.errors import CannotStart
 
-# A file of this name removes one of a lower layer; of the second, all that its folder had there.
+# A file with this prefix removes a file of a lower layer. The opaque whiteout removes everything
+# that lower layers have in its folder.
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-MAX_LINKS = 40  # symbolic links to follow in one path, as Linux does
+MAX_LINKS = 40  # symbolic links to follow in one path; Linux has the same limit
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One image's manifest, by its digest; `blob` gives the file that holds a digest's bytes."""
+    """A pushed image. `blob` returns the file that holds the bytes of a digest."""
 
     digest: str
     blob: Callable[[str], Path]
 
     @property
     def manifest_bytes(self) -> bytes:
-        """The manifest as it was pushed."""
+        """The manifest exactly as pushed."""
         return self.blob(self.digest).read_bytes()
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest's content."""
+        """The parsed manifest."""
         content: dict[str, Any] = json.loads(self.manifest_bytes)
         return content
 
     def unpack(self, folder: Path) -> None:
-        """Make `folder` with rootfs/ and config.json; raises CannotStart where that cannot be."""
+        """Write rootfs/ and config.json below `folder`; raise CannotStart if that is impossible."""
         manifest = self.manifest
         if "layers" not in manifest:
             raise CannotStart(
-                f"{self.digest} is an index of images, which Lambda refuses: build without "
+                f"{self.digest} is an image index, which Lambda does not accept: build without "
                 "attestations (--provenance=false --sbom=false)"
             )
         root = folder / "rootfs"
@@ -52,7 +53,7 @@ class StoredImage:
         for layer in manifest["layers"]:
             try:
                 with tarfile.open(self.blob(layer["digest"])) as archive:
-                    _lay(archive, root)
+                    _apply(archive, root)
             except (tarfile.TarError, EOFError, OSError) as error:
                 raise CannotStart(
                     f"the layer {layer['digest']} cannot be unpacked: {error}"
@@ -60,28 +61,28 @@ class StoredImage:
         shutil.copyfile(self.blob(manifest["config"]["digest"]), folder / "config.json")
 
 
-def _lay(archive: tarfile.TarFile, root: Path) -> None:
-    """Extract one layer over those that lie in `root`; nothing is written outside of it."""
-    laid: set[Path] = set()  # by this very layer: a whiteout is about lower ones
+def _apply(archive: tarfile.TarFile, root: Path) -> None:
+    """Apply one layer on top of those in `root`. Nothing outside `root` is written."""
+    applied: set[Path] = set()  # by this layer: whiteouts only affect lower layers
     for member in archive:
         parts = PurePosixPath("/", member.name).parts[1:]
         if not parts or ".." in parts or member.isdev():
-            continue  # the root itself, and what only root could make or nobody means
+            continue  # the root itself, escapes, and devices, which only the superuser can create
         parent, name = inside(root, parts[:-1]), parts[-1]
         if name == OPAQUE:
-            _remove(parent.iterdir() if parent.is_dir() else [], laid)
+            _remove(parent.iterdir() if parent.is_dir() else [], applied)
         elif name.startswith(WHITEOUT):
-            _remove([parent / name.removeprefix(WHITEOUT)], laid)
+            _remove([parent / name.removeprefix(WHITEOUT)], applied)
         else:
             target = parent / name
             if not member.isdir() or target.is_symlink() or not target.is_dir():
                 _remove([target], set())
             _extract(archive, member, root, target)
-            laid.update((target, *target.parents))
+            applied.update((target, *target.parents))
 
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, target: Path) -> None:
-    """Extract `member` as `target`, whose folder lies in `root`, with links led there, too."""
+    """Extract `member` as `target` in `root`. Hard links are resolved in `root` as well."""
     name = str(target.relative_to(root))
     settings: dict[str, Any] = {"name": name, "deep": False}
     if member.islnk():
@@ -89,7 +90,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, targ
         if not parts or ".." in parts:
             raise OSError(f"{member.name} is a hard link to {member.linkname!r}")
         settings["linkname"] = str((inside(root, parts[:-1]) / parts[-1]).relative_to(root))
-    # Owners are those of whoever unpacks, who must be able to go on; nothing is set-user-ID.
+    # The current user owns all files and must be able to go on. No file is set-user-ID.
     mode = (member.mode or 0) & 0o777 | (0o700 if member.isdir() else 0o400)
     placed = member.replace(**settings, mode=mode)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,9 +102,9 @@ def _as_it_is(member: tarfile.TarInfo, _path: str) -> tarfile.TarInfo:
 
 
 def inside(root: Path, parts: tuple[str, ...]) -> Path:
-    """The folder `parts` below `root`, its symbolic links followed as if `root` were /.
+    """The path `parts` below `root`, with symbolic links followed as if `root` were /.
 
-    Raises OSError for links that go round in circles.
+    Raise OSError if the links form a loop.
     """
     path, left, links = root, list(parts), 0
     while left:

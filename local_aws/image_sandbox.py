@@ -1,8 +1,8 @@
-"""Container images as functions: an unpacked image, run as Lambda runs it, without a daemon.
+"""Runs an unpacked container image as Lambda does, without a daemon.
 
-In user, mount and process namespaces of its own, so no root is needed where the kernel lets
-everybody make these: the root file system is read-only, /tmp is a fresh tmpfs, and the user is one
-that the image does not know, as in Lambda.
+The function gets its own user, mount and process namespaces, which need no root where the kernel
+lets any user create them. As in Lambda, the root file system is read-only, /tmp is a new tmpfs, and
+the user is unknown to the image.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws.function import CannotStart
+from local_aws.errors import CannotStart
 
-# Lambda's user in a sandbox has no entry in the image's /etc/passwd, and no home.
+# Like Lambda's, this user has no entry in the image's /etc/passwd and no home directory.
 USER, GROUP = 993, 990
 
 # $1: the root file system, $2: the size of /tmp in MB, $3: the working directory; then the command.
@@ -34,7 +34,7 @@ exec unshare --user --map-user={USER} --map-group={GROUP} --root="$root" --wd="$
 
 @dataclass(frozen=True)
 class Image:
-    """An unpacked image: where its files are, and what its configuration says."""
+    """An unpacked image: its root file system and its configuration."""
 
     root: Path
     environment: dict[str, str]
@@ -43,7 +43,7 @@ class Image:
     folder: str
 
     def argv(self, overrides: dict[str, Any], tmp_mb: int) -> list[str]:
-        """The command that runs it; `overrides` is the function's ImageConfig."""
+        """The command that runs the image. `overrides` is the function's ImageConfig."""
         entrypoint = tuple(overrides.get("EntryPoint") or self.entrypoint)
         command = tuple(overrides.get("Command") or self.command)
         folder = overrides.get("WorkingDirectory") or self.folder
@@ -53,10 +53,10 @@ class Image:
 
 
 def read_image(folder: Path) -> Image | None:
-    """The image unpacked in `folder` (rootfs/ and config.json), None where there is none.
+    """Read the image unpacked in `folder` (rootfs/ and config.json); None if there is none.
 
-    config.json is the image's own: https://github.com/opencontainers/image-spec/blob/main/config.md
-    Raises CannotStart when it names nothing to run.
+    Raise CannotStart if config.json names nothing to run. Its format:
+    https://github.com/opencontainers/image-spec/blob/main/config.md
     """
     if not (folder / "rootfs").is_dir() or not (folder / "config.json").is_file():
         return None

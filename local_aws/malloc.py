@@ -1,4 +1,4 @@
-"""Gives the memory of large blocks back to the system as soon as they are freed."""
+"""Returns freed memory to the system right away if the block was large."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import ctypes
 # mallopt(3), from glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
-THRESHOLD = 128 * 1024  # bytes; glibc's own, before it adapts
+THRESHOLD = 128 * 1024  # bytes; glibc's initial value
 
 
 def return_large_blocks() -> bool:
-    """Fix glibc's thresholds for this process; return whether that was possible.
+    """Fix glibc's thresholds for this process; return whether that worked.
 
-    By itself glibc raises them to the largest block that was freed, so that bodies of requests come
-    to lie in each thread's heap between small blocks that last, and those heaps never shrink.
-    Other C libraries have no mallopt(3), and are left as they are.
+    By default, glibc raises the thresholds to the size of the largest freed block. Request bodies
+    then land in each thread's heap, between small blocks that stay, and the heaps never shrink.
+    Other C libraries have no mallopt(3); nothing changes there.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,4 +1,4 @@
-"""ECR as moto knows it: repositories and images, and where the registry is that takes pushes."""
+"""moto's ECR: its repositories and images, and repairs that point clients to the registry here."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from moto.ecr.exceptions import ImageAlreadyExistsException
 from moto.ecr.models import Image, Repository, ecr_backends
 from moto.ecr.responses import ECRResponse
 
-USER = "AWS"  # the user name that goes with ECR's passwords
+from local_aws.moto_patch import Method, wrap_method
+
+USER = "AWS"  # the user name for ECR's passwords
 PASSWORD_HOURS = 12
 
 
 class TagTaken(Exception):
-    """The repository's tags are immutable, and another image has this one."""
+    """The tag belongs to another image, and the repository's tags are immutable."""
 
 
 class Images:
-    """The images in one region's repositories."""
+    """The repositories and images of one region."""
 
     def __init__(self, account_id: str, region: str) -> None:
-        """Those of the account in `region`."""
+        """Look images up in the account's `region`."""
         self._account_id, self._region = account_id, region
 
     def has_repository(self, name: str) -> bool:
-        """Whether there is a repository of this name."""
+        """Whether a repository has this name."""
         return name in self._repositories
 
     def digest(self, name: str, reference: str) -> str | None:
-        """The digest of the image with this tag or digest; None if the repository has none."""
+        """The digest of the image with this tag or digest; None if there is none."""
         if not self.has_repository(name):
             return None
         for image in self._repositories[name].images:
@@ -42,9 +44,9 @@ class Images:
         return None
 
     def put(self, name: str, tag: str | None, manifest: str, media_type: str, digest: str) -> None:
-        """Add an image to the repository; raises TagTaken."""
+        """Add an image to the repository; raise TagTaken if another image has the tag."""
         if self.digest(name, digest if tag is None else tag) == digest:
-            return  # pushed before
+            return  # already pushed
         backend = ecr_backends[self._account_id][self._region]
         try:
             backend.put_image(name, manifest, tag, media_type, digest)
@@ -60,19 +62,21 @@ class Images:
         return repositories
 
 
-def install(endpoint: str, region: str, password: str) -> None:
-    """Have ECR in `region` name the registry at `endpoint`, and `password` as the way in.
+def name_this_registry(endpoint: str, region: str) -> None:
+    """moto names repositories by addresses on AWS, where a push cannot work."""
 
-    moto names addresses on AWS, where nothing could be pushed, and a password that ended in 2015.
-    """
-    init, authorize = Repository.__init__, ECRResponse.get_authorization_token
-
-    def init_here(repository: Any, *args: Any, **settings: Any) -> None:
+    @wrap_method(Repository, "__init__")
+    def init(init: Method, repository: Any, *args: Any, **settings: Any) -> None:
         init(repository, *args, **settings)
         if repository.region_name == region:
             repository.uri = f"{urlsplit(endpoint).netloc}/{repository.name}"
 
-    def get_authorization_token(response: Any) -> Any:
+
+def issue_registry_password(endpoint: str, region: str, password: str) -> None:
+    """moto issues a fixed password that expired in 2015, for a registry on AWS."""
+
+    @wrap_method(ECRResponse, "get_authorization_token")
+    def get_authorization_token(authorize: Method, response: Any) -> Any:
         if response.region != region:
             return authorize(response)
         data = {
@@ -82,12 +86,11 @@ def install(endpoint: str, region: str, password: str) -> None:
         }
         return ActionResult({"authorizationData": [data]})
 
-    Repository.__init__ = init_here
-    ECRResponse.get_authorization_token = get_authorization_token
-    Image.get_image_size_in_bytes = _size
 
+def measure_layers() -> None:
+    """moto reports the size of the image's configuration. ECR reports its compressed layers."""
 
-def _size(image: Any) -> int | None:
-    """What ECR charges for: the compressed layers. moto gives the size of the configuration."""
-    layers = json.loads(image.image_manifest).get("layers")
-    return None if layers is None else sum(layer.get("size", 0) for layer in layers)
+    @wrap_method(Image, "get_image_size_in_bytes")
+    def size(_: Method, image: Any) -> int | None:
+        layers = json.loads(image.image_manifest).get("layers")
+        return None if layers is None else sum(layer.get("size", 0) for layer in layers)

@@ -1,46 +1,45 @@
-"""Who calls, as moto's IAM and STS know it: secrets, sessions and the policies in force now."""
+"""Callers as moto's IAM and STS know them: secrets, sessions and current policies."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from local_aws.function import CannotStart
+from local_aws.errors import CannotAssume
 from local_aws.iam_guard import Principal
-from local_aws.iam_policy import Request, is_allowed
+from local_aws.iam_policy import Request, as_list, is_allowed
 
 
-class CannotAssume(CannotStart):
-    """Lambda may not assume the role: it does not exist, or its trust policy says otherwise."""
+class Principals:
+    """Finds the owner of an access key: the administrator, a role's session or a user."""
 
+    def __init__(self, account_id: str, admin_key: str, admin_secret: str) -> None:
+        """The administrator's key is known only here; moto has no such user."""
+        self._account_id = account_id
+        self._admin_key = admin_key
+        admin_arn = f"arn:aws:iam::{account_id}:user/admin"
+        self._admin = Principal(admin_arn, admin_secret, session_token=None, policies=None)
 
-def moto_principals(
-    account_id: str, admin_key: str, admin_secret: str
-) -> Callable[[str], Principal | None]:
-    """A function that finds who an access key belongs to; the admin's may do everything."""
-    admin = Principal(f"arn:aws:iam::{account_id}:user/admin", admin_secret, None, None)
-
-    def find(access_key: str) -> Principal | None:
-        if access_key == admin_key:
-            return admin
-        session = sts_backends[account_id]["aws"].get_assumed_role_from_access_key(access_key)
+    def find(self, access_key: str) -> Principal | None:
+        """The principal with its current policies; None if the key is unknown."""
+        if access_key == self._admin_key:
+            return self._admin
+        sts = sts_backends[self._account_id]["aws"]
+        session = sts.get_assumed_role_from_access_key(access_key)
         if session is not None:
             policies = role_policies(session.role_arn)
             secret = session.secret_access_key
             return Principal(session.arn, secret, session.session_token, policies)
-        iam = iam_backends[account_id]["aws"]
+        iam = iam_backends[self._account_id]["aws"]
         user = iam.get_user_from_access_key_id(access_key)
         if user is None:
             return None
         key = next(k for k in iam.list_access_keys(user.name) if k.access_key_id == access_key)
         return Principal(user.arn, key.secret_access_key, None, _policies_of(user))
-
-    return find
 
 
 def _role(arn: str) -> Any:
@@ -50,7 +49,7 @@ def _role(arn: str) -> Any:
 
 
 def role_policies(role_arn: str) -> list[dict[str, Any]]:
-    """The role's policies as they are now; none when it has been deleted."""
+    """The role's current policies; empty if it has been deleted."""
     role = _role(role_arn)
     return [] if role is None else _policies_of(role)
 
@@ -63,9 +62,8 @@ def _policies_of(holder: Any) -> list[dict[str, Any]]:
     return [_document(text) for text in documents]
 
 
-def _document(text: Any) -> dict[str, Any]:
-    document = json.loads(unquote(text)) if isinstance(text, str) else text
-    return dict(document)
+def _document(text: str | dict[str, Any]) -> dict[str, Any]:
+    return dict(json.loads(unquote(text)) if isinstance(text, str) else text)
 
 
 def check_lambda_trust(role_arn: str) -> None:
@@ -73,25 +71,19 @@ def check_lambda_trust(role_arn: str) -> None:
     role = _role(role_arn)
     if role is None:
         raise CannotAssume(f"There is no role {role_arn}.")
-    for statement in _statements(_document(role.assume_role_policy_document)):
+    for statement in as_list(_document(role.assume_role_policy_document).get("Statement", [])):
         principal = statement.get("Principal", {})
         services = principal.get("Service", []) if isinstance(principal, dict) else []
-        services = [services] if isinstance(services, str) else services
-        # The Resource of a trust policy is the role itself: left out, as in real ones.
+        # A trust policy names no Resource: that is the role itself.
         policy = {"Statement": [{**statement, "Resource": "*"}]}
         request = Request("sts:AssumeRole", role_arn, {})
-        if "lambda.amazonaws.com" in services and is_allowed([policy], request):
+        if "lambda.amazonaws.com" in as_list(services) and is_allowed([policy], request):
             return
-    raise CannotAssume(f"The role {role_arn} does not let lambda.amazonaws.com assume it.")
+    raise CannotAssume(f"The role {role_arn} does not allow lambda.amazonaws.com to assume it.")
 
 
-def _statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
-    statements = policy.get("Statement", [])
-    return statements if isinstance(statements, list) else [statements]
-
-
-def assume_role(role_arn: str, session_name: str, duration_s: int) -> dict[str, str]:
-    """Temporary credentials of a role, as Lambda gets them; raises CannotAssume."""
+def assume_role(role_arn: str, *, session_name: str, duration_s: int) -> dict[str, str]:
+    """Return a role's temporary credentials, as Lambda gets them; raise CannotAssume."""
     check_lambda_trust(role_arn)
     account_id = role_arn.split(":")[4]
     session = sts_backends[account_id]["aws"].assume_role(

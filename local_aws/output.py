@@ -1,4 +1,4 @@
-"""The log of one execution environment: what its process writes and what the platform says."""
+"""The log of one execution environment: its process's output and the platform's lines."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import threading
 import time
 from typing import IO
 
-CHUNK_BYTES = 65_536  # all that a pipe holds
+CHUNK_BYTES = 65_536  # the capacity of a pipe
 
 
 class Output:
-    """Log lines in the order of their writing.
+    """Log lines in the order in which they were written.
 
-    A thread reads the pipe, lest the process waits for room in it. What the thread has not come to
-    yet is read before anything is said or taken: an answer may be here before the thread wakes, and
-    what the process wrote before it answered belongs before the END line.
+    A thread reads the pipe so that the process never blocks on a full one. `say` and `take` first
+    read what the thread has not reached yet: a response may arrive before the thread wakes up, and
+    everything the process wrote before it belongs before the END line.
     """
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        """Read `pipe`, which has no buffer, until nobody has its other end any more."""
+        """Read the unbuffered `pipe` until all its writers have closed it."""
         os.set_blocking(pipe.fileno(), False)
         self._pipe = pipe
         self._part = b""  # of a line
@@ -32,7 +32,7 @@ class Output:
         threading.Thread(target=self._read_all, daemon=True).start()
 
     def say(self, text: str) -> None:
-        """Add a line, as the platform does, after all that was written up to now."""
+        """Add a line of the platform after everything written so far."""
         with self._lock:
             self._catch_up()
             self._add(text)
@@ -56,9 +56,9 @@ class Output:
                 self._pipe.close()
 
     def _catch_up(self) -> None:
-        """Read what waits in the pipe; a line that has not ended ends here."""
+        """Read what is in the pipe. An unfinished line becomes a line."""
         if not self._pipe.closed:
-            self._read(self._waiting())  # and not what comes meanwhile: that may never stop
+            self._read(self._waiting())  # no more: a busy writer might never stop
         if self._part:
             self._add(self._part.decode(errors="replace"))
             self._part = b""
@@ -69,7 +69,7 @@ class Output:
         return int(struct.unpack("i", answer)[0])
 
     def _read(self, count: int) -> bool:
-        """Read up to `count` bytes, if there are any; False at the end of the pipe."""
+        """Read up to `count` bytes without waiting; return False at the end of the pipe."""
         data = self._pipe.read(count)
         *lines, self._part = (self._part + (data or b"")).split(b"\n")
         for line in lines:

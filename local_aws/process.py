@@ -13,28 +13,28 @@ from types import TracebackType
 from typing import Any
 
 from local_aws.client_environ import isolated
-from local_aws.server import HEALTH
+from local_aws.settings import HEALTH
 
 START_LIMIT_S = 60
 STOP_LIMIT_S = 30
 
 
 class StartError(RuntimeError):
-    """The local AWS did not start, or has ended; the message has the last line of its log."""
+    """The local AWS did not start, or it ended. The message quotes the last line of its log."""
 
 
 class LocalAWS:
-    """A running local AWS, from entering the context to leaving it.
+    """A local AWS in a process. It runs from entering the context to leaving it.
 
-    It ends, too, when the process that started it does, however that ends.
+    It also stops when the process that started it ends for any reason.
     """
 
     def __init__(
         self, images: dict[str, Path] | None = None, port: int | None = 0, **settings: Any
     ) -> None:
-        """`images` maps repository names to folders; `settings` are the command's options.
+        """`images` maps repository names to folders; `settings` are the command's other options.
 
-        `port` None: 4566 if free; 0: any.
+        `port` None means 4566 if it is free; 0 means any port.
         """
         words = {**({} if port is None else {"port": port}), **settings}
         self._argv = [sys.executable, "-m", "local_aws"]
@@ -44,10 +44,10 @@ class LocalAWS:
             self._argv += ["--image", f"{repository}={folder}"]
         self.environ: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._alive: int | None = None  # a pipe's end; the system closes it when this process ends
+        self._alive: int | None = None  # end of a pipe, which closes with this process
 
     def __enter__(self) -> LocalAWS:
-        """Start it and wait until it serves; raises StartError when it does not."""
+        """Start it and wait until it serves; raise StartError if it does not."""
         handle = tempfile.NamedTemporaryFile(prefix="local-aws-", suffix=".log", delete=False)
         self.log_path = Path(handle.name)
         watched, self._alive = os.pipe()
@@ -61,20 +61,20 @@ class LocalAWS:
                 stdout=subprocess.PIPE,
                 stderr=handle,
                 text=True,
-                # A group of its own: Ctrl-C reaches its starter alone, which stops it in order.
+                # A separate group: Ctrl-C reaches only this process, which then stops the server.
                 start_new_session=True,
             )
         os.close(watched)
         try:
             self._read_environ()
             self._wait_until_it_serves()
-        except BaseException:  # Ctrl-C, too, must leave no server behind
+        except BaseException:  # including Ctrl-C: leave no server behind
             self.stop()
             raise
         return self
 
     def _read_environ(self) -> None:
-        """The variables it prints, one `export NAME=VALUE` a line."""
+        """Read the variables it prints, one `export NAME=VALUE` per line."""
         assert self._process is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         while "AWS_EC2_METADATA_DISABLED" not in self.environ:
@@ -85,9 +85,9 @@ class LocalAWS:
             self.environ[name] = value
 
     def _last_words(self) -> str:
-        """The last line of its log. A log that tells more, as of a defect, is kept, and named."""
+        """The last line of its log. If the log has a traceback, keep it and name the file."""
         text = self.log_path.read_text(errors="replace").strip()
-        lines = text.splitlines() or ["it gave no reason"]
+        lines = text.splitlines() or ["it logged no reason"]
         if not any(line.startswith("Traceback") for line in lines):
             return lines[-1]
         kept = self.log_path.with_suffix(".failed.log")
@@ -96,7 +96,7 @@ class LocalAWS:
 
     def _wait_until_it_serves(self) -> None:
         deadline = time.monotonic() + START_LIMIT_S
-        # Whatever proxy the shell names: it would be asked for its own 127.0.0.1.
+        # Ignore the shell's proxy, which would look for the server on its own machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while True:
             try:
@@ -115,17 +115,17 @@ class LocalAWS:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it, whatever happened."""
+        """Stop it."""
         self.stop()
 
     @property
     def endpoint(self) -> str:
-        """Its URL, as in AWS_ENDPOINT_URL."""
+        """The server's URL, as in AWS_ENDPOINT_URL."""
         return self.environ["AWS_ENDPOINT_URL"]
 
     @property
     def region(self) -> str:
-        """The region its clients use."""
+        """The region that its clients use."""
         return self.environ["AWS_DEFAULT_REGION"]
 
     @property
@@ -135,13 +135,13 @@ class LocalAWS:
         return self._process.pid
 
     def wait(self) -> None:
-        """Wait until it ends by itself; raises StartError when it does."""
+        """Wait until it ends by itself, then raise StartError."""
         assert self._process is not None  # noqa: S101
         code = self._process.wait()
         raise StartError(f"The local AWS ended with status {code}: {self._last_words()}")
 
     def stop(self) -> None:
-        """Stop it and everything it started; the log is removed."""
+        """Stop it and everything it started, and remove its log."""
         if self._process is None:
             return
         self._process.terminate()

@@ -1,4 +1,4 @@
-"""A process and its descendants: who they are, and how much memory they hold."""
+"""A process and its descendants: their IDs and their memory."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 
 import psutil
 
-# Linux tells the children of each thread, where its kernel was built to (most are).
+# Linux lists the children of each thread if the kernel was built with that option (most are).
 # https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
-_CHILDREN_ARE_TOLD = Path("/proc/thread-self/children").exists()
-# What a process that ends while it is looked at may raise.
+_CHILDREN_ARE_LISTED = Path("/proc/thread-self/children").exists()
+# Errors from a process that ends while it is being read.
 _GONE = (FileNotFoundError, ProcessLookupError, psutil.Error)
 
 
 def members(pid: int) -> list[int]:
-    """`pid` and its descendants, parents first; it alone when it has ended.
+    """`pid` and its descendants, parents first; only `pid` if it has ended.
 
-    psutil asks every process of the machine for its parent, which is too much to do ten
-    times a second for each environment.
+    psutil reads the parent of every process on the machine, which is too slow ten times a second
+    per environment.
     """
-    if not _CHILDREN_ARE_TOLD:
+    if not _CHILDREN_ARE_LISTED:
         with contextlib.suppress(psutil.Error):
             return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
         return [pid]
     found = [pid]
-    for member in found:  # it grows meanwhile
+    for member in found:  # grows during the loop
         with contextlib.suppress(*_GONE):
             for thread in Path(f"/proc/{member}/task").iterdir():
                 with contextlib.suppress(*_GONE):
@@ -34,7 +34,7 @@ def members(pid: int) -> list[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of the process and its descendants; 0 when it has ended."""
+    """The resident memory of the process and its descendants; 0 if it has ended."""
     total = 0
     for member in members(pid):
         with contextlib.suppress(psutil.Error):

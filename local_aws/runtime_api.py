@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -16,7 +17,7 @@ PREFIX = "/2018-06-01/runtime"
 
 @dataclass(frozen=True)
 class Invocation:
-    """What the runtime client gets from `next`. `deadline_ms`: epoch milliseconds."""
+    """What the runtime client gets from `next`. `deadline_ms` is in epoch milliseconds."""
 
     request_id: str
     payload: bytes
@@ -26,20 +27,24 @@ class Invocation:
 
 @dataclass(frozen=True)
 class Message:
-    """What the runtime client said: "ready", "response", "error", "init-error" or "exit"."""
+    """A message of the runtime client.
+
+    `kind` is "ready", "response", "error" or "init-error". The environment adds "exit" and
+    "timeout".
+    """
 
     kind: str
     body: bytes = b""
 
 
 class RuntimeApi:
-    """A server the environment's runtime client polls; messages from it come out of `messages`."""
+    """The server that the runtime client polls; `messages` holds what the client sends."""
 
     def __init__(self) -> None:
-        """Bind a free port of 127.0.0.1 and start serving."""
+        """Start serving on a free port of 127.0.0.1."""
         self.messages: queue.Queue[Message] = queue.Queue()
         self._next: queue.Queue[Invocation | None] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
@@ -48,85 +53,86 @@ class RuntimeApi:
 
     @property
     def address(self) -> str:
-        """`host:port`, the form AWS_LAMBDA_RUNTIME_API has."""
+        """`host:port`, the format of AWS_LAMBDA_RUNTIME_API."""
         return f"127.0.0.1:{self._server.server_address[1]}"
 
     def send(self, invocation: Invocation) -> None:
-        """Hand an invocation to the client, which is waiting in `next`."""
+        """Give an invocation to the client, which waits in `next`."""
         self._next.put(invocation)
 
     def next(self) -> Invocation | None:
-        """The next invocation; None when the environment is being stopped."""
+        """The next invocation; None if the environment is being stopped."""
         self.messages.put(Message("ready"))
         return self._next.get()
 
     def close(self) -> None:
-        """Stop serving; a client waiting in `next` is let go."""
+        """Stop serving, and release a client that waits in `next`."""
         self._next.put(None)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
-def _handler(api: RuntimeApi) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's ACK
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise each response waits 40 ms for an ACK
 
-        def do_GET(self) -> None:
-            if self.path != f"{PREFIX}/invocation/next":
-                self._answer(404)
-                return
-            invocation = api.next()
-            if invocation is None:
-                self.close_connection = True
-                return
-            self._answer(
-                200,
-                invocation.payload,
-                {
-                    "Content-Type": "application/json",
-                    "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
-                    "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
-                    "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
-                    "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
-                },
-            )
+    def __init__(self, api: RuntimeApi, *args: Any) -> None:
+        self._api = api  # first: BaseHTTPRequestHandler serves the request in its constructor
+        super().__init__(*args)
 
-        def do_POST(self) -> None:
-            body = self._body()
-            end = self.path.rsplit("/", 1)[-1]
-            if self.path == f"{PREFIX}/init/error":
-                api.messages.put(Message("init-error", body))
-            elif self.path.startswith(f"{PREFIX}/invocation/") and end in ("response", "error"):
-                api.messages.put(Message(end, body))
-            else:
-                self._answer(404)
-                return
-            self._answer(202, b'{"status":"OK"}')
+    def do_GET(self) -> None:
+        if self.path != f"{PREFIX}/invocation/next":
+            self._answer(404)
+            return
+        invocation = self._api.next()
+        if invocation is None:
+            self.close_connection = True
+            return
+        self._answer(
+            200,
+            invocation.payload,
+            {
+                "Content-Type": "application/json",
+                "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
+                "Lambda-Runtime-Deadline-Ms": str(invocation.deadline_ms),
+                "Lambda-Runtime-Invoked-Function-Arn": invocation.arn,
+                "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
+            },
+        )
 
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            chunks = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                chunks.append(self.rfile.read(size))
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass  # trailers
-            return b"".join(chunks)
+    def do_POST(self) -> None:
+        body = self._body()
+        end = self.path.rsplit("/", 1)[-1]
+        if self.path == f"{PREFIX}/init/error":
+            self._api.messages.put(Message("init-error", body))
+        elif self.path.startswith(f"{PREFIX}/invocation/") and end in ("response", "error"):
+            self._api.messages.put(Message(end, body))
+        else:
+            self._answer(404)
+            return
+        self._answer(202, b'{"status":"OK"}')
 
-        def _answer(
-            self, status: int, body: bytes = b"", headers: dict[str, str] | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass  # trailers
+        return b"".join(chunks)
 
-        def log_message(self, *args: Any) -> None:
-            """Say nothing: the function's own log has what matters."""
+    def _answer(
+        self, status: int, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-    return Handler
+    def log_message(self, *args: Any) -> None:
+        """Log nothing: the function's own log has what matters."""

@@ -1,152 +1,148 @@
-"""Puts the parts together and serves them on 127.0.0.1."""
+"""Assembles the parts and serves them on loopback."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
-import os
 import secrets
 import socket
 import threading
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any
+from wsgiref.types import WSGIApplication
 
-ACCOUNT_ID = "123456789012"  # moto's
-PREFERRED_PORT = 4566
-HEALTH = "/_local_aws/health"
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
+
+from local_aws import code_links, ecr_registry, moto_gaps
+from local_aws.async_queue import AsyncQueue
+from local_aws.code_links import CodeLinks
+from local_aws.code_store import CodeStore
+from local_aws.control_plane import ControlPlane
+from local_aws.ecr_registry import Registry
+from local_aws.executor import Executor
+from local_aws.frontdoor import FrontDoor
+from local_aws.iam_guard import Guard
+from local_aws.moto_cloudwatch import put_lambda_metrics
+from local_aws.moto_ecr import Images
+from local_aws.moto_events import PendingEvents
+from local_aws.moto_iam import Principals, assume_role
+from local_aws.settings import ACCOUNT_ID, HEALTH, Settings
+from local_aws.telemetry import QueueDestination, RoleClients, TelemetrySink
+
+ROLE_SESSION_S = 12 * 3600
+REAP_EVERY_S = 10
 
 log = logging.getLogger(__name__)
 
 
-class PortBusy(RuntimeError):
-    """The port that was asked for is in use."""
+@dataclass(frozen=True)
+class Invoker:
+    """The parts that run functions."""
 
+    telemetry: TelemetrySink
+    executor: Executor
+    queue: AsyncQueue
 
-@dataclass
-class Settings:
-    """How to serve. `port` None: 4566 if free, else any; 0: any. `cap`: a function's own."""
-
-    data: Path
-    port: int | None = None
-    images: dict[str, Path] = field(default_factory=dict)
-    region: str = "us-east-1"
-    cap: int = max(4, os.cpu_count() or 4)  # grade.py asks for three at once
-    async_retry_delays: tuple[float, ...] = (60.0, 120.0)
-
-
-def listen(port: int | None) -> socket.socket:
-    """A listening socket on 127.0.0.1; raises PortBusy when that very port is taken."""
-    for candidate in (PREFERRED_PORT, 0) if port is None else (port,):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", candidate))
-        except OSError as error:
-            sock.close()
-            if candidate and port is not None:
-                raise PortBusy(
-                    f"Port {candidate} of 127.0.0.1 is in use: end what uses it, or pass another "
-                    "--port (0: any free one)."
-                ) from error
-            continue
-        sock.listen(128)
-        return sock
-    raise PortBusy("No port of 127.0.0.1 is free.")
+    def close(self) -> None:
+        """Take no more events, stop the functions, then send their last telemetry."""
+        self.queue.close()
+        self.executor.close()
+        self.telemetry.close()
 
 
 class Server:
-    """A local AWS, from entering the context to leaving it."""
+    """A local AWS. It serves from entering the context to leaving it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Bind the port; nothing is served before the context is entered."""
+    def __init__(self, settings: Settings, listening: socket.socket) -> None:
+        """Prepare to serve on the `listening` socket, and close it in the end."""
         self.settings = settings
-        self._socket = listen(settings.port)
-        self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        # The form of an IAM user's key; known to nobody but who started the server.
+        self._socket = listening
+        host, port = listening.getsockname()
+        self.endpoint = f"http://{host}:{port}"
+        # Looks like an IAM user's key. Only whoever starts the server knows it.
         self.access_key = "AKIA" + secrets.token_hex(8).upper()
         self.secret_key = secrets.token_urlsafe(30)
+        self._links = CodeLinks(self.endpoint)
+        self._pending = PendingEvents()
+        self._registry_password = secrets.token_urlsafe(30)
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Server:
-        """Build the parts and serve from a thread of their own."""
-        # moto costs a second to import: a busy port is told before that
-        from moto.moto_server.werkzeug_app import (
-            DomainDispatcherApplication,
-            MotoRequestHandler,
-            create_backend_app,
-        )
-        from werkzeug.middleware.dispatcher import DispatcherMiddleware
-        from werkzeug.serving import make_server
-        from werkzeug.wrappers import Response
-
-        from local_aws import code_links, disk_bodies, moto_ecr, moto_gaps, registry
-        from local_aws.async_queue import AsyncQueue
-        from local_aws.code_store import CodeStore
-        from local_aws.control_plane import ControlPlane
-        from local_aws.executor import Executor
-        from local_aws.frontdoor import FrontDoor
-        from local_aws.iam_guard import Guard
-        from local_aws.moto_iam import assume_role, moto_principals
-        from local_aws.telemetry import QueueDestination, RoleClients, TelemetrySink
-
-        settings, data = self.settings, self.settings.data
-        disk_bodies.install(data / "objects")
-        links = code_links.CodeLinks(self.endpoint)
-        moto_gaps.install(links)
-        password = secrets.token_urlsafe(30)
-        moto_ecr.install(self.endpoint, settings.region, password)
-        images = moto_ecr.Images(ACCOUNT_ID, settings.region)
-        images_registry = registry.Registry(data / "registry", images, password)
-        store = CodeStore(data / "code", settings.images, images_registry.find)
-        plane = ControlPlane(ACCOUNT_ID, store)
-        plane.metrics_region = settings.region
-        plane.install()
-
-        def credentials(role_arn: str) -> dict[str, str]:
-            return assume_role(role_arn, "local-aws", 12 * 3600)
-
-        clients = RoleClients(self.endpoint, settings.region, credentials)
-        self._telemetry = TelemetrySink(clients, plane.put_metrics)
-        self._executor = Executor(
-            data / "environments", self.endpoint, credentials, self._telemetry, settings.cap
-        )
-        self._events = AsyncQueue(
-            self._executor, QueueDestination(clients), settings.cap, settings.async_retry_delays
-        )
-        moto = DomainDispatcherApplication(create_backend_app)
-        # It lists moto's folders and tries 180 patterns, in a lock, at every request.
-        moto.get_backend_for_host = functools.cache(moto.get_backend_for_host)
-        door = FrontDoor(moto, plane, self._executor, self._events)
-        principals = moto_principals(ACCOUNT_ID, self.access_key, self.secret_key)
-        # What is not signed as AWS's requests are, and stands beside the guard therefore.
-        unsigned: dict[str, Any] = {
-            code_links.PATH: links,
-            registry.PATH: images_registry,
-            HEALTH: Response("ok"),
-        }
-        app = DispatcherMiddleware(Guard(door, principals, ACCOUNT_ID), unsigned)
-
-        class Handler(MotoRequestHandler):  # type: ignore[misc]
-            disable_nagle_algorithm = True  # else small answers wait 40 ms for an ACK
-
-            def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-                """Leave the log to what matters; a line a request would drown it."""
-
-        host, port = self._socket.getsockname()
-        self._http = make_server(
-            host, port, app, threaded=True, request_handler=Handler, fd=self._socket.fileno()
-        )
-        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
-        self._thread.start()
-        self._stop_reaping = threading.Event()
-        threading.Thread(target=self._reap, daemon=True).start()
+        """Assemble the parts and serve them from a thread."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._socket.close)
+            self._repair_moto()
+            images = Images(ACCOUNT_ID, self.settings.region)
+            registry = Registry(self.settings.data / "registry", images, self._registry_password)
+            store = CodeStore(self.settings.data / "code", self.settings.images, registry.find)
+            invoker = self._invoker()
+            app = self._application(ControlPlane(ACCOUNT_ID, store), invoker, registry)
+            stack.enter_context(self._serving(app))
+            stack.callback(invoker.close)  # before the HTTP server, which takes their telemetry
+            stack.enter_context(_reaping(invoker.executor))
+            self._stack = stack.pop_all()
         log.info("serving at %s", self.endpoint)
         return self
 
-    def _reap(self) -> None:
-        while not self._stop_reaping.wait(10):
-            self._executor.reap_idle()
+    def _repair_moto(self) -> None:
+        for repair in moto_gaps.repairs(
+            endpoint=self.endpoint,
+            region=self.settings.region,
+            registry_password=self._registry_password,
+            objects=self.settings.data / "objects",
+            links=self._links,
+            pending=self._pending,
+        ):
+            repair()
+
+    def _invoker(self) -> Invoker:
+        settings = self.settings
+        credentials = partial(assume_role, session_name="local-aws", duration_s=ROLE_SESSION_S)
+        clients = RoleClients(self.endpoint, settings.region, credentials)
+        telemetry = TelemetrySink(clients, partial(put_lambda_metrics, ACCOUNT_ID, settings.region))
+        environments = settings.data / "environments"
+        executor = Executor(environments, self.endpoint, credentials, telemetry, settings.cap)
+        destination = QueueDestination(clients)
+        queue = AsyncQueue(executor, destination, settings.cap, settings.async_retry_delays)
+        return Invoker(telemetry, executor, queue)
+
+    def _application(
+        self, plane: ControlPlane, invoker: Invoker, registry: Registry
+    ) -> WSGIApplication:
+        moto = DomainDispatcherApplication(create_backend_app)
+        door = FrontDoor(moto, plane, self._pending, invoker.executor, invoker.queue)
+        principals = Principals(ACCOUNT_ID, self.access_key, self.secret_key)
+        # Requests without AWS's signature, which therefore bypass the guard.
+        unsigned: dict[str, WSGIApplication] = {
+            code_links.PATH: self._links,
+            ecr_registry.PATH: registry,
+            HEALTH: Response("ok"),
+        }
+        return DispatcherMiddleware(Guard(door, principals.find, ACCOUNT_ID), unsigned)
+
+    @contextlib.contextmanager
+    def _serving(self, app: WSGIApplication) -> Iterator[None]:
+        host, port = self._socket.getsockname()
+        http = make_server(
+            host, port, app, threaded=True, request_handler=Handler, fd=self._socket.fileno()
+        )
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            http.shutdown()
+            thread.join(5)
+            http.server_close()
 
     def __exit__(
         self,
@@ -154,19 +150,12 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the functions, then the server."""
-        self._stop_reaping.set()
-        self._events.close()
-        self._executor.close()
-        self._telemetry.close()
-        self._http.shutdown()
-        self._thread.join(5)
-        self._http.server_close()
-        self._socket.close()
+        """Stop the functions, then the server."""
+        self._stack.close()
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that point any AWS client here."""
+        """The variables that point any AWS client to this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -175,3 +164,28 @@ class Server:
             "AWS_REGION": self.settings.region,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+
+class Handler(MotoRequestHandler):  # type: ignore[misc]
+    """moto's request handler, faster and silent."""
+
+    disable_nagle_algorithm = True  # otherwise small responses wait 40 ms for an ACK
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Do not log requests: they would drown everything else."""
+
+
+@contextlib.contextmanager
+def _reaping(executor: Executor) -> Iterator[None]:
+    """Stop idle environments from time to time."""
+    stop = threading.Event()
+
+    def reap() -> None:
+        while not stop.wait(REAP_EVERY_S):
+            executor.reap_idle()
+
+    threading.Thread(target=reap, daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()

@@ -12,8 +12,8 @@ import re
 import time
 from calendar import timegm
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, unquote
+from wsgiref.types import WSGIEnvironment
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 MAX_SKEW_S = 15 * 60
@@ -22,17 +22,17 @@ SCOPE = re.compile(r"[a-z0-9._-]+")
 
 
 class SignatureError(Exception):
-    """A signature is missing, wrong or too old; `code` is AWS's."""
+    """A signature is missing, wrong or too old."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Keep the code for the answer."""
+        """`code` is AWS's error code for the response."""
         super().__init__(message)
         self.code = code
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a request says of its signature. `expires`: seconds, for presigned URLs only."""
+    """A request's signature. `expires` is in seconds, and only set for presigned URLs."""
 
     access_key: str
     day: str
@@ -45,21 +45,21 @@ class Signature:
     token: str | None
 
 
-def raw_target(environ: dict[str, Any]) -> tuple[str, str]:
-    """Path and query as they were sent, still encoded."""
+def raw_target(environ: WSGIEnvironment) -> tuple[str, str]:
+    """The path and query exactly as sent, still encoded."""
     raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ.get("PATH_INFO", "/")
     path, _, query = raw.partition("?")
     return path, query
 
 
 def query_pairs(query: str) -> list[tuple[str, str]]:
-    """The query's names and values, decoded; a plus is a plus."""
+    """The query's names and values, decoded. A plus stays a plus."""
     pairs = (part.partition("=") for part in query.split("&") if part)
     return [(unquote(name), unquote(value)) for name, _, value in pairs]
 
 
-def read(environ: dict[str, Any]) -> Signature | None:
-    """The request's signature; None when it is anonymous. Raises SignatureError if malformed."""
+def read(environ: WSGIEnvironment) -> Signature | None:
+    """The request's signature; None if it is anonymous. Raise SignatureError if malformed."""
     header = environ.get("HTTP_AUTHORIZATION", "")
     query = dict(query_pairs(raw_target(environ)[1]))
     if header.startswith(ALGORITHM):
@@ -82,7 +82,7 @@ def read(environ: dict[str, Any]) -> Signature | None:
 
 
 def header(signature: Signature) -> str:
-    """The Authorization header that says what was read, and leaves nothing else to read."""
+    """An Authorization header with exactly what was read, and nothing else."""
     scope = (signature.access_key, signature.day, signature.region, signature.service)
     signed = ";".join(signature.signed_headers)
     return (
@@ -92,14 +92,16 @@ def header(signature: Signature) -> str:
 
 
 def verify(
-    environ: dict[str, Any], signature: Signature, secret_key: str, token: str | None
+    environ: WSGIEnvironment, signature: Signature, secret_key: str, token: str | None
 ) -> None:
-    """Raise SignatureError unless the request was signed with the secret, lately enough.
+    """Raise SignatureError unless the request was signed with the secret, and recently.
 
-    A body whose hash the client did not send is read, and put back, to be hashed.
+    If the client did not send the hash of the body, the body is read, hashed and put back.
     """
     if (signature.token or "") != (token or ""):
-        raise SignatureError("InvalidToken", "The security token is not that of the access key.")
+        raise SignatureError(
+            "InvalidToken", "The security token does not belong to the access key."
+        )
     _check_time(signature)
     scope = f"{signature.day}/{signature.region}/{signature.service}/aws4_request"
     request = canonical_request(environ, signature)
@@ -132,10 +134,10 @@ def _check_time(signature: Signature) -> None:
         )
 
 
-def canonical_request(environ: dict[str, Any], signature: Signature) -> str:
-    """The request in the form that is signed."""
+def canonical_request(environ: WSGIEnvironment, signature: Signature) -> str:
+    """The request in the canonical form, which is signed."""
     path, query = raw_target(environ)
-    # S3 encodes the path once, the others once more.
+    # S3 encodes the path once; other services encode it twice.
     if signature.service == "s3":
         path = quote(unquote(path), safe="/" + UNRESERVED)
     else:
@@ -158,16 +160,16 @@ def canonical_request(environ: dict[str, Any], signature: Signature) -> str:
     )
 
 
-def _header(environ: dict[str, Any], name: str) -> str:
+def _header(environ: WSGIEnvironment, name: str) -> str:
     variable = name.upper().replace("-", "_")
     if variable not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         variable = f"HTTP_{variable}"
-    # WSGI gives headers as Latin-1
+    # WSGI decodes headers as Latin-1.
     value = str(environ.get(variable, "")).encode("latin-1", "replace").decode("utf-8", "replace")
     return " ".join(value.split())
 
 
-def _body_hash(environ: dict[str, Any], signature: Signature) -> str:
+def _body_hash(environ: WSGIEnvironment, signature: Signature) -> str:
     if signature.expires is not None and signature.service == "s3":
         return "UNSIGNED-PAYLOAD"
     sent = environ.get("HTTP_X_AMZ_CONTENT_SHA256")
@@ -176,8 +178,8 @@ def _body_hash(environ: dict[str, Any], signature: Signature) -> str:
     return hashlib.sha256(read_body(environ)).hexdigest()
 
 
-def read_body(environ: dict[str, Any]) -> bytes:
-    """The request's body, which stays readable for whoever comes next."""
+def read_body(environ: WSGIEnvironment) -> bytes:
+    """The request's body. It can be read again afterwards."""
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     environ["wsgi.input"] = io.BytesIO(body)
     return bytes(body)

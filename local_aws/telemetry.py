@@ -1,6 +1,6 @@
 """Sends logs, metrics and failure records to the local AWS through its own front door.
 
-Logs go under the function's role, as on AWS: a role without logs:PutLogEvents writes none.
+As on AWS, logs are written with the function's role: without logs:PutLogEvents there are none.
 """
 
 from __future__ import annotations
@@ -10,53 +10,67 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore.exceptions
 from botocore.config import Config
 
-from local_aws.function import CannotStart, Credentials, FunctionSpec, Telemetry
+from local_aws.errors import CannotStart
+from local_aws.function import Credentials, FunctionSpec, Telemetry
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_sqs import SQSClient
 
 log = logging.getLogger(__name__)
 
-# What a role meets that may not, or is no more.
+# Raised if the role lacks the permission or has been deleted.
 REFUSALS = (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, CannotStart)
 
 PutMetrics = Callable[[str, dict[str, tuple[float, str]]], None]
 
 
 class RoleClients:
-    """boto3 clients that act under a function's role, made once a role and service."""
+    """boto3 clients that use a function's role, created once per role and service."""
 
     def __init__(self, endpoint: str, region: str, credentials: Credentials) -> None:
-        """`credentials(role_arn)` gives temporary credentials of the role."""
-        self._endpoint = endpoint
+        """`credentials(role_arn)` returns temporary credentials of the role."""
         self._region = region
         self._credentials = credentials
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._logs: dict[str, CloudWatchLogsClient] = {}
+        self._sqs: dict[str, SQSClient] = {}
         self._lock = threading.Lock()
+        # No retries: a refusal is final.
+        config = Config(retries={"total_max_attempts": 1})
+        self._options: dict[str, Any] = {"endpoint_url": endpoint, "config": config}
 
-    def get(self, role_arn: str, service: str) -> Any:
-        """The client of `service` under the role."""
+    def logs(self, role_arn: str) -> CloudWatchLogsClient:
+        """The CloudWatch Logs client with this role."""
         with self._lock:
-            if (role_arn, service) not in self._clients:
-                keys = self._credentials(role_arn)
-                self._clients[role_arn, service] = boto3.Session(
-                    aws_access_key_id=keys["AccessKeyId"],
-                    aws_secret_access_key=keys["SecretAccessKey"],
-                    aws_session_token=keys["SessionToken"],
-                    region_name=self._region,
-                ).client(
-                    service,
-                    endpoint_url=self._endpoint,
-                    config=Config(retries={"total_max_attempts": 1}),
-                )
-            return self._clients[role_arn, service]
+            if role_arn not in self._logs:
+                self._logs[role_arn] = self._session(role_arn).client("logs", **self._options)
+            return self._logs[role_arn]
+
+    def sqs(self, role_arn: str) -> SQSClient:
+        """The SQS client with this role."""
+        with self._lock:
+            if role_arn not in self._sqs:
+                self._sqs[role_arn] = self._session(role_arn).client("sqs", **self._options)
+            return self._sqs[role_arn]
+
+    def _session(self, role_arn: str) -> boto3.Session:
+        keys = self._credentials(role_arn)
+        return boto3.Session(
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys["SessionToken"],
+            region_name=self._region,
+        )
 
 
 class TelemetrySink:
-    """Takes telemetry from the executor and sends it on from a thread of its own."""
+    """Takes telemetry from the executor and sends it from a separate thread."""
 
     def __init__(self, clients: RoleClients, put_metrics: PutMetrics) -> None:
         """Start the thread; `put_metrics(function name, values)` records metric values."""
@@ -82,25 +96,28 @@ class TelemetrySink:
             try:
                 self._put(telemetry)
             except Exception:
-                # A thread that ended here would take the telemetry of every function with it.
+                # The thread must survive: it sends the telemetry of every function.
                 log.exception("telemetry of %s was lost", telemetry.spec.name)
 
     def _put(self, telemetry: Telemetry) -> None:
-        # In this order: who sees an invocation's metrics can read its log, as on AWS, where metrics
-        # come later.
+        # Logs first: once an invocation's metrics appear, its log can be read. On AWS, metrics come
+        # later as well.
         if telemetry.lines:
             self._put_logs(telemetry)
         self._put_metrics(telemetry.spec.name, telemetry.metrics)
 
     def _put_logs(self, telemetry: Telemetry) -> None:
         spec, stream = telemetry.spec, telemetry.stream
-        events = [{"timestamp": when, "message": text or " "} for when, text in telemetry.lines]
         try:
-            logs = self._clients.get(spec.role_arn, "logs")
+            logs = self._clients.logs(spec.role_arn)
             if (spec.log_group, stream) not in self._streams:
                 logs.create_log_stream(logGroupName=spec.log_group, logStreamName=stream)
                 self._streams.add((spec.log_group, stream))
-            logs.put_log_events(logGroupName=spec.log_group, logStreamName=stream, logEvents=events)
+            logs.put_log_events(
+                logGroupName=spec.log_group,
+                logStreamName=stream,
+                logEvents=[{"timestamp": when, "message": t or " "} for when, t in telemetry.lines],
+            )
         except REFUSALS as error:
             if spec.name not in self._refused:
                 self._refused.add(spec.name)
@@ -108,17 +125,17 @@ class TelemetrySink:
 
 
 class QueueDestination:
-    """Sends failure records to SQS under the function's role."""
+    """Sends failure records to SQS with the function's role."""
 
     def __init__(self, clients: RoleClients) -> None:
-        """Use the role's own clients: without sqs:SendMessage nothing is sent."""
+        """The role needs sqs:SendMessage; otherwise nothing is sent."""
         self._clients = clients
 
     def __call__(self, spec: FunctionSpec, record: dict[str, Any]) -> None:
-        """Send `record` to the function's OnFailure queue; a refusal is in the server's log."""
+        """Send `record` to the function's OnFailure queue, or log why that is impossible."""
         name = (spec.on_failure or "").rsplit(":", 1)[-1]
         try:
-            sqs = self._clients.get(spec.role_arn, "sqs")
+            sqs = self._clients.sqs(spec.role_arn)
             account = (spec.on_failure or "").split(":")[4]
             url = f"{sqs.meta.endpoint_url}/{account}/{name}"
             sqs.send_message(QueueUrl=url, MessageBody=json.dumps(record))

@@ -1,4 +1,4 @@
-"""A real server subprocess, real boto3, and functions that the tests make."""
+"""A real server in a process, real boto3 clients, and functions that the tests create."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import boto3
 import pytest
@@ -29,7 +30,7 @@ TRUST = {
     ],
 }
 ANYTHING = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-# What a user's shell may hold, and what would lead clients elsewhere, or nowhere.
+# Variables that a user's shell may have, and that would point clients to another place.
 MISLEADING = {
     "AWS_SESSION_TOKEN": "x",
     "AWS_PROFILE": "nosuch",
@@ -41,7 +42,7 @@ IMAGE_HANDLER = "def handler(event, context):\n    return 'from the folder'\n"
 
 
 def zipped(files: dict[str, str], modes: dict[str, int] | None = None) -> bytes:
-    """A zip of text files; `modes` gives some of them permissions."""
+    """A zip of text files; `modes` sets the permissions of some of them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in files.items():
@@ -51,12 +52,39 @@ def zipped(files: dict[str, str], modes: dict[str, int] | None = None) -> bytes:
     return buffer.getvalue()
 
 
+class Aws(Protocol):
+    """A running server."""
+
+    environ: dict[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """Its URL."""
+
+    @property
+    def region(self) -> str:
+        """The region of its clients."""
+
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+
+    @property
+    def log_path(self) -> Path:
+        """Its log."""
+
+
+# One session for all clients: it parses each service's model once.
+SESSION = boto3.Session()
+
+
 @dataclass
 class Cloud:
-    """A local AWS with what the tests do on it again and again."""
+    """A server with the operations that many tests need."""
 
-    aws: LocalAWS
+    aws: Aws
     names: Iterator[int] = field(default_factory=count)
+    clients: dict[str, Any] = field(default_factory=dict)
 
     def client(
         self,
@@ -65,28 +93,31 @@ class Cloud:
         region: str | None = None,
         **config: Any,
     ) -> Any:
-        """A boto3 client, the administrator's or of temporary credentials."""
+        """A boto3 client with these credentials, or the administrator's."""
         keys = credentials or {
             "AccessKeyId": self.aws.environ["AWS_ACCESS_KEY_ID"],
             "SecretAccessKey": self.aws.environ["AWS_SECRET_ACCESS_KEY"],
         }
-        return boto3.Session(
-            aws_access_key_id=keys["AccessKeyId"],
-            aws_secret_access_key=keys["SecretAccessKey"],
-            aws_session_token=keys.get("SessionToken"),
-            region_name=region or self.aws.region,
-        ).client(
-            service,
-            endpoint_url=self.aws.endpoint,
-            config=Config(retries={"total_max_attempts": 1}, read_timeout=60, **config),
-        )
+        key = repr((service, keys, region, config))
+        if key not in self.clients:
+            settings: dict[str, Any] = {
+                "aws_access_key_id": keys["AccessKeyId"],
+                "aws_secret_access_key": keys["SecretAccessKey"],
+                "aws_session_token": keys.get("SessionToken"),
+                "region_name": region or self.aws.region,
+                "endpoint_url": self.aws.endpoint,
+                "config": Config(retries={"total_max_attempts": 1}, read_timeout=60, **config),
+            }
+            client: Any = SESSION.client  # the service is only known at run time
+            self.clients[key] = client(service, **settings)
+        return self.clients[key]
 
     def name(self, kind: str) -> str:
         """A name that no other test uses."""
         return f"{kind}-{next(self.names)}"
 
     def role(self, statements: list[dict[str, Any]]) -> str:
-        """The ARN of a new role with these permissions that Lambda may assume."""
+        """The ARN of a new role with these permissions, which Lambda may assume."""
         name, iam = self.name("role"), self.client("iam")
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))
         if statements:
@@ -94,7 +125,7 @@ class Cloud:
         return str(role["Role"]["Arn"])
 
     def permit(self, role: str, statements: list[dict[str, Any]]) -> None:
-        """Give a role these permissions and no others."""
+        """Replace a role's permissions."""
         policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
         self.client("iam").put_role_policy(
             RoleName=role.split("/")[-1], PolicyName="p", PolicyDocument=policy
@@ -107,7 +138,7 @@ class Cloud:
         return dict(answer["Credentials"])
 
     def function(self, code: str, **settings: Any) -> str:
-        """The name of a new function; its code is a handler.py."""
+        """The name of a new function; `code` is its handler.py."""
         name = self.name("function")
         self.client("logs").create_log_group(logGroupName=f"/aws/lambda/{name}")
         self.client("lambda").create_function(
@@ -133,7 +164,7 @@ class Cloud:
         return json.load(answer["Payload"]), answer.get("FunctionError"), tail
 
     def log_lines(self, name: str, seconds: float = 10) -> list[str]:
-        """A function's log, within `seconds`: it may come a little later than the answer."""
+        """A function's log; wait up to `seconds`, because it may appear after the response."""
         logs, deadline = self.client("logs"), time.monotonic() + seconds
         while True:
             events = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}")["events"]
@@ -148,7 +179,7 @@ class Cloud:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    """One server for all tests of this folder."""
+    """One server for all tests in this folder."""
     folder = tmp_path_factory.mktemp("image")
     (folder / "handler.py").write_text(IMAGE_HANDLER)
     settings: dict[str, Any] = {"async_retry_delays": "0.1,0.2", "max_concurrency": 2}
@@ -158,7 +189,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., LocalAWS]]:
-    """Starts servers of a test's own, and stops them."""
+    """Starts servers for one test, and stops them."""
     servers: list[LocalAWS] = []
 
     def start(**settings: Any) -> LocalAWS:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.code_store import CodeStore
-from local_aws.function import CannotStart
+from local_aws.errors import CannotStart
 from tests.local_aws.conftest import zipped
 
 
@@ -32,5 +32,5 @@ def test_a_zip_is_unpacked_once_with_its_permissions(tmp_path: Path) -> None:
 def test_what_is_no_zip_cannot_start(tmp_path: Path) -> None:
     data = b"This is no zip."
 
-    with pytest.raises(CannotStart, match="is no zip"):
+    with pytest.raises(CannotStart, match="is not a zip file"):
         CodeStore(tmp_path, {}, lambda name, reference: None).unpack(data, sha256(data))

@@ -185,7 +185,7 @@ def test_an_event_is_reported_whose_functions_code_is_not_to_be_had(cloud: Cloud
     (message,) = cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
     report = json.loads(message["Body"])
     assert report["requestPayload"] == {"my": "event"}
-    assert "gone:1 was not pushed here" in report["responsePayload"]["errorMessage"]
+    assert "gone:1 has not been pushed" in report["responsePayload"]["errorMessage"]
 
 
 def test_the_events_of_a_deleted_function_end_with_it(cloud: Cloud) -> None:

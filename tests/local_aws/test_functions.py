@@ -210,7 +210,7 @@ def test_an_image_is_run_from_its_folder_and_the_log_says_so(cloud: Cloud) -> No
     payload, _, _ = cloud.invoke(name)
 
     assert payload == "from the folder"
-    assert "is not run as an image but from the folder" in cloud.aws.log_path.read_text()
+    assert "with this Python, not as an image" in cloud.aws.log_path.read_text()
 
 
 def test_a_published_version_keeps_its_image(cloud: Cloud) -> None:

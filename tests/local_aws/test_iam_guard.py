@@ -260,7 +260,7 @@ def test_a_request_goes_to_the_service_that_it_was_judged_for(cloud: Cloud) -> N
     assert "secret" not in text
     # moto's own door
     status, text = ask(cloud, nobody, "sts", f"/moto-api/data.json?{WHO}")
-    assert (status, "This is no part of AWS" in text) == (403, True)
+    assert (status, "Not part of AWS" in text) == (403, True)
 
 
 def test_all_actions_that_a_request_names_must_be_allowed(cloud: Cloud) -> None:

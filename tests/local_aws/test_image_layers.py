@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local_aws.code_store import CodeStore
-from local_aws.function import CannotStart
+from local_aws.errors import CannotStart
 from local_aws.image_layers import StoredImage, inside
 from local_aws.image_sandbox import read_image
 from tests.local_aws.images import digest_of, entry, layer, link, manifest
@@ -54,7 +54,7 @@ def test_a_pushed_image_is_unpacked_once_to_be_run(tmp_path: Path) -> None:
     assert (image.root / "run").stat().st_mode & 0o7777 == 0o755  # set-user-ID is not kept
     assert store.image_folder(f"127.0.0.1:1/team/app@{pushed.digest}") == found
     assert store.image_folder("127.0.0.1:1/team/app:never-pushed") == folder
-    with pytest.raises(CannotStart, match=r"was not pushed here .*--image team/other=FOLDER"):
+    with pytest.raises(CannotStart, match=r"has not been pushed .*--image team/other=FOLDER"):
         store.image_folder("127.0.0.1:1/team/other:v1")
 
 
@@ -124,5 +124,5 @@ def test_what_cannot_be_unpacked_cannot_start(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="hard is a hard link to"):
         linked.unpack(tmp_path / "linked")
     index = b'{"manifests": [], "mediaType": "application/vnd.oci.image.index.v1+json"}'
-    with pytest.raises(CannotStart, match="index of images, which Lambda refuses"):
+    with pytest.raises(CannotStart, match="image index, which Lambda does not accept"):
         stored(tmp_path / "blobs", whole=index).unpack(tmp_path / "index")

@@ -39,9 +39,9 @@ def test_descendants_are_members_and_their_memory_counts(
     parent: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
     # GIVEN a kernel that tells children, or one where psutil must look for them
-    if told and not process_tree._CHILDREN_ARE_TOLD:
+    if told and not process_tree._CHILDREN_ARE_LISTED:
         pytest.skip("this kernel does not tell a thread's children")
-    monkeypatch.setattr(process_tree, "_CHILDREN_ARE_TOLD", told)
+    monkeypatch.setattr(process_tree, "_CHILDREN_ARE_LISTED", told)
 
     pids = process_tree.members(parent.pid)
 

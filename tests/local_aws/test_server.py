@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
-from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -319,64 +318,3 @@ def test_a_deleted_object_leaves_no_file(started: Start, tmp_path: Path) -> None
     while list((tmp_path / "objects").iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not list((tmp_path / "objects").iterdir())
-
-
-# What the modules that touch moto rely on: when moto renames one of these, this test names it.
-MOTO_SYMBOLS = (
-    ("moto.awslambda.models", "LambdaFunction.invoke"),
-    ("moto.awslambda.models", "LambdaFunction.update_configuration"),
-    ("moto.awslambda.models", "LambdaFunction.get_configuration"),
-    ("moto.awslambda.models", "LambdaFunction.get_code"),
-    ("moto.awslambda.models", "LayerVersion.get_layer_version"),
-    ("moto.awslambda.models", "LambdaBackend.create_function"),
-    ("moto.awslambda.models", "LambdaBackend.publish_version"),
-    ("moto.awslambda.models", "LambdaBackend.get_function"),
-    ("moto.awslambda.models", "LambdaBackend.layers_versions_by_arn"),
-    ("moto.awslambda.models", "LambdaBackend.put_function_event_invoke_config"),
-    ("moto.awslambda.models", "LambdaBackend.get_function_event_invoke_config"),
-    ("moto.awslambda.models", "ImageConfig"),
-    ("moto.awslambda.policy", "Policy.add_statement"),
-    ("moto.awslambda.utils", "get_backend"),
-    ("moto.awslambda.exceptions", "UnknownFunctionException"),
-    ("moto.awslambda.exceptions", "LambdaClientError"),
-    ("moto.awslambda.exceptions", "InvalidParameterValueException"),
-    ("moto.cloudwatch.models", "cloudwatch_backends"),
-    ("moto.core.exceptions", "JsonRESTError"),
-    ("moto.core.responses", "ActionResult"),
-    ("moto.ecr.exceptions", "ImageAlreadyExistsException"),
-    ("moto.ecr.models", "ecr_backends"),
-    ("moto.ecr.models", "ECRBackend.put_image"),
-    ("moto.ecr.models", "Image.get_image_digest"),
-    ("moto.ecr.models", "Image.get_image_size_in_bytes"),
-    ("moto.ecr.models", "Repository"),
-    ("moto.ecr.responses", "ECRResponse.get_authorization_token"),
-    ("moto.iam.access_control", "IAMPolicy.is_action_permitted"),
-    ("moto.iam.access_control", "PermissionResult.NEUTRAL"),
-    ("moto.iam.models", "iam_backends"),
-    ("moto.iam.models", "IAMBackend.get_user_from_access_key_id"),
-    ("moto.iam.models", "IAMBackend.list_access_keys"),
-    ("moto.iam.models", "IAMBackend.get_roles"),
-    ("moto.moto_server.werkzeug_app", "DomainDispatcherApplication.get_backend_for_host"),
-    ("moto.moto_server.werkzeug_app", "MotoRequestHandler"),
-    ("moto.moto_server.werkzeug_app", "create_backend_app"),
-    ("moto.s3.exceptions", "S3ClientError"),
-    ("moto.s3.models", "FakeKey.value"),
-    ("moto.s3.models", "FakeKey.etag"),
-    ("moto.s3.models", "FakeKey.dispose"),
-    ("moto.s3.models", "FakeKey.instances_tracked"),
-    ("moto.s3.models", "FakeMultipart.instances_tracked"),
-    ("moto.s3.models", "FakeBucket.get_permission"),
-    ("moto.s3.responses", "S3Response.get_object"),
-    ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
-    ("moto.s3.responses", "S3Response._key_response"),
-    ("moto.sts.models", "STSBackend.assume_role"),
-    ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
-)
-
-
-@pytest.mark.parametrize(("module", "path"), MOTO_SYMBOLS)
-def test_moto_has_what_is_relied_on(module: str, path: str) -> None:
-    found = import_module(module)
-    for name in path.split("."):
-        assert hasattr(found, name), f"{module}.{path}"
-        found = getattr(found, name)

@@ -1,6 +1,6 @@
-"""ECR's registry: what docker, podman and buildah push to and pull from, on the server's own port.
+"""ECR's registry, for docker, podman and buildah, on the server's own port.
 
-The part of the protocol that a push and a pull of one image take:
+It implements the part of the protocol that pushing and pulling one image needs:
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
@@ -11,11 +11,11 @@ import hmac
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 from werkzeug.wsgi import wrap_file
@@ -35,31 +35,29 @@ ROUTES = (
 MAX_MANIFEST_BYTES = 4 << 20
 BLOCK = 1 << 20
 
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
 
 class Refused(Exception):
-    """A request that is answered with an error of the protocol."""
+    """The request is answered with one of the protocol's errors."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
-        """`code` is one of the specification's."""
+        """`code` is an error code of the specification."""
         super().__init__(message)
         self.status, self.code = status, code
 
 
 class Registry:
-    """Keeps blobs and manifests as files; which images there are, `images` knows."""
+    """Stores blobs and manifests as files; `images` is moto's list of the images."""
 
     def __init__(self, folder: Path, images: Images, password: str) -> None:
-        """Files go below `folder`; `password` is the one that ECR gives away."""
+        """Store files below `folder`; `password` is the one that ECR issues."""
         self._images = images
         self._password = password
         self._blobs, self._uploads = folder / "blobs", folder / "uploads"
         for place in (self._blobs, self._uploads):
             place.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        """Serve one request; mounted at PATH."""
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Serve one request, mounted at PATH."""
         request = Request(environ)
         try:
             self._authorize(request)
@@ -69,13 +67,13 @@ class Registry:
             response = Response(body, error.status, content_type="application/json")
             if error.status == 401:
                 response.headers["WWW-Authenticate"] = 'Basic realm="ECR"'
-            # What is left of the request's body would be taken for the next request.
+            # The unread rest of the request's body would be taken for the next request.
             response.headers["Connection"] = "close"
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         return response(environ, start)
 
     def find(self, name: str, reference: str) -> StoredImage | None:
-        """The image with this tag or digest; None if none was pushed."""
+        """The pushed image with this tag or digest; None if there is none."""
         digest = self._images.digest(name, reference)
         if digest is None or not self._blob(digest).is_file():
             return None
@@ -87,9 +85,9 @@ class Registry:
     def _authorize(self, request: Request) -> None:
         given = request.authorization
         if given is None or given.type != "basic" or given.username != USER:
-            raise Refused(401, "UNAUTHORIZED", "Sign in with the password that ECR gives.")
+            raise Refused(401, "UNAUTHORIZED", "Sign in with the password that ECR issues.")
         if not hmac.compare_digest(str(given.password), self._password):
-            raise Refused(401, "UNAUTHORIZED", "This password is not ECR's: get a new one.")
+            raise Refused(401, "UNAUTHORIZED", "Wrong password: get a new one from ECR.")
 
     def _route(self, request: Request) -> Response:
         if request.path == "/":
@@ -103,10 +101,10 @@ class Registry:
                     raise Refused(404, "NAME_UNKNOWN", text)
                 serve = getattr(self, f"_{request.method.lower()}_{kind}", None)
                 if serve is None:
-                    raise Refused(405, "UNSUPPORTED", f"{request.method} is not for {kind}s.")
+                    raise Refused(405, "UNSUPPORTED", f"{request.method} is not supported here.")
                 response: Response = serve(request, **names)
                 return response
-        raise Refused(404, "UNSUPPORTED", f"There is no {PATH}{request.path}.")
+        raise Refused(404, "UNSUPPORTED", f"The path {PATH}{request.path} does not exist.")
 
     def _post_begin(self, request: Request, name: str) -> Response:
         upload = uuid4().hex
@@ -129,7 +127,7 @@ class Registry:
             found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
         if found != wanted:
             path.unlink()
-            raise Refused(400, "DIGEST_INVALID", f"What came has the digest {found}, not {wanted}.")
+            raise Refused(400, "DIGEST_INVALID", f"The digest is {found}, not {wanted}.")
         path.replace(self._blob(found))
         place = f"{PATH}/{name}/blobs/{found}"
         return _answer(201, {"Location": place, "Docker-Content-Digest": found})
@@ -137,7 +135,7 @@ class Registry:
     def _append(self, request: Request, upload: str) -> Path:
         path = self._uploads / upload
         if not path.is_file():
-            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", "There is no such upload, or it has ended.")
+            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", "The upload does not exist or has ended.")
         with path.open("ab") as file:
             shutil.copyfileobj(request.stream, file, BLOCK)
         return path
@@ -145,7 +143,7 @@ class Registry:
     def _get_blob(self, request: Request, name: str, digest: str) -> Response:
         path = self._blob(digest)
         if not path.is_file():
-            raise Refused(404, "BLOB_UNKNOWN", f"There is no blob {digest}.")
+            raise Refused(404, "BLOB_UNKNOWN", f"The blob {digest} does not exist.")
         headers = {"Docker-Content-Digest": digest, "Content-Length": str(path.stat().st_size)}
         if request.method == "HEAD":
             return _answer(200, headers)
@@ -158,14 +156,14 @@ class Registry:
 
     def _put_manifest(self, request: Request, name: str, reference: str) -> Response:
         if (request.content_length or 0) > MAX_MANIFEST_BYTES:
-            raise Refused(413, "MANIFEST_INVALID", "A manifest has 4 MiB at most.")
+            raise Refused(413, "MANIFEST_INVALID", "The manifest is larger than 4 MiB.")
         data = request.get_data()
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         if DIGEST.fullmatch(reference) and reference != digest:
             raise Refused(400, "DIGEST_INVALID", f"The manifest has the digest {digest}.")
         for needed in _parts(data):
             if not self._blob(needed).is_file():
-                raise Refused(400, "MANIFEST_BLOB_UNKNOWN", f"The blob {needed} was not pushed.")
+                raise Refused(400, "MANIFEST_BLOB_UNKNOWN", f"The blob {needed} is missing.")
         tag = None if DIGEST.fullmatch(reference) else reference
         self._blob(digest).write_bytes(data)
         media_type = request.headers.get("Content-Type", "")
@@ -179,7 +177,7 @@ class Registry:
     def _get_manifest(self, request: Request, name: str, reference: str) -> Response:
         image = self.find(name, reference)
         if image is None:
-            raise Refused(404, "MANIFEST_UNKNOWN", f"There is no image {name}:{reference}.")
+            raise Refused(404, "MANIFEST_UNKNOWN", f"The image {name}:{reference} does not exist.")
         response = Response(image.manifest_bytes)
         response.headers["Content-Type"] = str(image.manifest["mediaType"])
         response.headers["Docker-Content-Digest"] = image.digest
@@ -196,13 +194,13 @@ def _answer(status: int, headers: dict[str, str]) -> Response:
 
 
 def _parts(manifest: bytes) -> list[str]:
-    """The blobs, or the other manifests of an index, that a manifest names; raises Refused."""
+    """The digests that a manifest names: blobs, or the manifests of an index; raise Refused."""
     try:
         content = json.loads(manifest)
         named = [content["config"], *content["layers"]] if "layers" in content else None
         digests = [str(part["digest"]) for part in named or content["manifests"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise Refused(400, "MANIFEST_INVALID", f"This is no image's manifest: {error!r}") from error
+        raise Refused(400, "MANIFEST_INVALID", f"Not an image manifest: {error!r}") from error
     if not all(map(DIGEST.fullmatch, digests)):
-        raise Refused(400, "MANIFEST_INVALID", "Every digest must be sha256 and 64 digits.")
+        raise Refused(400, "MANIFEST_INVALID", "Every digest must be sha256: and 64 digits.")
     return digests

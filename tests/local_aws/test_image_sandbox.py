@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from local_aws.function import CannotStart
+from local_aws.errors import CannotStart
 from local_aws.image_sandbox import read_image
 from local_aws.process import LocalAWS
 from tests.local_aws.conftest import TRUST
@@ -107,7 +107,8 @@ def invoked(started: Callable[..., LocalAWS], image: Path, handler: str, memory_
         aws_secret_access_key=aws.environ["AWS_SECRET_ACCESS_KEY"],
         region_name=aws.region,
     )
-    iam, client = (session.client(n, endpoint_url=aws.endpoint) for n in ("iam", "lambda"))
+    iam = session.client("iam", endpoint_url=aws.endpoint)
+    client = session.client("lambda", endpoint_url=aws.endpoint)
     role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     client.create_function(
         FunctionName="probe",

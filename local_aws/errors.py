@@ -1,0 +1,44 @@
+"""Why an invocation does not run. The front door turns these errors into Lambda's responses.
+
+InvocationError
+├── Throttled
+├── UnknownFunction
+└── CannotStart
+    ├── CannotAssume
+    └── InitError
+"""
+
+from __future__ import annotations
+
+
+class InvocationError(Exception):
+    """An invocation did not run."""
+
+
+class Throttled(InvocationError):
+    """The function's reserved concurrency is used up."""
+
+
+class UnknownFunction(InvocationError):
+    """No function, version or alias has this name. The message is the one AWS sends."""
+
+
+class CannotStart(InvocationError):
+    """No environment can start: the code, the image or the role is missing or unusable."""
+
+
+class CannotAssume(CannotStart):
+    """Lambda cannot assume the role: it does not exist, or its trust policy does not allow it."""
+
+
+class InitError(CannotStart):
+    """The function failed during INIT.
+
+    `payload` is the response for the caller; `lines` are the log lines written so far.
+    """
+
+    def __init__(self, payload: bytes, lines: list[tuple[int, str]]) -> None:
+        """Use the payload as the message."""
+        super().__init__(payload.decode(errors="replace"))
+        self.payload = payload
+        self.lines = lines

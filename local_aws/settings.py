@@ -1,0 +1,55 @@
+"""How the local AWS serves: its settings and its port.
+
+Importing this module is cheap. The server imports moto, which takes a second.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_aws.client_environ import HOST
+
+ACCOUNT_ID = "123456789012"  # the account that moto uses
+PREFERRED_PORT = 4566
+HEALTH = "/_local_aws/health"
+
+
+class PortBusy(RuntimeError):
+    """The requested port is in use."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one server. `cap` limits the concurrent invocations of each function."""
+
+    data: Path
+    images: dict[str, Path] = field(default_factory=dict)
+    region: str = "us-east-1"
+    cap: int = max(4, os.cpu_count() or 4)  # grade.py requires three at once
+    async_retry_delays: tuple[float, ...] = (60.0, 120.0)
+
+
+def listen(port: int | None) -> socket.socket:
+    """Return a socket that listens on loopback; raise PortBusy if `port` is taken.
+
+    None means 4566 if it is free and any other port if not; 0 means any port.
+    """
+    for candidate in (PREFERRED_PORT, 0) if port is None else (port,):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((HOST, candidate))
+        except OSError as error:
+            sock.close()
+            if candidate and port is not None:
+                raise PortBusy(
+                    f"Port {candidate} of {HOST} is in use: stop the program that uses it, or "
+                    "choose another --port (0 for any free port)."
+                ) from error
+            continue
+        sock.listen(128)
+        return sock
+    raise PortBusy(f"No port of {HOST} is free.")
