@@ -214,7 +214,9 @@ def test_a_large_image_is_searched_in_a_copy_but_boxes_use_its_own_pixels(
 MEASURE = """
 import resource
 import numpy as np
+import torch
 from detect import Detector
+torch.set_num_threads(1)  # like the function
 image = np.random.default_rng(0).integers(0, 256, (500, 750, 3), np.uint8)
 image = image.repeat(12, axis=0).repeat(12, axis=1)
 print(len(Detector().largest(image)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
