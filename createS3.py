@@ -13,7 +13,7 @@ import botocore.exceptions
 import click
 
 from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while, tag_list
-from pipeline.buckets import bucket_exists, name_taken
+from pipeline.bucket_admin import bucket_exists, name_taken
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
 from pipeline.settings import PROJECT

@@ -18,8 +18,8 @@ import click
 
 from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
 from pipeline.cli import Run, deployment_options
-from pipeline.failure_queue import FailedEvent, receive
 from pipeline.policies import queue_arn
+from pipeline.queue_reader import FailedEvent, receive
 from pipeline.settings import PROJECT
 
 if TYPE_CHECKING:

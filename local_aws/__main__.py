@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from local_aws import client_environ, malloc
-from local_aws.settings import PortBusy, Settings, listen
+from local_aws.server_settings import PortBusy, Settings, listen
 
 
 def _image(

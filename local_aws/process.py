@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from local_aws.client_environ import isolated
-from local_aws.settings import HEALTH
+from local_aws.server_settings import HEALTH
 
 START_LIMIT_S = 60
 STOP_LIMIT_S = 30

@@ -35,7 +35,7 @@ from local_aws.moto_cloudwatch import put_lambda_metrics
 from local_aws.moto_ecr import Images
 from local_aws.moto_events import PendingEvents
 from local_aws.moto_iam import Principals, assume_role
-from local_aws.settings import ACCOUNT_ID, HEALTH, Settings
+from local_aws.server_settings import ACCOUNT_ID, HEALTH, Settings
 from local_aws.telemetry import QueueDestination, RoleClients, TelemetrySink
 
 ROLE_SESSION_S = 12 * 3600

@@ -14,7 +14,7 @@ from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
 from deploy.parts.overrides import Overrides, setting
 from deploy.parts.ownership import refuse_foreign
-from pipeline.buckets import bucket_exists, name_taken
+from pipeline.bucket_admin import bucket_exists, name_taken
 from pipeline.cli import Run
 from pipeline.settings import ROOT
 

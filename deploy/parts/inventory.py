@@ -11,7 +11,7 @@ from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.ownership import foreign, foreign_function, foreign_role
 from pipeline.aws import read_or_none
-from pipeline.buckets import bucket_region, empty_bucket
+from pipeline.bucket_admin import bucket_region, empty_bucket
 from pipeline.cli import Run
 
 

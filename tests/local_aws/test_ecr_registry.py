@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.local_aws.conftest import Cloud
-from tests.local_aws.images import (
+from tests.local_aws.oci_images import (
     DOCKER,
     RegistryUser,
     digest_of,

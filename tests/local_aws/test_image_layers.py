@@ -11,7 +11,7 @@ from local_aws.code_store import CodeStore
 from local_aws.errors import CannotStart
 from local_aws.image_layers import StoredImage, inside
 from local_aws.image_sandbox import read_image
-from tests.local_aws.images import digest_of, entry, layer, link, manifest
+from tests.local_aws.oci_images import digest_of, entry, layer, link, manifest
 
 CONFIG = b'{"config": {"Entrypoint": ["/run"], "Cmd": ["x"], "WorkingDir": "/w"}}'
 

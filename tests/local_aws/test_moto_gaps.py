@@ -27,7 +27,7 @@ from local_aws.code_links import CodeLinks
 from local_aws.moto_events import PendingEvents, complete_s3_event
 from local_aws.moto_gaps import repairs
 from tests.local_aws.conftest import TRUST, Cloud, zipped
-from tests.local_aws.images import DOCKER, manifest
+from tests.local_aws.oci_images import DOCKER, manifest
 
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 CODE = zipped({"handler.py": ""})

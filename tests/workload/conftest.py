@@ -17,7 +17,7 @@ import pytest
 
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
-from pipeline.buckets import empty_bucket
+from pipeline.bucket_admin import empty_bucket
 from pipeline.settings import ROOT, Deployment
 from samples.clips import make_people, make_videos
 from samples.stack import running

@@ -10,7 +10,7 @@ from functools import partial
 import botocore.exceptions
 
 from pipeline.aws import NOT_FOUND, Aws, error_code, read_or_none
-from pipeline.buckets import bucket_exists
+from pipeline.bucket_admin import bucket_exists
 from pipeline.cli import script_command
 from pipeline.keys import output_key
 from pipeline.settings import Deployment

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import botocore.exceptions
 
 from pipeline.aws import Aws, AwsError, error_code
-from pipeline.buckets import bucket_exists
+from pipeline.bucket_admin import bucket_exists
 from pipeline.cli import script_command
 from pipeline.settings import Deployment
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import click
 
 from pipeline.aws import Aws
-from pipeline.buckets import empty_bucket
+from pipeline.bucket_admin import empty_bucket
 from pipeline.settings import Deployment
 from workload.running.buckets import count
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import botocore.exceptions
 
 from pipeline.aws import Aws, error_code
-from pipeline.failure_queue import FailedEvent, receive
+from pipeline.queue_reader import FailedEvent, receive
 
 PEEK_S = 1  # how long a message is hidden from other readers; longer in a long queue
 SWEEP_LIMIT_S = 30.0
