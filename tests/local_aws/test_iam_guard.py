@@ -19,7 +19,6 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from local_aws.iam_policy import Request, is_allowed
 from tests.local_aws.conftest import ANYTHING, Cloud
 
 KEYS = ["plain.mp4", "with space+plus.mp4", "a/ü名.mp4", "per%cent&amp.mp4", "a=b?c.mp4"]
@@ -336,43 +335,3 @@ def test_the_aws_cli_copies_large_files_there_and_back(cloud: Cloud, tmp_path: P
         )
 
     assert (tmp_path / "back").read_bytes() == data
-
-
-ALLOW = {"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::b/*"}
-READ = Request("s3:GetObject", "arn:aws:s3:::b/k", {"aws:sourceaccount": "1"})
-
-
-@pytest.mark.parametrize(
-    ("statement", "allowed"),
-    [
-        (ALLOW, True),
-        ({**ALLOW, "Action": "S3:GETOBJECT"}, True),
-        ({**ALLOW, "Action": ["s3:Put*", "s3:Get?bject"]}, True),
-        ({**ALLOW, "Action": "s3:Get"}, False),
-        ({**ALLOW, "Resource": "arn:aws:s3:::b"}, False),
-        ({**ALLOW, "Resource": "arn:aws:s3:::B/*"}, False),
-        ({"Effect": "Allow", "NotAction": "s3:Put*", "Resource": "*"}, True),
-        ({"Effect": "Allow", "NotAction": "s3:Get*", "Resource": "*"}, False),
-        ({"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::b/*"}, False),
-        ({**ALLOW, "Condition": {"StringEquals": {"aws:SourceAccount": "1"}}}, True),
-        ({**ALLOW, "Condition": {"StringEquals": {"aws:SourceAccount": ["2", "1"]}}}, True),
-        ({**ALLOW, "Condition": {"StringEquals": {"aws:SourceAccount": "2"}}}, False),
-        ({**ALLOW, "Condition": {"StringNotEquals": {"aws:SourceAccount": "1"}}}, False),
-        ({**ALLOW, "Condition": {"StringEquals": {"aws:Missing": "1"}}}, False),
-        ({**ALLOW, "Condition": {"StringEqualsIfExists": {"aws:Missing": "1"}}}, True),
-        ({**ALLOW, "Condition": {"NumericLessThan": {"aws:SourceAccount": "9"}}}, False),
-    ],
-)
-def test_a_statement_allows(statement: dict[str, Any], allowed: bool) -> None:
-    assert is_allowed([{"Statement": [statement]}], READ) is allowed
-
-
-def test_a_denial_wins_wherever_it_stands() -> None:
-    deny = {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}
-
-    assert not is_allowed([{"Statement": [deny, ALLOW]}], READ)
-    assert not is_allowed([{"Statement": ALLOW}, {"Statement": [deny]}], READ)
-    assert not is_allowed([], READ)
-    # a Deny that is not understood denies
-    strange = {**deny, "Condition": {"NumericLessThan": {"aws:SourceAccount": "9"}}}
-    assert not is_allowed([{"Statement": [ALLOW, strange]}], READ)

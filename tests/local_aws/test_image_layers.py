@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from local_aws.code_store import CodeStore
 from local_aws.errors import CannotStart
@@ -13,6 +18,7 @@ from local_aws.image_layers import StoredImage, inside
 from local_aws.image_sandbox import read_image
 from tests.local_aws.images import digest_of, entry, layer, link, manifest
 
+QUICK = settings(max_examples=80, deadline=None, derandomize=True)
 CONFIG = b'{"config": {"Entrypoint": ["/run"], "Cmd": ["x"], "WorkingDir": "/w"}}'
 
 
@@ -126,3 +132,100 @@ def test_what_cannot_be_unpacked_cannot_start(tmp_path: Path) -> None:
     index = b'{"manifests": [], "mediaType": "application/vnd.oci.image.index.v1+json"}'
     with pytest.raises(CannotStart, match="image index, which Lambda does not accept"):
         stored(tmp_path / "blobs", whole=index).unpack(tmp_path / "index")
+
+
+# A layer as a tree: folders are dictionaries, files have a text, and None is a whiteout. A folder
+# with the key OPAQUE hides what lower layers have in it.
+OPAQUE = ".opaque"
+NAMES = st.sampled_from(["a", "b", "c"])
+NODES = st.recursive(
+    st.one_of(st.text("xyz", max_size=2), st.none()),
+    lambda nodes: st.tuples(st.dictionaries(NAMES, nodes, max_size=3), st.booleans()).map(
+        lambda pair: {**pair[0], **({OPAQUE: ""} if pair[1] else {})}
+    ),
+    max_leaves=8,
+)
+LAYERS = st.lists(st.dictionaries(NAMES, NODES, max_size=3), min_size=1, max_size=3)
+Tree = dict[str, Any]
+
+
+def members(tree: Tree, shuffle: Any, place: str = "") -> list[tuple[tarfile.TarInfo, bytes]]:
+    """The members of a layer, whiteouts and files of a folder in any order."""
+    found = []
+    for name, node in shuffle(sorted(tree.items())):
+        if name == OPAQUE:
+            found.append(entry(f"{place}.wh..wh..opq", ""))
+        elif node is None:
+            found.append(entry(f"{place}.wh.{name}", ""))
+        elif isinstance(node, str):
+            found.append(entry(f"{place}{name}", node))
+        else:
+            found += [entry(f"{place}{name}"), *members(node, shuffle, f"{place}{name}/")]
+    return found
+
+
+def merged(lower: Tree, upper: Tree) -> Tree:
+    """What the two layers make together: the oracle."""
+    result = {} if OPAQUE in upper else dict(lower)
+    for name, node in upper.items():
+        if node is None:
+            result.pop(name, None)
+        elif isinstance(node, dict):
+            below = result.get(name)
+            result[name] = merged(below if isinstance(below, dict) else {}, node)
+        elif name != OPAQUE:
+            result[name] = node
+    return result
+
+
+def tree_of(folder: Path) -> Tree:
+    return {
+        path.name: tree_of(path) if path.is_dir() else path.read_text() for path in folder.iterdir()
+    }
+
+
+@QUICK
+@given(LAYERS, st.data())
+def test_layers_make_what_the_oracle_makes(layers: list[Tree], data: st.DataObject) -> None:
+    def shuffle(items: list[Any]) -> list[Any]:
+        return data.draw(st.permutations(items))
+
+    expected: Tree = {}
+    for tree in layers:
+        expected = merged(expected, tree)
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = unpacked(Path(folder), *(layer(*members(tree, shuffle)) for tree in layers))
+        assert tree_of(root) == expected
+
+
+PATHS = st.lists(
+    st.sampled_from(["a", "b", "..", ".", "precious", ".wh.a"]), min_size=1, max_size=4
+)
+RELATIVE = PATHS.map("/".join)
+ABSOLUTE = st.one_of(RELATIVE, RELATIVE.map("/{}".format), st.just("OUTSIDE"))
+KINDS = st.sampled_from([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.REGTYPE, tarfile.DIRTYPE])
+
+
+@QUICK
+@given(st.lists(st.tuples(KINDS, ABSOLUTE, ABSOLUTE), min_size=1, max_size=8))
+def test_no_path_or_link_escapes_the_root(plan: list[tuple[bytes, str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        outside = Path(folder, "outside")
+        outside.mkdir()
+        (outside / "precious").write_text("mine")
+        found = []
+        for kind, path, target in plan:
+            place = path.replace("OUTSIDE", f"{outside}/precious")
+            if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                found.append(link(place, target.replace("OUTSIDE", str(outside)), kind))
+            else:
+                text = "theirs" if kind == tarfile.REGTYPE else None
+                found.append(entry(place, text))
+
+        with contextlib.suppress(CannotStart):
+            unpacked(Path(folder), layer(*found))
+
+        assert tree_of(outside) == {"precious": "mine"}
+        assert sorted(path.name for path in Path(folder).iterdir()) == ["blobs", "image", "outside"]
+        assert {path.name for path in Path(folder, "image").iterdir()} <= {"rootfs", "config.json"}

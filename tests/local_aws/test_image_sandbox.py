@@ -108,7 +108,7 @@ def invoked(started: Callable[..., LocalAWS], image: Path, handler: str, memory_
         region_name=aws.region,
     )
     iam = session.client("iam", endpoint_url=aws.endpoint)
-    client = session.client("lambda", endpoint_url=aws.endpoint)
+    client: Any = session.client("lambda", endpoint_url=aws.endpoint)
     role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     client.create_function(
         FunctionName="probe",
