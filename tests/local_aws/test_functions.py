@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -16,7 +14,7 @@ from botocore.exceptions import ClientError
 from werkzeug.test import Client
 
 from local_aws.code_links import PATH, CodeLinks
-from tests.local_aws.conftest import ANYTHING, Cloud, zipped
+from tests.local_aws.conftest import ANYTHING, Cloud, fetch, zipped
 
 ECHO = "def handler(event, context):\n    print('hello')\n    return {'got': event}\n"
 FAILS = "def handler(event, context):\n    raise ValueError('no ' + event.get('what', ''))\n"
@@ -176,16 +174,12 @@ def test_the_link_to_deployed_code_needs_no_credentials(cloud: Cloud) -> None:
     function = client.get_function(FunctionName=cloud.function(ECHO))
 
     # WHEN a client without credentials follows the links
-    found, code = (
-        urllib.request.urlopen(link).read()
-        for link in (version["Location"], function["Code"]["Location"])
-    )
+    found, code = (fetch(link)[1] for link in (version["Location"], function["Code"]["Location"]))
 
     assert found == layer_zip
     digest = base64.b64encode(hashlib.sha256(code).digest()).decode()
     assert digest == function["Configuration"]["CodeSha256"]
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(version["Location"][:-1])
+    assert fetch(version["Location"][:-1])[0] == 404
 
 
 def test_a_link_to_code_lasts_ten_minutes() -> None:
