@@ -21,7 +21,7 @@ READ = Request("s3:GetObject", "arn:aws:s3:::b/k", {"aws:sourceaccount": "1"})
     [
         (ALLOW, True),
         ({**ALLOW, "Action": "S3:GETOBJECT"}, True),
-        ({**ALLOW, "Action": ["s3:Put*", "s3:Get?bject"]}, True),
+        ({**ALLOW, "Action": ["s3:Put*", "s3:?etObject"]}, True),
         ({**ALLOW, "Action": "s3:Get"}, False),
         ({**ALLOW, "Resource": "arn:aws:s3:::b"}, False),
         ({**ALLOW, "Resource": "arn:aws:s3:::B/*"}, False),
