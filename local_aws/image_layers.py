@@ -6,6 +6,7 @@ https://github.com/opencontainers/image-spec/blob/main/layer.md
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterable
@@ -83,17 +84,17 @@ def _apply(archive: tarfile.TarFile, root: Path) -> None:
 
 def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, root: Path, target: Path) -> None:
     """Extract `member` as `target` in `root`. Hard links are resolved in `root` as well."""
-    name = str(target.relative_to(root))
-    settings: dict[str, Any] = {"name": name, "deep": False}
+    target.parent.mkdir(parents=True, exist_ok=True)
     if member.islnk():
         parts = PurePosixPath("/", member.linkname).parts[1:]
         if not parts or ".." in parts:
             raise OSError(f"{member.name} is a hard link to {member.linkname!r}")
-        settings["linkname"] = str((inside(root, parts[:-1]) / parts[-1]).relative_to(root))
+        source = inside(root, parts[:-1]) / parts[-1]
+        os.link(source, target, follow_symlinks=False)  # a symbolic link may point outside
+        return
     # The current user owns all files and must be able to go on. No file is set-user-ID.
     mode = (member.mode or 0) & 0o777 | (0o700 if member.isdir() else 0o400)
-    placed = member.replace(**settings, mode=mode)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    placed = member.replace(name=str(target.relative_to(root)), mode=mode, deep=False)
     archive.extract(placed, root, set_attrs=not member.issym(), filter=_as_it_is)
 
 
@@ -126,10 +127,13 @@ def inside(root: Path, parts: tuple[str, ...]) -> Path:
 
 
 def _remove(paths: Iterable[Path], kept: set[Path]) -> None:
+    """Remove the paths, and what they contain, except for the `kept` ones."""
     for path in list(paths):
+        is_folder = path.is_dir() and not path.is_symlink()
         if path in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
+            if is_folder:
+                _remove(path.iterdir(), kept)
+        elif is_folder:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

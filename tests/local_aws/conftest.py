@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import time
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -76,6 +78,16 @@ class Aws(Protocol):
 
 # One session for all clients: it parses each service's model once.
 SESSION = boto3.Session()
+
+
+def fetch(request: str | urllib.request.Request) -> tuple[int, bytes]:
+    """Status and body of the response, whatever the status."""
+    try:
+        answer = urllib.request.urlopen(request)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        return answer.status, answer.read()
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Images that the tests make and push, byte by byte, as a client of ECR's registry."""
+"""Images that the tests build byte by byte and push to ECR's registry."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def digest_of(data: bytes) -> str:
-    """As registries name it."""
+    """The digest of the data, in the form that registries use."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def entry(name: str, text: str | None = None, **settings: Any) -> tuple[tarfile.TarInfo, bytes]:
-    """A member of a layer: a file with this text, or a folder; `settings` are TarInfo's."""
+    """A member of a layer: a file with this text, or a folder. `settings` are TarInfo's."""
     member, data = tarfile.TarInfo(name), (text or "").encode()
     member.size = len(data)
     member.type = tarfile.REGTYPE if text is not None else tarfile.DIRTYPE
@@ -34,12 +34,12 @@ def entry(name: str, text: str | None = None, **settings: Any) -> tuple[tarfile.
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
-    """A symbolic link, or a hard one with kind=tarfile.LNKTYPE."""
+    """A symbolic link, or a hard link with kind=tarfile.LNKTYPE."""
     return entry(name, "", type=kind, linkname=target)
 
 
 def layer(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
-    """A layer as it is pushed: a gzipped tar."""
+    """A layer in the form in which it is pushed: a gzipped tar."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for member, data in entries:
@@ -48,7 +48,7 @@ def layer(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def manifest(config: bytes, layers: Iterable[bytes]) -> bytes:
-    """The manifest of an image of these parts."""
+    """The manifest of an image with these parts."""
 
     def part(kind: str, data: bytes) -> dict[str, Any]:
         media_type = f"application/vnd.docker.{kind}"
@@ -65,7 +65,7 @@ def manifest(config: bytes, layers: Iterable[bytes]) -> bytes:
 
 @dataclass
 class RegistryUser:
-    """Speaks to the registry at `endpoint`; `credentials`: user:password, None for nobody."""
+    """A client of the registry at `endpoint`. `credentials` is user:password; None is anonymous."""
 
     endpoint: str
     credentials: str | None
@@ -73,7 +73,7 @@ class RegistryUser:
     def send(
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the answer; a `body` that is a generator goes in chunks."""
+        """Send a request; return status, headers and body. A generator is sent in chunks."""
         if self.credentials is not None:
             coded = base64.b64encode(self.credentials.encode()).decode()
             headers["Authorization"] = f"Basic {coded}"
@@ -86,7 +86,7 @@ class RegistryUser:
             connection.close()
 
     def push_blob(self, repository: str, data: bytes) -> None:
-        """Push one blob in two pieces of unknown length, as docker does."""
+        """Push a blob in two pieces of unknown length, as docker does."""
         _, headers, _ = self.send("POST", f"/v2/{repository}/blobs/uploads/")
         middle = len(data) // 2
         for piece in (data[:middle], data[middle:]):
@@ -96,13 +96,13 @@ class RegistryUser:
         assert self.send("PUT", path)[0] == 201
 
     def put_manifest(self, repository: str, tag: str, data: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer."""
+        """Push a manifest; return status and body of the response."""
         headers = {"Content-Type": DOCKER}
         status, _, body = self.send("PUT", f"/v2/{repository}/manifests/{tag}", data, **headers)
         return status, body
 
     def push(self, repository: str, tag: str, config: bytes, layers: list[bytes]) -> str:
-        """Push a whole image and return its digest."""
+        """Push an image and return its digest."""
         for data in (config, *layers):
             self.push_blob(repository, data)
         whole = manifest(config, layers)

@@ -1,4 +1,4 @@
-"""The lines that a shell evaluates, and the environment that children get."""
+"""The lines for a shell to evaluate, and the environment of child processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXPORTS = {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "AWS_REGION": "us-east-1
 USUAL = "unset AWS_SESSION_TOKEN AWS_SECURITY_TOKEN AWS_PROFILE AWS_DEFAULT_PROFILE"
 
 
-def test_lines_set_what_is_needed_and_unset_what_would_win_over_it() -> None:
+def test_lines_set_the_variables_and_unset_those_that_override_them() -> None:
     environ = {
         "AWS_ENDPOINT_URL": "https://elsewhere",
         "AWS_ENDPOINT_URL_S3": "https://elsewhere",
@@ -39,7 +39,7 @@ def test_lines_set_what_is_needed_and_unset_what_would_win_over_it() -> None:
         ({"http_proxy": ""}, None),
     ],
 )
-def test_a_proxy_is_passed_by(environ: dict[str, str], line: str | None) -> None:
+def test_loopback_bypasses_the_proxy(environ: dict[str, str], line: str | None) -> None:
     lines = [text for text in shell_lines({}, environ) if text.startswith("export ")]
 
     assert lines == ([] if line is None else [f"export NO_PROXY={line}", f"export no_proxy={line}"])

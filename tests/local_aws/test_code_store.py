@@ -1,4 +1,4 @@
-"""Deployed code on disk: unpacked once, by the name that Lambda gives it."""
+"""Deployed code on disk: unpacked once for each hash."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_a_zip_is_unpacked_once_with_its_permissions(tmp_path: Path) -> None:
     folder = store.unpack(data, sha256(data))
 
     assert (folder / "bin" / "tool").stat().st_mode & 0o777 == 0o755
-    # WHEN it is asked for again, THEN its bytes are not even looked at
+    # WHEN it is requested again, THEN its bytes are not read
     assert store.unpack(b"", sha256(data)) == folder
     assert store.unpack(zipped({"other": ""}), sha256(b"other")) != folder
 
 
-def test_what_is_no_zip_cannot_start(tmp_path: Path) -> None:
-    data = b"This is no zip."
+def test_code_that_is_not_a_zip_file_cannot_start(tmp_path: Path) -> None:
+    data = b"This is not a zip file."
 
     with pytest.raises(CannotStart, match="is not a zip file"):
         CodeStore(tmp_path, {}, lambda name, reference: None).unpack(data, sha256(data))

@@ -1,4 +1,4 @@
-"""The registry that ECR names: images pushed there are ECR's, and can be pulled and run."""
+"""ECR's registry: pushed images appear in ECR, and can be pulled and run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def repository(cloud: Cloud) -> str:
 
 @pytest.fixture
 def user(cloud: Cloud) -> RegistryUser:
-    """Somebody whom ECR gave its password."""
+    """A client with the password that ECR issued."""
     data = cloud.client("ecr").get_authorization_token()["authorizationData"][0]
     assert data["proxyEndpoint"] == cloud.aws.endpoint
     return RegistryUser(cloud.aws.endpoint, base64.b64decode(data["authorizationToken"]).decode())
@@ -42,7 +42,7 @@ def error_code(body: bytes) -> str:
     return str(error["code"])
 
 
-def test_what_is_pushed_is_ecrs_and_comes_back_byte_by_byte(
+def test_a_pushed_image_appears_in_ecr_and_can_be_pulled_unchanged(
     cloud: Cloud, user: RegistryUser, repository: str
 ) -> None:
     digest = user.push(repository, "v1", CONFIG, LAYERS)
@@ -67,7 +67,9 @@ def test_what_is_pushed_is_ecrs_and_comes_back_byte_by_byte(
         assert (status, headers["Content-Length"], body) == (200, str(len(blob)), b"")
 
 
-def test_an_image_deleted_in_ecr_is_gone(cloud: Cloud, user: RegistryUser, repository: str) -> None:
+def test_an_image_deleted_in_ecr_cannot_be_pulled(
+    cloud: Cloud, user: RegistryUser, repository: str
+) -> None:
     digest = user.push(repository, "v1", CONFIG, LAYERS)
 
     cloud.client("ecr").batch_delete_image(
@@ -80,14 +82,14 @@ def test_an_image_deleted_in_ecr_is_gone(cloud: Cloud, user: RegistryUser, repos
 
 
 @pytest.mark.parametrize("credentials", [None, "AWS:guessed", "admin:guessed"])
-def test_it_takes_ecrs_password(cloud: Cloud, credentials: str | None) -> None:
+def test_only_ecrs_password_is_accepted(cloud: Cloud, credentials: str | None) -> None:
     status, headers, body = RegistryUser(cloud.aws.endpoint, credentials).send("GET", "/v2/")
 
     assert (status, error_code(body)) == (401, "UNAUTHORIZED")
     assert headers["WWW-Authenticate"].startswith("Basic")
 
 
-def test_without_a_repository_nothing_is_taken(user: RegistryUser) -> None:
+def test_a_push_without_a_repository_is_refused(user: RegistryUser) -> None:
     assert user.send("GET", "/v2/")[0] == 200
 
     status, _, body = user.send("POST", "/v2/nowhere/blobs/uploads/")
@@ -95,9 +97,9 @@ def test_without_a_repository_nothing_is_taken(user: RegistryUser) -> None:
     assert (status, error_code(body)) == (404, "NAME_UNKNOWN")
 
 
-def test_a_tag_cannot_be_given_to_another_image(user: RegistryUser, repository: str) -> None:
+def test_an_immutable_tag_cannot_move_to_another_image(user: RegistryUser, repository: str) -> None:
     user.push(repository, "v1", CONFIG, LAYERS)
-    user.push(repository, "v1", CONFIG, LAYERS)  # the same again is no other
+    user.push(repository, "v1", CONFIG, LAYERS)  # the same image again is fine
 
     status, body = user.put_manifest(repository, "v1", manifest(CONFIG, LAYERS[:1]))
 
@@ -129,7 +131,7 @@ def test_damaged_and_incomplete_pushes_are_refused(user: RegistryUser, repositor
     assert (status, error_code(body)) == (400, "DIGEST_INVALID")
 
 
-def test_what_it_does_not_do_is_refused(user: RegistryUser, repository: str) -> None:
+def test_unsupported_requests_are_refused(user: RegistryUser, repository: str) -> None:
     for method, path, status in (
         ("DELETE", f"/v2/{repository}/manifests/v1", 405),
         ("GET", f"/v2/{repository}/tags/list", 404),

@@ -1,4 +1,4 @@
-"""Asynchronous invocations: S3's events, retries, and the queue for what failed."""
+"""Asynchronous invocations: S3 events, retries, and the failure queue."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def wait_for(cloud: Cloud, bucket: str, key: str) -> dict[str, Any]:
         ("ü/名.mp4", "%C3%BC/%E5%90%8D.mp4"),
     ],
 )
-def test_an_upload_starts_the_function_with_an_event_like_s3s(
+def test_an_upload_invokes_the_function_with_an_s3_event(
     cloud: Cloud, key: str, encoded: str
 ) -> None:
     s3, source, target = cloud.client("s3"), cloud.name("source"), cloud.name("target")
@@ -95,7 +95,7 @@ def test_an_upload_starts_the_function_with_an_event_like_s3s(
     assert len(s3.list_objects_v2(Bucket=target)["Contents"]) == 1
 
 
-def test_a_multipart_upload_starts_it_once(cloud: Cloud) -> None:
+def test_a_multipart_upload_invokes_the_function_once(cloud: Cloud) -> None:
     s3, source, target = cloud.client("s3"), cloud.name("source"), cloud.name("target")
     for bucket in (source, target):
         s3.create_bucket(Bucket=bucket)
@@ -119,7 +119,9 @@ def test_a_multipart_upload_starts_it_once(cloud: Cloud) -> None:
     record = wait_for(cloud, target, "big.mp4ObjectCreated:CompleteMultipartUpload")
     assert record["s3"]["object"]["size"] == 5_242_980
     assert record["s3"]["object"]["eTag"] == done["ETag"].strip('"')
-    s3.put_object(Bucket=source, Key="next.mp4", Body=b"1")  # by now, a second one had its turn
+    s3.put_object(
+        Bucket=source, Key="next.mp4", Body=b"1"
+    )  # a second event would have arrived by now
     wait_for(cloud, target, "next.mp4ObjectCreated:Put")
     assert len(s3.list_objects_v2(Bucket=target)["Contents"]) == 2
 
@@ -163,7 +165,7 @@ def test_without_retries_an_event_is_tried_once(cloud: Cloud) -> None:
     assert json.loads(message["Body"])["requestContext"]["approximateInvokeCount"] == 1
 
 
-def test_an_event_is_reported_whose_functions_code_is_not_to_be_had(cloud: Cloud) -> None:
+def test_an_event_for_a_function_without_code_is_reported(cloud: Cloud) -> None:
     queue, name = cloud.name("queue"), cloud.name("function")
     url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
     client = cloud.client("lambda")
@@ -188,7 +190,7 @@ def test_an_event_is_reported_whose_functions_code_is_not_to_be_had(cloud: Cloud
     assert "gone:1 has not been pushed" in report["responsePayload"]["errorMessage"]
 
 
-def test_the_events_of_a_deleted_function_end_with_it(cloud: Cloud) -> None:
+def test_events_of_a_deleted_function_are_dropped(cloud: Cloud) -> None:
     name, client = cloud.function(FAILS), cloud.client("lambda")
     client.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
 
@@ -201,7 +203,7 @@ def test_the_events_of_a_deleted_function_end_with_it(cloud: Cloud) -> None:
         time.sleep(0.05)
 
 
-def test_a_report_needs_the_roles_right_to_send(cloud: Cloud) -> None:
+def test_a_failure_report_needs_permission_to_send(cloud: Cloud) -> None:
     queue = cloud.name("queue")
     url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
     name = cloud.function(FAILS, Role=cloud.role([]))
@@ -215,12 +217,15 @@ def test_a_report_needs_the_roles_right_to_send(cloud: Cloud) -> None:
 
     cloud.client("lambda").invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
 
-    assert "Messages" not in cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=3)
-    assert f"the failure of {name} cannot be reported" in cloud.aws.log_path.read_text()
+    deadline = time.monotonic() + 15
+    while f"the failure of {name} cannot be reported" not in cloud.aws.log_path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "Messages" not in cloud.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=1)
 
 
 @pytest.mark.parametrize("kind", ["no function", "no permission", "another bucket's"])
-def test_a_notification_that_could_not_be_delivered_is_refused(cloud: Cloud, kind: str) -> None:
+def test_an_undeliverable_notification_is_refused(cloud: Cloud, kind: str) -> None:
     bucket = cloud.name("bucket")
     cloud.client("s3").create_bucket(Bucket=bucket)
     name = "nobody" if kind == "no function" else cloud.function(FAILS)
@@ -232,7 +237,7 @@ def test_a_notification_that_could_not_be_delivered_is_refused(cloud: Cloud, kin
         notify(cloud, bucket, name)
 
 
-def test_what_aws_refuses_is_refused(cloud: Cloud) -> None:
+def test_invalid_changes_to_a_function_are_refused(cloud: Cloud) -> None:
     client, name = cloud.client("lambda"), cloud.function(FAILS)
     permission = {
         "FunctionName": name,
@@ -250,7 +255,7 @@ def test_what_aws_refuses_is_refused(cloud: Cloud) -> None:
         client.update_function_configuration(FunctionName=name, Role=role)
 
 
-def test_more_user_metadata_than_s3_allows_is_refused(cloud: Cloud) -> None:
+def test_too_much_user_metadata_is_refused(cloud: Cloud) -> None:
     s3, place = cloud.client("s3"), {"Bucket": "metadata-limit", "Key": "a"}
     s3.create_bucket(Bucket=place["Bucket"])
 
@@ -263,7 +268,7 @@ def test_more_user_metadata_than_s3_allows_is_refused(cloud: Cloud) -> None:
     assert s3.get_object(**place)["Body"].read() == b"fits"
 
 
-def test_what_aws_keeps_is_kept(cloud: Cloud) -> None:
+def test_updated_settings_are_kept(cloud: Cloud) -> None:
     client, name = cloud.client("lambda"), cloud.function(FAILS, Role=cloud.role(ANYTHING))
 
     client.update_function_configuration(
@@ -278,7 +283,7 @@ def test_what_aws_keeps_is_kept(cloud: Cloud) -> None:
 def test_reserved_concurrency_is_counted_and_100_stay_unreserved(
     started: Callable[..., LocalAWS],
 ) -> None:
-    # GIVEN an account of its own, with three functions in one region and one in another
+    # GIVEN a separate account with three functions
     cloud = Cloud(started())
     client, names = cloud.client("lambda"), [cloud.function(FAILS) for _ in range(3)]
 
@@ -293,11 +298,11 @@ def test_reserved_concurrency_is_counted_and_100_stay_unreserved(
 
     assert unreserved() == 1000
 
-    # WHEN two reserve all that can be reserved
+    # WHEN two functions reserve everything that can be reserved
     reserve(names[0], 300)
     reserve(names[1], 600)
 
-    # THEN the third can have nothing, and the second not more, but as much again or less
+    # THEN the third can reserve nothing, and the second the same or less, but not more
     assert unreserved() == 100
     assert unreserved("eu-west-1") == 1000
     for name, number in ((names[2], 1), (names[1], 601)):
@@ -311,7 +316,7 @@ def test_reserved_concurrency_is_counted_and_100_stay_unreserved(
     reserve(names[1], 600)
     reserve(names[1], 500)
     assert unreserved() == 200
-    # AND what is given back, or goes with its function, can be reserved again
+    # AND concurrency that is released, or whose function is deleted, can be reserved again
     client.delete_function_concurrency(FunctionName=names[0])
     client.delete_function(FunctionName=names[1])
     assert unreserved() == 1000

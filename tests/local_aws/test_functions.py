@@ -1,4 +1,4 @@
-"""Functions are really run, and end as they do on AWS."""
+"""Functions really run, and finish or fail as on AWS."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
@@ -16,13 +14,13 @@ from botocore.exceptions import ClientError
 from werkzeug.test import Client
 
 from local_aws.code_links import PATH, CodeLinks
-from tests.local_aws.conftest import ANYTHING, Cloud, zipped
+from tests.local_aws.conftest import ANYTHING, Cloud, fetch, zipped
 
 ECHO = "def handler(event, context):\n    print('hello')\n    return {'got': event}\n"
 FAILS = "def handler(event, context):\n    raise ValueError('no ' + event.get('what', ''))\n"
 
 
-def test_an_answer_comes_back_with_the_log(cloud: Cloud) -> None:
+def test_an_invocation_returns_the_response_and_the_log(cloud: Cloud) -> None:
     payload, error, log = cloud.invoke(cloud.function(ECHO), {"a": "ü"})
 
     assert (payload, error) == ({"got": {"a": "ü"}}, None)
@@ -31,7 +29,7 @@ def test_an_answer_comes_back_with_the_log(cloud: Cloud) -> None:
     assert "Init Duration" in log
 
 
-def test_a_second_call_finds_a_warm_environment(cloud: Cloud) -> None:
+def test_the_second_invocation_reuses_the_environment(cloud: Cloud) -> None:
     code = "import uuid\nME = str(uuid.uuid4())\ndef handler(event, context):\n    return ME\n"
     name = cloud.function(code)
 
@@ -41,7 +39,7 @@ def test_a_second_call_finds_a_warm_environment(cloud: Cloud) -> None:
     assert "Init Duration" not in second[2]
 
 
-def test_new_code_and_new_settings_end_warm_environments(cloud: Cloud) -> None:
+def test_new_code_and_new_settings_replace_warm_environments(cloud: Cloud) -> None:
     name = cloud.function("import os\ndef handler(e, c):\n    return [1, os.environ.get('X')]\n")
     client = cloud.client("lambda")
     assert cloud.invoke(name)[0] == [1, None]
@@ -62,7 +60,7 @@ def test_an_exception_is_an_unhandled_error_with_its_type(cloud: Cloud) -> None:
     assert payload["stackTrace"]
 
 
-def test_a_failing_import_is_told(cloud: Cloud) -> None:
+def test_a_failing_import_is_reported(cloud: Cloud) -> None:
     name = cloud.function("import nothing_like_this\n")
 
     answer = cloud.client("lambda").invoke(FunctionName=name)
@@ -89,7 +87,7 @@ def test_a_timeout_ends_the_process_and_its_children(cloud: Cloud) -> None:
     assert cloud.invoke(name)[0] == "0"
 
 
-def test_a_crash_is_told_and_the_next_call_starts_anew(cloud: Cloud) -> None:
+def test_a_crash_is_reported_and_the_next_invocation_starts_a_new_environment(cloud: Cloud) -> None:
     code = "import os\ndef handler(event, context):\n    return os._exit(3) if event else 'ok'\n"
     name = cloud.function(code)
 
@@ -109,7 +107,7 @@ def test_memory_over_the_limit_ends_the_function(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("ending", ["return 'done'", "os._exit(3)"])
-def test_all_that_is_written_is_in_the_log_before_the_end(cloud: Cloud, ending: str) -> None:
+def test_all_output_comes_before_the_end_line_in_the_log(cloud: Cloud, ending: str) -> None:
     code = (
         "import os\ndef handler(event, context):\n"
         "    lines = b''.join(b'%d\\n' % number for number in range(40000))\n"
@@ -125,7 +123,7 @@ def test_all_that_is_written_is_in_the_log_before_the_end(cloud: Cloud, ending: 
     assert report.startswith("REPORT ")
 
 
-def test_a_function_sees_what_lambda_sets_and_nothing_of_the_server(cloud: Cloud) -> None:
+def test_a_function_sees_lambdas_variables_and_none_of_the_servers(cloud: Cloud) -> None:
     code = (
         "import os, sys\ndef handler(event, context):\n"
         "    return {'environ': dict(os.environ), 'path': sys.path, 'cwd': os.getcwd(),"
@@ -148,7 +146,7 @@ def test_a_function_sees_what_lambda_sets_and_nothing_of_the_server(cloud: Cloud
     assert not [p for p in seen["path"] if p.rstrip("/").endswith(("/main", "local_aws"))]
 
 
-def test_layers_bring_programs_and_packages(cloud: Cloud) -> None:
+def test_layers_provide_programs_and_packages(cloud: Cloud) -> None:
     layer = cloud.client("lambda").publish_layer_version(
         LayerName=cloud.name("layer"),
         Content={
@@ -168,24 +166,20 @@ def test_layers_bring_programs_and_packages(cloud: Cloud) -> None:
     assert payload == [42, "from the layer\n"]
 
 
-def test_deployed_code_can_be_downloaded_by_its_link_alone(cloud: Cloud) -> None:
+def test_the_link_to_deployed_code_needs_no_credentials(cloud: Cloud) -> None:
     client, layer_zip = cloud.client("lambda"), zipped({"bin/tool": "#!/bin/sh\n"})
     layer = cloud.name("layer")
     client.publish_layer_version(LayerName=layer, Content={"ZipFile": layer_zip})
     version = client.get_layer_version(LayerName=layer, VersionNumber=1)["Content"]
     function = client.get_function(FunctionName=cloud.function(ECHO))
 
-    # WHEN somebody without credentials reads what the links lead to
-    found, code = (
-        urllib.request.urlopen(link).read()
-        for link in (version["Location"], function["Code"]["Location"])
-    )
+    # WHEN a client without credentials follows the links
+    found, code = (fetch(link)[1] for link in (version["Location"], function["Code"]["Location"]))
 
     assert found == layer_zip
     digest = base64.b64encode(hashlib.sha256(code).digest()).decode()
     assert digest == function["Configuration"]["CodeSha256"]
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(version["Location"][:-1])
+    assert fetch(version["Location"][:-1])[0] == 404
 
 
 def test_a_link_to_code_lasts_ten_minutes() -> None:
@@ -200,7 +194,7 @@ def test_a_link_to_code_lasts_ten_minutes() -> None:
     assert client.get(path).status_code == 404
 
 
-def test_an_image_is_run_from_its_folder_and_the_log_says_so(cloud: Cloud) -> None:
+def test_an_image_runs_from_its_folder_and_the_log_says_so(cloud: Cloud) -> None:
     uri = "123456789012.dkr.ecr.us-east-1.amazonaws.com/an-image@sha256:" + "0" * 64
     name = cloud.name("function")
     cloud.client("lambda").create_function(
@@ -242,31 +236,31 @@ def test_an_image_without_a_folder_is_a_clear_error(cloud: Cloud) -> None:
         cloud.invoke(name)
 
 
-def test_reserved_concurrency_throttles_and_the_cap_waits(cloud: Cloud) -> None:
+def test_reserved_concurrency_throttles_but_the_cap_waits(cloud: Cloud) -> None:
     code = (
         "import time\ndef handler(event, context):\n"
         "    time.sleep(event.get('seconds', 0.2))\n    return 'done'\n"
     )
     name, client = cloud.function(code), cloud.client("lambda")
 
-    # WHEN more run than the cap of two, all are answered
+    # WHEN there are more invocations than the cap of two, all succeed
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: cloud.invoke(name)[0], range(4)))
     assert answers == ["done"] * 4
 
-    # WHEN more run than are reserved, the others are refused
+    # WHEN there are more than the reserved concurrency, the others are refused
     def long() -> object:
         while True:
             try:
                 return cloud.invoke(name, {"seconds": 4})[0]
-            except ClientError:  # the other came first
+            except ClientError:  # throttled by the other call
                 continue
 
     client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(long)
         refusals: list[ClientError] = []
-        while not refusals and not one.done():  # it may come before the first has begun
+        while not refusals and not one.done():  # this call may be the first to start
             try:
                 cloud.invoke(name)
             except ClientError as error:
@@ -276,7 +270,7 @@ def test_reserved_concurrency_throttles_and_the_cap_waits(cloud: Cloud) -> None:
     assert refusals[0].response["ResponseMetadata"]["HTTPStatusCode"] == 429
 
 
-def test_qualifiers_and_arns_lead_to_the_function(cloud: Cloud) -> None:
+def test_qualifiers_and_arns_find_the_function(cloud: Cloud) -> None:
     name, client = cloud.function(ECHO), cloud.client("lambda")
     version = client.publish_version(FunctionName=name)["Version"]
     client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
@@ -294,7 +288,7 @@ def test_qualifiers_and_arns_lead_to_the_function(cloud: Cloud) -> None:
     assert client.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"] == 204
 
 
-def test_too_large_a_request_and_an_answer_are_refused(cloud: Cloud) -> None:
+def test_requests_and_responses_that_are_too_large_are_refused(cloud: Cloud) -> None:
     name = cloud.function("def handler(event, context):\n    return 'x' * 7_000_000\n")
 
     with pytest.raises(ClientError, match="at most 6291456"):
@@ -303,7 +297,7 @@ def test_too_large_a_request_and_an_answer_are_refused(cloud: Cloud) -> None:
     assert (error, payload["errorType"]) == ("Unhandled", "Function.ResponseSizeTooLarge")
 
 
-def test_a_function_calls_another_under_its_role(cloud: Cloud) -> None:
+def test_a_function_invokes_another_with_its_role(cloud: Cloud) -> None:
     callee = cloud.function(ECHO)
     code = (
         "import boto3, json\nclient = boto3.client('lambda')\n"
@@ -320,7 +314,7 @@ def test_a_function_calls_another_under_its_role(cloud: Cloud) -> None:
     caller = cloud.function(code, Role=role)
     assert cloud.invoke(caller, {"callee": callee})[0] == {"got": 7}
 
-    # WHEN the role loses the permission, the next call fails; with it back, the next succeeds
+    # WHEN the role loses the permission, the next call fails; once it is back, calls succeed
     cloud.permit(role, [{**allowed, "Resource": cloud.arn("another")}])
     payload, error, _ = cloud.invoke(caller, {"callee": callee})
     assert error == "Unhandled"
@@ -333,7 +327,7 @@ def test_a_function_calls_another_under_its_role(cloud: Cloud) -> None:
     assert cloud.invoke(caller, {"callee": callee})[0] == {"got": 7}
 
 
-def test_eight_nested_chains_at_once_do_not_starve_each_other(cloud: Cloud) -> None:
+def test_eight_concurrent_nested_invocations_do_not_starve_each_other(cloud: Cloud) -> None:
     callee = cloud.function(ECHO)
     code = (
         "import boto3, json\nclient = boto3.client('lambda')\n"
@@ -349,7 +343,7 @@ def test_eight_nested_chains_at_once_do_not_starve_each_other(cloud: Cloud) -> N
     assert answers == [{"got": {"n": n}} for n in range(8)]
 
 
-def test_metrics_count_what_happened(cloud: Cloud) -> None:
+def test_metrics_count_invocations_and_errors(cloud: Cloud) -> None:
     name = cloud.function(FAILS)
     cloud.invoke(name)
     cloud.invoke(name)
@@ -379,7 +373,7 @@ def test_metrics_count_what_happened(cloud: Cloud) -> None:
     assert total("ConcurrentExecutions") == 2
 
 
-def test_a_function_whose_role_is_gone_takes_no_other_functions_log_with_it(cloud: Cloud) -> None:
+def test_a_deleted_role_does_not_affect_the_logs_of_other_functions(cloud: Cloud) -> None:
     role, bucket = cloud.role(ANYTHING), cloud.name("bucket")
     s3, iam = cloud.client("s3"), cloud.client("iam")
     s3.create_bucket(Bucket=bucket)
@@ -406,7 +400,7 @@ def test_a_function_whose_role_is_gone_takes_no_other_functions_log_with_it(clou
     assert f"{gone} cannot write its log: There is no role" in cloud.aws.log_path.read_text()
 
 
-def test_a_role_without_the_right_to_log_writes_no_log(cloud: Cloud) -> None:
+def test_a_role_without_log_permissions_writes_no_log(cloud: Cloud) -> None:
     silent = cloud.function(ECHO, Role=cloud.role([]))
     loud = cloud.function(ECHO)
     for name in (silent, loud):
@@ -417,7 +411,7 @@ def test_a_role_without_the_right_to_log_writes_no_log(cloud: Cloud) -> None:
     assert f"{silent} cannot write its log" in cloud.aws.log_path.read_text()
 
 
-def test_a_version_that_an_alias_means_stays_and_no_number_is_used_twice(cloud: Cloud) -> None:
+def test_aliased_versions_stay_and_version_numbers_are_never_reused(cloud: Cloud) -> None:
     name, client = cloud.function(ECHO), cloud.client("lambda")
     assert client.publish_version(FunctionName=name)["Version"] == "1"
     client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
@@ -432,4 +426,4 @@ def test_a_version_that_an_alias_means_stays_and_no_number_is_used_twice(cloud: 
 
     assert cloud.invoke(f"{name}:live", {"a": 1})[1] is None
     assert client.publish_version(FunctionName=name)["Version"] == "2"
-    client.delete_function(FunctionName=name)  # with all that is its own
+    client.delete_function(FunctionName=name)  # and everything that belongs to it

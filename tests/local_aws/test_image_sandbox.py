@@ -1,4 +1,4 @@
-"""Image functions: the image's own files, read-only, as a user without a home."""
+"""Image functions run from the image's files, read-only, as a user without a home."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_an_image_that_names_nothing_to_run_is_refused(tmp_path: Path, config: A
         read_image(tmp_path)
 
 
-def test_a_task_root_is_no_image(tmp_path: Path) -> None:
+def test_a_task_root_is_not_an_image(tmp_path: Path) -> None:
     (tmp_path / "handler.py").touch()
 
     assert read_image(tmp_path) is None
 
 
-def test_the_functions_settings_come_before_the_images(tmp_path: Path) -> None:
+def test_the_functions_settings_override_the_images(tmp_path: Path) -> None:
     (tmp_path / "rootfs").mkdir()
     config = {"Entrypoint": ["/e"], "Cmd": ["c"], "WorkingDir": "/var/task", "Env": ["A=b=c"]}
     (tmp_path / "config.json").write_text(json.dumps({"config": config}))
@@ -88,18 +88,20 @@ def test_the_functions_settings_come_before_the_images(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the image that `make image` built, all files linked, for handlers of the tests'."""
+    """A hard-linked copy of the image that `make image` built, for the tests' handlers."""
     if not (BUILT / "config.json").is_file():
         pytest.skip("no image here: make image builds one")
     folder = tmp_path_factory.mktemp("image")
     subprocess.run(["cp", "-al", BUILT / "rootfs", folder / "rootfs"], check=True)
     shutil.copy(BUILT / "config.json", folder)
-    (folder / "rootfs" / "var" / "task" / "handler.py").unlink()  # the link, not the image's own
+    (
+        folder / "rootfs" / "var" / "task" / "handler.py"
+    ).unlink()  # only this link: the image keeps its file
     return folder
 
 
 def invoked(started: Callable[..., LocalAWS], image: Path, handler: str, memory_mb: int) -> Any:
-    """What a function of the image with this handler.py answers."""
+    """The response of an image function with this handler.py."""
     (image / "rootfs" / "var" / "task" / "handler.py").write_text(handler)
     aws = started(images={"probed": image})
     session = boto3.Session(
@@ -108,7 +110,7 @@ def invoked(started: Callable[..., LocalAWS], image: Path, handler: str, memory_
         region_name=aws.region,
     )
     iam = session.client("iam", endpoint_url=aws.endpoint)
-    client = session.client("lambda", endpoint_url=aws.endpoint)
+    client: Any = session.client("lambda", endpoint_url=aws.endpoint)
     role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
     client.create_function(
         FunctionName="probe",
@@ -125,20 +127,20 @@ def invoked(started: Callable[..., LocalAWS], image: Path, handler: str, memory_
     return seen
 
 
-def test_it_runs_read_only_as_a_user_without_a_home(
+def test_an_image_runs_read_only_as_a_user_without_a_home(
     built: Path, started: Callable[..., LocalAWS]
 ) -> None:
     seen = invoked(started, built, PROBE, 512)
 
     assert seen["uid"] == 993
     assert seen["home"] == "/tmp"
-    assert seen["pid"] < 10  # processes of its own
+    assert seen["pid"] < 10  # its own process namespace
     assert seen["task"] == seen["root"] == "Read-only file system"
     assert seen["tmp"] == "written"
     assert seen["extra"] == "set"
     assert not (built / "rootfs" / "tmp" / "x").exists()
     mounts = Path("/proc/self/mounts").read_text()
-    assert str(built) not in mounts  # nothing is mounted outside its namespace
+    assert str(built) not in mounts  # no mounts outside its namespace
     assert os.getuid() != 993
 
 

@@ -1,4 +1,4 @@
-"""Large blocks go back to the system. In processes of their own: the setting is a process's."""
+"""Large blocks are returned to the system. Each case needs a process, which the setting affects."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-# Frees a block so large that glibc would raise its threshold to it, then fills the heap with such
-# blocks, each followed by a small one that lasts; prints the bytes that stay.
+# Frees a block so large that glibc raises its threshold to it. Then fills the heap with such
+# blocks, each followed by a small one that stays, frees the large ones, and prints the bytes left.
 PROGRAM = """
 import resource
 import sys
@@ -31,7 +31,9 @@ blocks.clear()
 print(resident() - before)
 """
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's setting")
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc has the setting"
+)
 
 
 def kept(setting: str) -> int:

@@ -13,14 +13,14 @@ from local_aws.output import Output
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, Output]]:
-    """What writes, and the log of what it writes."""
+    """The writing end of a pipe, and the log of its output."""
     reads, writes = os.pipe()
     output = Output(os.fdopen(reads, "rb", buffering=0))
     yield writes, output
     os.close(writes)
 
 
-def test_what_was_written_before_comes_before(pipe: tuple[int, Output]) -> None:
+def test_earlier_output_comes_first(pipe: tuple[int, Output]) -> None:
     writes, output = pipe
     for number in range(1000):
         os.write(writes, b"written %d" % number + b"\n" * (number % 2))
@@ -30,7 +30,7 @@ def test_what_was_written_before_comes_before(pipe: tuple[int, Output]) -> None:
         assert [text for _, text in output.take()] == [f"written {number}", "END"]
 
 
-def test_a_line_may_come_in_parts_and_a_character_too(pipe: tuple[int, Output]) -> None:
+def test_lines_and_characters_may_arrive_in_parts(pipe: tuple[int, Output]) -> None:
     writes, output = pipe
     text = "grüße, 名前 " * 20_000
     rest = f"{text}\n{text}\n".encode()
@@ -51,4 +51,4 @@ def test_nothing_is_lost_when_the_writer_ends() -> None:
         assert [text for _, text in output.take()] == ["one", "", "last words"]
         deadline = time.monotonic() + 10
         while not pipe.closed:
-            assert time.monotonic() < deadline, "it is still read"
+            assert time.monotonic() < deadline, "the pipe is still open"

@@ -1,4 +1,4 @@
-"""Process trees: everybody is in them, whatever session they made for themselves."""
+"""Process trees include descendants in other sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from local_aws import process_tree
 
 MEGABYTES = 60
-# A parent, whose second thread starts a child in a session of its own, which holds memory.
+# The parent's second thread starts a child that holds memory, in a new session.
 PARENT = f"""
 import subprocess, sys, threading
 child = "held = bytearray({MEGABYTES} * 2**20); print('up', flush=True); input()"
@@ -34,14 +34,14 @@ def parent() -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("listed", [True, False])
 def test_descendants_are_members_and_their_memory_counts(
-    parent: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, told: bool
+    parent: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, listed: bool
 ) -> None:
-    # GIVEN a kernel that tells children, or one where psutil must look for them
-    if told and not process_tree._CHILDREN_ARE_LISTED:
-        pytest.skip("this kernel does not tell a thread's children")
-    monkeypatch.setattr(process_tree, "_CHILDREN_ARE_LISTED", told)
+    # GIVEN a kernel that lists children, or one where psutil must search for them
+    if listed and not process_tree._CHILDREN_ARE_LISTED:
+        pytest.skip("this kernel does not list a thread's children")
+    monkeypatch.setattr(process_tree, "_CHILDREN_ARE_LISTED", listed)
 
     pids = process_tree.members(parent.pid)
 
@@ -50,7 +50,7 @@ def test_descendants_are_members_and_their_memory_counts(
     assert process_tree.resident_bytes(parent.pid) > MEGABYTES * 2**20
 
 
-def test_a_process_that_has_ended_holds_nothing() -> None:
+def test_an_ended_process_has_no_memory() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
 

@@ -1,4 +1,4 @@
-"""The server as a process: starting, stopping, what it leaves, how much memory it takes."""
+"""The server as a process: starting, stopping, its leftovers and its memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_stopping_leaves_no_process_no_port_and_no_file(
     started: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up anew
+    monkeypatch.setattr(tempfile, "tempdir", None)  # forget the cached value
     aws = started()
     cloud = Cloud(aws)
     cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
@@ -52,7 +52,7 @@ def test_stopping_leaves_no_process_no_port_and_no_file(
 
 
 def test_functions_die_with_a_killed_server(started: Start, tmp_path: Path) -> None:
-    aws = started(data=tmp_path)  # what is killed leaves its files
+    aws = started(data=tmp_path)  # a killed server leaves its files
     cloud = Cloud(aws)
     cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
     functions = psutil.Process(aws.pid).children(recursive=True)
@@ -72,7 +72,7 @@ def test_a_busy_port_is_a_clear_error() -> None:
             LocalAWS(port=port).__enter__()
 
 
-def test_it_takes_another_port_than_4566_when_that_is_taken(started: Start) -> None:
+def test_another_port_is_used_if_4566_is_taken(started: Start) -> None:
     first, second = started(port=None), started(port=None)
 
     assert first.endpoint != second.endpoint
@@ -86,7 +86,7 @@ def test_only_loopback_is_served(started: Start) -> None:
     assert set(listening) == {"127.0.0.1"}
 
 
-def test_what_it_prints_can_be_evaluated() -> None:
+def test_a_shell_can_evaluate_the_printed_lines() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "local_aws", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -111,7 +111,7 @@ with LocalAWS() as aws:
 """
 
 
-def test_it_ends_with_a_killed_starter(root: Path, tmp_path: Path) -> None:
+def test_the_server_ends_if_its_starter_is_killed(root: Path, tmp_path: Path) -> None:
     starter = subprocess.Popen(
         [sys.executable, "-c", STARTER],
         cwd=root,
@@ -131,20 +131,22 @@ def test_it_ends_with_a_killed_starter(root: Path, tmp_path: Path) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             server.kill()
     (left,) = tmp_path.iterdir()
-    assert left.suffix == ".log"  # the starter's own to remove
+    assert left.suffix == ".log"  # which the starter would have removed
 
 
-def test_a_server_that_ends_by_itself_is_told_in_one_line(started: Start, tmp_path: Path) -> None:
-    aws = started(data=tmp_path)  # what is killed leaves its files
+def test_a_server_that_ends_by_itself_is_reported_in_one_line(
+    started: Start, tmp_path: Path
+) -> None:
+    aws = started(data=tmp_path)  # a killed server leaves its files
 
     os.kill(aws.pid, signal.SIGKILL)
 
-    # its log, which goes with it, is not pointed to
+    # the message does not name its log, which is removed
     with pytest.raises(StartError, match=r"^The local AWS ended with status -9: .* serving at .*$"):
         aws.wait()
 
 
-def test_the_commands_of_its_help_work(root: Path, tmp_path: Path) -> None:
+def test_the_commands_in_the_help_work(root: Path, tmp_path: Path) -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     serve, use = "python -m local_aws | tee aws.env", ". ./aws.env"
     assert serve in text
@@ -152,7 +154,7 @@ def test_the_commands_of_its_help_work(root: Path, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {**os.environ, **MISLEADING, "PATH": paths, "PYTHONPATH": str(root)}
     process = subprocess.Popen(
-        ["bash", "-c", serve.replace(" |", " --port 0 |")],  # another may want 4566
+        ["bash", "-c", serve.replace(" |", " --port 0 |")],  # 4566 may be in use
         cwd=tmp_path,
         env=environ,
         stdout=subprocess.DEVNULL,
@@ -180,7 +182,7 @@ def test_the_commands_of_its_help_work(root: Path, tmp_path: Path) -> None:
     assert done.stdout.endswith(" made\n")
 
 
-def test_variables_of_the_shell_do_not_lead_the_server_astray(
+def test_the_shells_variables_do_not_mislead_the_server(
     started: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in MISLEADING.items():
@@ -238,7 +240,7 @@ def test_bodies_stay_out_of_memory_and_descriptors(started: Start) -> None:
     assert s3.get_object(Bucket="big", Key="99")["Body"].read() == body
 
 
-def test_a_range_of_a_large_object_is_read_alone(started: Start) -> None:
+def test_only_the_requested_range_is_read(started: Start) -> None:
     aws = started()
     s3, server = Cloud(aws).client("s3"), psutil.Process(aws.pid)
     s3.create_bucket(Bucket="big")
@@ -258,16 +260,16 @@ def test_a_range_of_a_large_object_is_read_alone(started: Start) -> None:
     assert read(f"bytes={len(body) - 5}-") == body[-5:]
     assert read(f"bytes={len(body) - 5}-{len(body) + 5}") == body[-5:]
     assert server.io_counters().read_chars - before < 1 << 20
-    assert read("bytes=0-1,5-6") == body  # several ranges: all of it, as S3 does
+    assert read("bytes=0-1,5-6") == body  # several ranges: the whole body, as in S3
     with pytest.raises(ClientError, match="InvalidRange"):
         read(f"bytes={len(body)}-")
 
-    # all of it goes from the file to the wire, block by block
+    # the whole body is sent block by block
     rss = server.memory_info().rss
     sent = s3.get_object(Bucket="big", Key="k")["Body"]
     first = sent.read(1 << 20)
     assert server.memory_info().rss - rss < 20 << 20
-    s3.delete_object(Bucket="big", Key="k")  # and lasts until it has been sent
+    s3.delete_object(Bucket="big", Key="k")  # it exists until it has been sent
     assert first + sent.read() == body
     s3.put_object(Bucket="big", Key="empty", Body=b"")
     assert s3.get_object(Bucket="big", Key="empty")["Body"].read() == b""
@@ -291,10 +293,10 @@ def test_reading_while_writing_never_mixes_two_bodies(cloud: Cloud) -> None:
             write.result()
 
 
-def test_a_body_lasts_as_long_as_somebody_reads_it(tmp_path: Path) -> None:
+def test_a_body_exists_as_long_as_a_reader(tmp_path: Path) -> None:
     kept = body = Body(tmp_path, b"content")
 
-    del body  # the object is overwritten; a reader is left
+    del body  # as if overwritten during a read
     assert kept.read() == b"content"
     del kept
 
