@@ -73,6 +73,7 @@ class Account:
     python: str = sys.executable
     numbers: Iterator[int] = field(default_factory=count)
     reserving: list[str] = field(default_factory=list)
+    clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def deployment(self, beside: bool = False) -> Deployment:
         """Return the names of a deployment that does not exist yet.
@@ -95,12 +96,16 @@ class Account:
                 client.delete_function_concurrency(FunctionName=self.reserving.pop())
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Create a boto3 client with the administrator's keys."""
-        return boto3.Session(
-            aws_access_key_id=self.aws.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.aws.environ["AWS_SECRET_ACCESS_KEY"],
-            region_name=region or self.aws.region,
-        ).client(service, endpoint_url=self.aws.endpoint)
+        """Return a boto3 client with the administrator's keys, created on first use."""
+        key = (service, region or self.aws.region)
+        if key not in self.clients:
+            session: Any = boto3.Session(
+                aws_access_key_id=self.aws.environ["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.aws.environ["AWS_SECRET_ACCESS_KEY"],
+                region_name=key[1],
+            )
+            self.clients[key] = session.client(service, endpoint_url=self.aws.endpoint)
+        return self.clients[key]
 
     def run(
         self, script: str, deployment: Deployment, *options: str, **environ: str

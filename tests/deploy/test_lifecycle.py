@@ -44,7 +44,7 @@ def test_a_run_killed_before_any_write_is_completed_by_the_next_run(
 ) -> None:
     aws = aws_of(account, monkeypatch)
     first = account.deployment()
-    real = botocore.client.BaseClient._make_api_call
+    real = vars(botocore.client.BaseClient)["_make_api_call"]
     state = {"left": -1, "made": 0}
 
     def make_api_call(client: Any, name: str, params: Any) -> Any:

@@ -124,7 +124,8 @@ def test_destroy_waits_for_sqs_to_forget_the_queue(
 ) -> None:
     # GIVEN SQS, which lists a deleted queue for up to a minute
     ensure_queue(run)
-    real, seen = botocore.client.BaseClient._make_api_call, dict.fromkeys(QUEUE_READS, 0)
+    real = vars(botocore.client.BaseClient)["_make_api_call"]
+    seen = dict.fromkeys(QUEUE_READS, 0)
     answers: dict[str, Any] = {}
 
     def make_api_call(client: Any, name: str, params: Any) -> Any:
@@ -148,7 +149,7 @@ def test_creating_the_queue_waits_until_its_name_is_free(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN SQS, which reserves a deleted queue's name for a minute
-    real = botocore.client.BaseClient._make_api_call
+    real = vars(botocore.client.BaseClient)["_make_api_call"]
     refused: list[str] = []
 
     def make_api_call(client: Any, name: str, params: Any) -> Any:

@@ -324,7 +324,7 @@ def test_wrong_keys_are_explained(account: Account) -> None:
     done = account.run("createS3.py", account.deployment(), AWS_SECRET_ACCESS_KEY="wrong")
 
     assert done.returncode == 1
-    assert "The secret key does not belong to the access key" in done.stderr
+    assert "The secret key does not match the access key" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -65,7 +65,7 @@ class States:
         if model.name in (*WRITES, "PublishVersion", "UpdateAlias"):
             if self._version == "$LATEST" and self.said[0] in BUSY:
                 text = "The operation cannot be performed at this time."
-                error = {"Code": "ResourceConflictException", "Message": text}
+                error: Any = {"Code": "ResourceConflictException", "Message": text}
                 raise ClientError({"Error": error}, model.name)
             qualifier = params.get("Qualifier") or params.get("FunctionVersion")
             self.calls.append(f"{model.name} {qualifier}" if qualifier else model.name)
@@ -89,7 +89,9 @@ class States:
 
 @pytest.fixture
 def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A run on a deployment that is complete except for its trigger."""
+    """A run on a deployment that is complete except for its trigger, with short waits."""
+    waits = (None, 600, lambda _: time.sleep(0.01), time.monotonic)
+    monkeypatch.setattr("deploy.parts.states.at_rest.__defaults__", waits)
     run = Run(account.deployment(), aws_of(account, monkeypatch))
     create_buckets(run)
     deploy(run, account)
