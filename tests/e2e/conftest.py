@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -38,7 +38,7 @@ def stack(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def client(stack: Stack) -> Callable[[str], Any]:
     """Makes boto3 clients with the user's credentials."""
-    return client_side(stack.aws).client
+    return cast("Callable[[str], Any]", client_side(stack.aws).client)
 
 
 @pytest.fixture(scope="session")

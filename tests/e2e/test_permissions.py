@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def permitted(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
 def without(stack: Stack, role: str, sid: str) -> Iterator[None]:
     """Take one statement away from the role while the context lasts."""
     iam = client_side(stack.aws).client("iam")
-    policy = iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME)["PolicyDocument"]
+    policy: Any = iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME)["PolicyDocument"]
     less = {**policy, "Statement": [s for s in policy["Statement"] if s["Sid"] != sid]}
     assert len(less["Statement"]) == len(policy["Statement"]) - 1
 
