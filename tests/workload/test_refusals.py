@@ -96,7 +96,7 @@ def test_a_wrong_prefix_is_named(bare: Place, folder: Path) -> None:
 def test_wrong_keys_are_refused_and_never_printed(bare: Place, folder: Path) -> None:
     access = bare.aws.environ["AWS_ACCESS_KEY_ID"]
     secret = "wrong/secret+key/wrong/secret+key/wrong0"
-    for key, message in ((access, "secret key does not belong"), ("AKIA" + "X" * 16, "unknown")):
+    for key, message in ((access, "secret key does not match"), ("AKIA" + "X" * 16, "unknown")):
         words = ("--access_key", key, "--secret_key", secret)
         for done in (bare.generate("--testcase-folder", folder, *words), bare.grade(*words)):
             assert done.returncode == 1
