@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import botocore.client
 import pytest
 
 from createS3 import bucket_settings
@@ -200,7 +202,19 @@ def test_the_minimum_object_size_of_lifecycle_rules_is_kept() -> None:
     assert set(lifecycle.wanted({"ResponseMetadata": {}})) == {"LifecycleConfiguration"}
 
 
-def test_a_bucket_in_another_region_is_an_error(account: Account) -> None:
+@pytest.mark.parametrize("has_old_boto3", [False, True])
+def test_a_bucket_in_another_region_is_an_error(
+    account: Account, has_old_boto3: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_old_boto3:  # GIVEN a boto3 that does not parse the region out of the headers
+        real = vars(botocore.client.BaseClient)["_make_api_call"]
+
+        def make_api_call(client: Any, name: str, params: Any) -> Any:
+            answer = real(client, name, params)
+            answer.pop("BucketRegion", None)
+            return answer
+
+        monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", make_api_call)
     deployment = account.deployment()
     account.client("s3", "eu-west-1").create_bucket(
         Bucket=deployment.input_bucket,
