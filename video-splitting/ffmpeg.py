@@ -7,6 +7,7 @@ contains it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import signal
@@ -156,7 +157,7 @@ def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -
         if timed_out.is_set():
             allowed = max(seconds if limit is None else limit, 0)
             raise FfmpegTimeout(
-                f"ffmpeg was stopped after {allowed:.0f} s. Raise FFMPEG_TIMEOUT_S and "
+                f"ffmpeg was stopped after {math.ceil(allowed)} s. Raise FFMPEG_TIMEOUT_S and "
                 "the function's timeout, or upload a smaller video."
             )
         text = _head_and_tail(log.fileno()).decode("utf-8", "replace")
