@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from area import MAX_INT32_PIXELS, AreaAverages
-from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, nms, pyramid
+from boxes import nms
+from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, pyramid
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from torch.nn.functional import interpolate
