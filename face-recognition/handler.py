@@ -119,30 +119,28 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
 
 def recognize_all(payload: Payload, output_bucket: str) -> list[Recognized]:
-    """Recognize each frame and write its output; raises RecognitionFailed after trying all.
+    """Recognize each frame, and write the output of a single one if the payload asks for it.
 
-    Other frames are read and written while one is computed.
+    Raises RecognitionFailed after trying all. Frames are read while another is computed.
     """
-    bucket, keys = payload.bucket, payload.keys
     done: list[Recognized] = []
     failures: list[str] = []
+    bucket, keys = payload.bucket, payload.keys
     with ThreadPoolExecutor(S3_AT_ONCE) as pool:
         frames = [pool.submit(read_frame, bucket, key) for key in keys]
         # Frames that vote have no outputs of their own.
-        outputs = [
-            None if payload.votes else pool.submit(read_metadata, output_bucket, output_key(key))
-            for key in keys
-        ]
-        writes = []
-        for key, frame, output in zip(keys, frames, outputs, strict=True):
+        output = (
+            None
+            if payload.votes
+            else pool.submit(read_metadata, output_bucket, output_key(keys[0]))
+        )
+        for key, frame in zip(keys, frames, strict=True):
             with noting(f"{bucket}/{key}", failures):
                 found = output.result() if output else {}
-                done.append(recognize(frame.result(), found, payload))
-                if done[-1].to_write:
-                    writes.append((key, pool.submit(write_output, output_bucket, done[-1])))
-        for key, write in writes:
-            with noting(f"{bucket}/{key}", failures):
-                write.result()
+                recognized = recognize(frame.result(), found, payload)
+                if recognized.to_write:
+                    write_output(output_bucket, recognized)
+                done.append(recognized)
     if failures:
         raise RecognitionFailed(f"{len(failures)} of {len(keys)} frames: " + "; ".join(failures))
     return done
