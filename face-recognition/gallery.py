@@ -39,7 +39,7 @@ class GalleryError(RuntimeError):
 class Match:
     """The nearest known person, or UNKNOWN if the distance exceeds the threshold.
 
-    `nearest` is the nearest person's name in both cases.
+    `nearest` is that person in either case.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Gallery:
         """
         distances = distance(self.model, self.embeddings @ embedding)
         index = int(np.argmin(distances))
-        nearest, shortest = self.names[index], float(distances[index])
-        return Match(nearest if shortest <= self.threshold else UNKNOWN, shortest, nearest)
+        nearest, person = float(distances[index]), self.names[index]
+        return Match(person if nearest <= self.threshold else UNKNOWN, nearest, person)
 
 
 def distance(model: str, cosine: Array) -> Array:

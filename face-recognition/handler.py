@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from answers import FaceJson, answer, known_faces, output_metadata, says
 from botocore.exceptions import ClientError
+from frame_answer import FaceJson, answer, known_faces, output_metadata, says
 from gallery import UNKNOWN
 from images import UnreadableImage, read_rgb
 from output_keys import key_as_metadata, output_key
@@ -195,7 +195,10 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
     if faces is None:
         named = _recognizer.name_faces(read_rgb(frame.data), payload.votes)
         faces = [face.as_json() for face in named]
-    is_said = not is_new and says(output, faces, _recognizer.faces)
+    if is_new:  # the faces of a crowd do not fit into the metadata, but the rest shows the answer
+        is_said = output == output_metadata(wanted, faces)
+    else:
+        is_said = says(output, faces, _recognizer.faces)
     _, face = answer(faces, _recognizer.faces)
     is_known = face is not None and face["name"] != UNKNOWN
     asked = payload.write == "always" or (payload.write == "known" and is_known)
@@ -206,9 +209,9 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
 
 def read_frame(bucket: str, key: str) -> Frame:
     """Read a frame from S3; raises ClientError if it is missing or may not be read."""
-    answer = _s3.get_object(Bucket=bucket, Key=key)
-    etag = answer["ETag"].strip('"')
-    return Frame(bucket, key, answer["Body"].read(), etag, answer["Metadata"])
+    found = _s3.get_object(Bucket=bucket, Key=key)
+    etag = found["ETag"].strip('"')
+    return Frame(bucket, key, found["Body"].read(), etag, found["Metadata"])
 
 
 def identity(frame: Frame) -> dict[str, str]:

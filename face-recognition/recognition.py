@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 FACES = ("known", "largest", "all")
-# Faces of a frame that are compared with the gallery, at most. PLACEHOLDER
+# Faces of a frame that are compared with the gallery, at most. A face takes 24 ms (sface) or 41 ms
+# (facenet-vggface2 at 240 px) of one vCPU, so 8 frames of a crowd, which the splitter sends in one
+# call, take at most 11 s of the function's 60 s. Faces behind 32 larger ones are small.
 MAX_FACES = 32
-# The network's memory grows with the faces that it embeds at once.
+# facenet-vggface2 took 100 MB more for 8 faces at once than for 2, 420 MB more for 32, and no less
+# time per face than for 4.
 EMBEDDED_AT_ONCE = 8
 
 

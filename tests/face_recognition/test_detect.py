@@ -112,11 +112,13 @@ def test_going_on_costs_only_what_was_not_done_yet(
 ) -> None:
     # GIVEN a count of integral images, levels, and crops that R-Net and O-Net look at
     done: list[Any] = []
-    integral, propose, crops = detect.AreaAverages, Detector.propose, AreaAverages.crops
+    confirmed: list[int] = []
+    propose, crops = Detector.propose, AreaAverages.crops
+    confirm = detect._confirm
 
     def spy_integral(image: Any) -> AreaAverages:
         done.append("integral image")
-        return integral(image)
+        return AreaAverages(image)
 
     def spy_propose(detector: Detector, area: AreaAverages, scale: float) -> Any:
         done.append(scale)
@@ -126,6 +128,11 @@ def test_going_on_costs_only_what_was_not_done_yet(
         done.extend((side, row.tobytes()) for row in boxes[:, :4])
         return crops(area, boxes, side)
 
+    def spy_confirm(r_net: Memo, o_net: Memo, candidates: Any) -> list[detect.Face]:
+        confirmed.append(len(candidates))
+        return confirm(r_net, o_net, candidates)
+
+    monkeypatch.setattr(detect, "_confirm", spy_confirm)
     monkeypatch.setattr(detect, "AreaAverages", spy_integral)
     monkeypatch.setattr(Detector, "propose", spy_propose)
     monkeypatch.setattr(AreaAverages, "crops", spy_crops)
@@ -134,11 +141,12 @@ def test_going_on_costs_only_what_was_not_done_yet(
 
     # WHEN the search goes on from the largest face, and is then asked again
     search.largest()
-    first = len(done)
+    first, first_confirmed = len(done), len(confirmed)
     search.all()
-    second = len(done)
+    second, second_confirmed = len(done), len(confirmed)
+    search.all()
+    assert len(confirmed) == second_confirmed
     search.largest()
-    search.all()
 
     # THEN every level was searched and nothing was done twice
     scales = pyramid(*image.shape[:2])
@@ -146,7 +154,8 @@ def test_going_on_costs_only_what_was_not_done_yet(
     assert len(set(done)) == len(done)
     assert len(done) == second
     if name == "coffee.png":
-        assert first == second  # without a face, the first search already went through every level
+        # without a face, the first search already went through every level
+        assert (first, first_confirmed) == (second, second_confirmed)
     else:
         assert first < second
 

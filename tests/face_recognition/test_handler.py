@@ -186,6 +186,31 @@ def test_an_output_that_says_the_answer_already_counts_as_written(
     assert after == written
 
 
+def test_an_output_without_room_for_its_faces_is_not_written_again(
+    handler: ModuleType, s3: Any, put: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("no room.jpg", "t1.jpg", **{"source-key": "k" * 768, "source-etag": "e" * 300})
+    first = handler.handler(one("no room.jpg"), None)
+    assert "faces" not in output(s3, "no room.txt")[1]
+    puts: list[str] = []
+
+    def count(params: dict[str, Any], **_: Any) -> None:
+        puts.append(params["Key"])
+
+    events, event = handler._s3.meta.events, "provide-client-params.s3.PutObject"
+    events.register(event, count)
+    try:
+        again = [
+            handler.handler(one("no room.jpg", write=write), None)
+            for write in ("always", "known", "never")
+        ]
+    finally:
+        events.unregister(event, count)
+
+    assert again == [first] * 3
+    assert puts == []
+
+
 def test_a_text_that_says_something_else_about_the_frame_is_written_again(
     handler: ModuleType, s3: Any, put: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

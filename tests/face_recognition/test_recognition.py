@@ -11,8 +11,8 @@ import gallery
 import numpy as np
 import pytest
 import recognition
-from answers import answer
 from detect import Detector, Face, Search
+from frame_answer import answer
 from images import read_rgb
 from PIL import Image, ImageFilter
 from recognition import NamedFace, Recognizer, SettingsError

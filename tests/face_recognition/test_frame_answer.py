@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from answers import MAX_METADATA_BYTES, answer, known_faces, output_metadata, says
+from frame_answer import MAX_METADATA_BYTES, answer, known_faces, output_metadata, says
 
 IDENTITY = {"model": "sface", "threshold": "0.6370", "selection": "known"}
 
