@@ -189,7 +189,7 @@ def test_an_output_that_says_the_answer_already_counts_as_written(
 def test_an_output_without_room_for_its_faces_is_not_written_again(
     handler: ModuleType, s3: Any, put: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put("no room.jpg", "t1.jpg", **{"source-key": "k" * 768, "source-etag": "e" * 300})
+    put("no room.jpg", "t1.jpg", **{"source-key": "k" * 768, "source-etag": "e" * 600})
     first = handler.handler(one("no room.jpg"), None)
     assert "faces" not in output(s3, "no room.txt")[1]
     puts: list[str] = []
