@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 import torchvision_substitute
 from area import AreaAverages
+from boxes import nms, refined, squared
 
 torchvision_substitute.install()
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # noqa: E402 - needs the line above
@@ -79,51 +80,23 @@ class Detector:
         head.bias = torch.nn.Parameter(torch.cat([part.bias for part in heads]))
         self._p_head = head.eval().to(**layout)
 
-    def largest(self, image: Array) -> list[Face]:
-        """The largest face in an H x W x 3 uint8 RGB image, as a list of at most one face.
+    def search(self, image: Array) -> Search:
+        """The search for faces in an H x W x 3 uint8 RGB image."""
+        return Search(self, image)
 
-        Levels finer than the one where the search stops are skipped. Occasionally such a level has
-        a better box for the same face, or a surer face inside a false one, and the first face of
-        `all` differs: in 3 of 1,000 mosaics of overlapping photos, and in no sample photo.
-        """
-        searched = _searched(image)
-        return _at_size_of(image, searched, self._largest(searched))
+    def largest(self, image: Array) -> list[Face]:
+        """The largest face in an H x W x 3 uint8 RGB image, as a list of at most one face."""
+        return self.search(image).largest()
 
     def all(self, image: Array) -> list[Face]:
         """All faces in an H x W x 3 uint8 RGB image, largest first."""
-        searched = _searched(image)
-        return _at_size_of(image, searched, self._all(searched))
+        return self.search(image).all()
 
-    @torch.inference_mode()
-    def _largest(self, image: Array) -> list[Face]:
-        area, found = AreaAverages(image), list[Face]()
-        r_net, o_net = Memo(self._r_net, area, 24), Memo(self._o_net, area, 48)
-        candidates = np.empty((0, 9), np.float32)
-        scales = pyramid(*image.shape[:2])
-        for level in reversed(range(len(scales))):  # the last level has the largest faces
-            new = self._propose(area, scales[level])
-            candidates = np.concatenate(
-                [new, candidates]
-            )  # in the order that `all` uses, since scores may tie
-            finer = P_NET_CELL / scales[level - 1] if level else 0.0
-            if level and not _has_side(candidates, SURE_SIDE * finer):
-                continue
-            if len(new) or not level:
-                found = _confirm(r_net, o_net, candidates)
-            best = _reported(found)[:1]
-            if level and best and _is_sure(best[0], SURE_SIDE * finer, image):
-                break
-        return _reported(found)[:1]
+    def memos(self, area: AreaAverages) -> tuple[Memo, Memo]:
+        """R-Net and O-Net for the boxes of one image."""
+        return Memo(self._r_net, area, 24), Memo(self._o_net, area, 48)
 
-    @torch.inference_mode()
-    def _all(self, image: Array) -> list[Face]:
-        area = AreaAverages(image)
-        levels = [self._propose(area, scale) for scale in pyramid(*image.shape[:2])]
-        candidates = np.concatenate([np.empty((0, 9), np.float32), *levels])
-        found = _confirm(Memo(self._r_net, area, 24), Memo(self._o_net, area, 48), candidates)
-        return _reported(found)
-
-    def _propose(self, area: AreaAverages, scale: float) -> Array:
+    def propose(self, area: AreaAverages, scale: float) -> Array:
         """P-Net's boxes at one pyramid level: rows x1, y1, x2, y2, score, 4 regressions."""
         size = (int(area.height * scale + 1), int(area.width * scale + 1))
         net = self._p_net
@@ -143,6 +116,78 @@ class Detector:
         boxes = np.concatenate([low, high, score[:, None], out[2:, ys, xs].T], axis=1)
         boxes = boxes.astype(np.float32)
         return boxes[nms(boxes, 0.5)]
+
+
+class Search:
+    """The search for faces in one image.
+
+    `largest` and `all` share the integral image, the proposals and the networks' answers, so
+    asking for all faces after the largest costs only what the first search left out.
+    """
+
+    def __init__(self, detector: Detector, image: Array) -> None:
+        """Prepare the search of an H x W x 3 uint8 RGB image; the networks run later."""
+        self._detector, self._image = detector, image
+        self._searched = _searched(image)
+        self._area = AreaAverages(self._searched)
+        self._scales = pyramid(*self._searched.shape[:2])
+        self._levels: dict[int, Array] = {}
+        self._r_net, self._o_net = detector.memos(self._area)
+        self._found: list[Face] | None = None  # all faces, once every level has been searched
+
+    @torch.inference_mode()
+    def largest(self) -> list[Face]:
+        """The largest face, as a list of at most one face.
+
+        Levels finer than the one where the search stops are skipped. Occasionally such a level has
+        a better box for the same face, or a surer face inside a false one, and the first face of
+        `all` differs: in 3 of 1,000 mosaics of overlapping photos, and in no sample photo.
+        """
+        candidates, found = np.empty((0, 9), np.float32), list[Face]()
+        for level in reversed(range(len(self._scales))):  # the last level has the largest faces
+            new = self._proposals(level)
+            # in the order that `all` uses, since scores may tie
+            candidates = np.concatenate([new, candidates])
+            finer = P_NET_CELL / self._scales[level - 1] if level else 0.0
+            if level and not _has_side(candidates, SURE_SIDE * finer):
+                continue
+            if len(new) or not level:
+                found = _confirm(self._r_net, self._o_net, candidates)
+            best = _reported(found)[:1]
+            if level and best and _is_sure(best[0], SURE_SIDE * finer, self._searched):
+                break
+        else:
+            self._found = found  # every level has been searched
+        return self._in_image(_reported(found)[:1])
+
+    @torch.inference_mode()
+    def all(self) -> list[Face]:
+        """All faces, largest first. After `largest`, only the levels that it skipped cost time."""
+        if self._found is None:
+            levels = [self._proposals(level) for level in range(len(self._scales))]
+            candidates = np.concatenate([np.empty((0, 9), np.float32), *levels])
+            self._found = _confirm(self._r_net, self._o_net, candidates)
+        return self._in_image(_reported(self._found))
+
+    def _proposals(self, level: int) -> Array:
+        if level not in self._levels:
+            self._levels[level] = self._detector.propose(self._area, self._scales[level])
+        return self._levels[level]
+
+    def _in_image(self, faces: list[Face]) -> list[Face]:
+        """Convert faces from the searched copy to pixels of the image."""
+        if self._searched is self._image:
+            return faces
+        height, width = self._image.shape[:2]
+        x, y = width / self._searched.shape[1], height / self._searched.shape[0]
+        return [
+            Face(
+                (face.box[0] * x, face.box[1] * y, face.box[2] * x, face.box[3] * y),
+                face.probability,
+                face.landmarks * np.array([x, y], np.float32),
+            )
+            for face in faces
+        ]
 
 
 class Memo:
@@ -184,7 +229,7 @@ def _confirm(r_net: Memo, o_net: Memo, candidates: Array) -> list[Face]:
     keep = answers[:, 5] > THRESHOLDS[1]
     boxes = np.concatenate([boxes[keep, :4], answers[keep, 5:]], axis=1)
     picked = nms(boxes, 0.7)
-    boxes = squared(_refined(boxes[picked], answers[keep][picked, :4]))
+    boxes = squared(refined(boxes[picked], answers[keep][picked, :4]))
 
     boxes = o_net.area.within(boxes)
     if not len(boxes):
@@ -195,7 +240,7 @@ def _confirm(r_net: Memo, o_net: Memo, candidates: Array) -> list[Face]:
     points = answers[keep, 4:14].reshape(-1, 2, 5)
     sides = (boxes[:, 2:4] - boxes[:, 0:2] + 1)[:, :, None]
     points = points * sides + boxes[:, 0:2, None] - 1
-    boxes = _refined(boxes, answers[keep, :4])
+    boxes = refined(boxes, answers[keep, :4])
     picked = nms(boxes, 0.7, by_smaller=True)
     return [
         Face((float(b[0]), float(b[1]), float(b[2]), float(b[3])), float(b[4]), p.T)
@@ -213,21 +258,6 @@ def _searched(image: Array) -> Array:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
-def _at_size_of(image: Array, searched: Array, faces: list[Face]) -> list[Face]:
-    """Convert faces from the searched copy to pixels of the image."""
-    if searched is image:
-        return faces
-    x, y = image.shape[1] / searched.shape[1], image.shape[0] / searched.shape[0]
-    return [
-        Face(
-            (face.box[0] * x, face.box[1] * y, face.box[2] * x, face.box[3] * y),
-            face.probability,
-            face.landmarks * np.array([x, y], np.float32),
-        )
-        for face in faces
-    ]
-
-
 def pyramid(height: int, width: int) -> list[float]:
     """The scales at which P-Net searches an image; the first finds the smallest faces."""
     scale = P_NET_CELL / MIN_FACE_PX
@@ -236,46 +266,6 @@ def pyramid(height: int, width: int) -> list[float]:
         scales.append(scale)
         scale *= PYRAMID_FACTOR
     return scales
-
-
-def nms(boxes: Array, limit: float, by_smaller: bool = False) -> Array:
-    """Indices of the boxes (rows x1, y1, x2, y2, score) that no better box overlaps too much.
-
-    The overlap, at most `limit`, is intersection over union or, with `by_smaller`, intersection
-    over the smaller box with inclusive pixel counts, as in facenet-pytorch's last step.
-    """
-    extra = 1.0 if by_smaller else 0.0
-    order = np.argsort(-boxes[:, 4], kind="stable")
-    x1, y1, x2, y2 = boxes[order, :4].T
-    areas = (x2 - x1 + extra) * (y2 - y1 + extra)
-    alive = np.ones(len(order), bool)
-    kept = []
-    for i in range(len(order)):
-        if not alive[i]:
-            continue
-        kept.append(i)
-        width = np.minimum(x2[i], x2) - np.maximum(x1[i], x1) + extra
-        height = np.minimum(y2[i], y2) - np.maximum(y1[i], y1) + extra
-        inter = np.maximum(width, 0) * np.maximum(height, 0)
-        base = np.minimum(areas[i], areas) if by_smaller else areas[i] + areas - inter
-        alive &= inter <= limit * base
-    return order[kept]
-
-
-def squared(boxes: Array) -> Array:
-    """The boxes extended to squares around their centers."""
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    side = np.maximum(width, height)
-    x1 = boxes[:, 0] + width * 0.5 - side * 0.5
-    y1 = boxes[:, 1] + height * 0.5 - side * 0.5
-    return np.concatenate([np.stack([x1, y1, x1 + side, y1 + side], axis=1), boxes[:, 4:]], axis=1)
-
-
-def _refined(boxes: Array, regression: Array) -> Array:
-    width = (boxes[:, 2] - boxes[:, 0] + 1)[:, None]
-    height = (boxes[:, 3] - boxes[:, 1] + 1)[:, None]
-    size = np.concatenate([width, height, width, height], axis=1)
-    return np.concatenate([boxes[:, :4] + regression * size, boxes[:, 4:]], axis=1)
 
 
 def _normalized(pixels: Array) -> torch.Tensor:

@@ -86,7 +86,7 @@ class SFace:
 
     def embed(self, image: Array, faces: Sequence[Face]) -> Array:
         """See Embedder."""
-        bgr = np.ascontiguousarray(image[:, :, ::-1])
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         rows = [self._feature(bgr, face) for face in faces]
         if not rows:
             return np.empty((0, 128), np.float32)

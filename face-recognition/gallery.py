@@ -37,10 +37,14 @@ class GalleryError(RuntimeError):
 
 @dataclass(frozen=True)
 class Match:
-    """The nearest known person, or UNKNOWN if the distance exceeds the threshold."""
+    """The nearest known person, or UNKNOWN if the distance exceeds the threshold.
+
+    `nearest` is that person in either case.
+    """
 
     name: str
     distance: float
+    nearest: str
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Gallery:
         """
         distances = distance(self.model, self.embeddings @ embedding)
         index = int(np.argmin(distances))
-        nearest = float(distances[index])
-        return Match(self.names[index] if nearest <= self.threshold else UNKNOWN, nearest)
+        nearest, person = float(distances[index]), self.names[index]
+        return Match(person if nearest <= self.threshold else UNKNOWN, nearest, person)
 
 
 def distance(model: str, cosine: Array) -> Array:

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import boto3
 from botocore.exceptions import ClientError
-from gallery import NO_FACE
+from frame_answer import FaceJson, answer, known_faces, output_metadata, says
+from gallery import UNKNOWN
 from images import UnreadableImage, read_rgb
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
-MAX_METADATA_BYTES = 2048  # S3's limit for all user metadata of an object
+WRITE = ("always", "known", "never")  # when the output of a frame is written
 
 # Loaded once per environment, in its INIT phase.
 _started = time.monotonic()
@@ -44,6 +44,20 @@ class RecognitionFailed(InvocationError):
 
 
 @dataclass(frozen=True)
+class Payload:
+    """What an invocation asks for.
+
+    `unchanged` has the settings behind an answer that the caller already has, or is None.
+    """
+
+    bucket: str
+    keys: list[str]
+    write: str
+    unchanged: dict[str, Any] | None
+    votes: bool  # the frames are several of one video, which vote on its name
+
+
+@dataclass(frozen=True)
 class Frame:
     """A frame in S3: its bytes, ETag (without quotes) and user metadata."""
 
@@ -58,13 +72,15 @@ class Frame:
 class Recognized:
     """A frame and its faces, largest first, as they appear in the answer.
 
-    `wanted` is the frame's `identity`; `is_new` says that the output must still be written.
+    `wanted` is the frame's `identity`; `is_said` means that the output gives this answer already,
+    `to_write` that it must still be written.
     """
 
     frame: Frame
-    faces: list[dict[str, Any]]
+    faces: list[FaceJson]
     wanted: dict[str, str]
-    is_new: bool
+    is_said: bool
+    to_write: bool
 
     @property
     def target(self) -> str:
@@ -75,49 +91,56 @@ class Recognized:
 def handler(event: Any, context: Any) -> dict[str, Any]:
     """Recognize the frames that the payload names.
 
-    Payload: {"bucket_name", "image_file_name"} or {"bucket_name", "image_file_names"}. Tries every
-    frame, then raises RecognitionFailed if any failed. Raises BadPayload before trying any.
+    Payload: {"bucket_name", "image_file_name"}, which writes the frame's output as "write" says
+    (WRITE), or {"bucket_name", "image_file_names"}, the frames of one video, which writes nothing.
+    With "unchanged", nothing is computed if the settings are still the same. Tries every frame,
+    then raises RecognitionFailed if any failed. Raises BadPayload before trying any.
     """
-    bucket, keys = read_payload(event)
+    payload = read_payload(event)
     output_bucket = os.environ["OUTPUT_BUCKET"]
-    if output_bucket == bucket:
-        raise BadPayload(f"Frames and names cannot share the bucket {bucket}.")
+    if output_bucket == payload.bucket:
+        raise BadPayload(f"Frames and names cannot share the bucket {payload.bucket}.")
     _recognizer.refresh()
+    own = settings()
+    if payload.unchanged is not None and own.items() <= payload.unchanged.items():
+        return {**own, "unchanged": True, "results": []}
     results = [
         {
             "image_file_name": done.frame.key,
             "output_key": done.target,
             "source_etag": done.wanted["source-etag"],
+            "frame_etag": done.frame.etag,
+            "written": done.is_said or done.to_write,
             "faces": done.faces,
         }
-        for done in recognize_all(bucket, keys, output_bucket)
+        for done in recognize_all(payload, output_bucket)
     ]
-    return {"model": _recognizer.model, "results": results}
+    return {**own, "results": results}
 
 
-def recognize_all(bucket: str, keys: list[str], output_bucket: str) -> list[Recognized]:
-    """Recognize each frame and write its output; raises RecognitionFailed after trying all.
+def recognize_all(payload: Payload, output_bucket: str) -> list[Recognized]:
+    """Recognize each frame, and write the output of a single one if the payload asks for it.
 
-    Other frames are read and written while one is computed.
+    Raises RecognitionFailed after trying all. Frames are read while another is computed.
     """
     done: list[Recognized] = []
     failures: list[str] = []
+    bucket, keys = payload.bucket, payload.keys
     with ThreadPoolExecutor(S3_AT_ONCE) as pool:
-        looks = [
-            (
-                pool.submit(read_frame, bucket, key),
-                pool.submit(read_metadata, output_bucket, output_key(key)),
-            )
-            for key in keys
-        ]
-        writes = []
-        for key, (frame, output) in zip(keys, looks, strict=True):
+        frames = [pool.submit(read_frame, bucket, key) for key in keys]
+        # Frames that vote have no outputs of their own.
+        output = (
+            None
+            if payload.votes
+            else pool.submit(read_metadata, output_bucket, output_key(keys[0]))
+        )
+        for key, frame in zip(keys, frames, strict=True):
             with noting(f"{bucket}/{key}", failures):
-                done.append(recognize(frame.result(), output.result()))
-                writes.append((key, pool.submit(write_output, output_bucket, done[-1])))
-        for key, write in writes:
-            with noting(f"{bucket}/{key}", failures):
-                write.result()
+                found = output.result() if output else {}
+                recognized = recognize(frame.result(), found, payload)
+                if recognized.to_write:
+                    write_output(output_bucket, recognized)
+                done.append(recognized)
     if failures:
         raise RecognitionFailed(f"{len(failures)} of {len(keys)} frames: " + "; ".join(failures))
     return done
@@ -135,8 +158,8 @@ def noting(frame: str, failures: list[str]) -> Iterator[None]:
         failures.append(f"{frame}: {error}")
 
 
-def read_payload(event: Any) -> tuple[str, list[str]]:
-    """The bucket and keys in a payload; raises BadPayload."""
+def read_payload(event: Any) -> Payload:
+    """Check a payload; raises BadPayload."""
     if not isinstance(event, dict):
         raise BadPayload("The payload must be a JSON object.")
     bucket = event.get("bucket_name")
@@ -151,27 +174,44 @@ def read_payload(event: Any) -> tuple[str, list[str]]:
         raise BadPayload("Every image file name must be a string that is not empty.")
     if len(set(keys)) != len(keys):
         raise BadPayload("image_file_names lists a frame twice.")
-    return bucket, keys
+    votes = "image_file_names" in event
+    allowed = ("never",) if votes else WRITE
+    write = event.get("write", allowed[0])
+    if write not in allowed:
+        name = "image_file_names" if votes else "image_file_name"
+        raise BadPayload(f"With {name}, write must be one of {', '.join(allowed)}: {write!r}.")
+    unchanged = event.get("unchanged")
+    if "unchanged" in event and not isinstance(unchanged, dict):
+        raise BadPayload("unchanged must be an object with the settings of an earlier answer.")
+    return Payload(bucket, keys, write, unchanged, votes)
 
 
-def recognize(frame: Frame, output: dict[str, str]) -> Recognized:
+def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recognized:
     """The faces of a frame, taken from its output's metadata if that is up to date."""
     started = time.monotonic()
     wanted = identity(frame)
     faces = known_faces(output, wanted)
     is_new = faces is None
     if faces is None:
-        faces = [face.as_json() for face in _recognizer.name_faces(read_rgb(frame.data))]
+        named = _recognizer.name_faces(read_rgb(frame.data), payload.votes)
+        faces = [face.as_json() for face in named]
+    if is_new:  # the faces of a crowd do not fit into the metadata, but the rest shows the answer
+        is_said = output == output_metadata(wanted, faces)
+    else:
+        is_said = says(output, faces, _recognizer.faces)
+    _, face = answer(faces, _recognizer.faces)
+    is_known = face is not None and face["name"] != UNKNOWN
+    asked = payload.write == "always" or (payload.write == "known" and is_known)
     line = {"step": "embed", "frame": f"{frame.bucket}/{frame.key}", "new": is_new}
     print(json.dumps({**line, "faces": faces, "seconds": round(time.monotonic() - started, 3)}))
-    return Recognized(frame, faces, wanted, is_new)
+    return Recognized(frame, faces, wanted, is_said, asked and not is_said)
 
 
 def read_frame(bucket: str, key: str) -> Frame:
     """Read a frame from S3; raises ClientError if it is missing or may not be read."""
-    answer = _s3.get_object(Bucket=bucket, Key=key)
-    etag = answer["ETag"].strip('"')
-    return Frame(bucket, key, answer["Body"].read(), etag, answer["Metadata"])
+    found = _s3.get_object(Bucket=bucket, Key=key)
+    etag = found["ETag"].strip('"')
+    return Frame(bucket, key, found["Body"].read(), etag, found["Metadata"])
 
 
 def identity(frame: Frame) -> dict[str, str]:
@@ -185,6 +225,13 @@ def identity(frame: Frame) -> dict[str, str]:
     return {
         **source,
         "frame-etag": frame.etag,
+        **settings(),
+    }
+
+
+def settings() -> dict[str, str]:
+    """What an answer depends on besides the frame, as in the response and in metadata."""
+    return {
         "model": _recognizer.model,
         "gallery": _recognizer.gallery.digest,
         "threshold": f"{_recognizer.gallery.threshold:.4f}",
@@ -202,44 +249,13 @@ def read_metadata(bucket: str, key: str) -> dict[str, str]:
         raise
 
 
-def known_faces(metadata: dict[str, str], wanted: dict[str, str]) -> list[dict[str, Any]] | None:
-    """The faces that an earlier run wrote for the same frame and settings, or None."""
-    if "faces" not in metadata or any(metadata.get(k) != v for k, v in wanted.items()):
-        return None
-    faces: list[dict[str, Any]] = json.loads(metadata["faces"])
-    return faces
-
-
 def write_output(bucket: str, done: Recognized) -> None:
-    """Write the output object, unless it is up to date."""
-    if done.is_new:
-        _s3.put_object(
-            Bucket=bucket,
-            Key=done.target,
-            Body=output_text(done.faces).encode(),
-            ContentType="text/plain; charset=utf-8",
-            Metadata=output_metadata(done.wanted, done.faces),
-        )
-
-
-def output_text(faces: list[dict[str, Any]]) -> str:
-    """The text of an output: one name per line, largest face first."""
-    return "\n".join(face["name"] for face in faces) or NO_FACE
-
-
-def output_metadata(wanted: dict[str, str], faces: list[dict[str, Any]]) -> dict[str, str]:
-    """The output's user metadata, in ASCII because S3 sends it in headers.
-
-    If it is too long for S3, it omits `faces`, then `name`, which the text repeats.
-    """
-    metadata = {**wanted, "name": quote(output_text(faces))}
-    if faces:
-        largest = faces[0]
-        metadata["distance"] = str(largest["distance"])
-        metadata["probability"] = str(largest["probability"])
-        metadata["box"] = json.dumps(largest["box"], separators=(",", ":"))
-    metadata["faces"] = json.dumps(faces, separators=(",", ":"))
-    for name in ("faces", "name"):
-        if sum(len(key) + len(value) for key, value in metadata.items()) >= MAX_METADATA_BYTES:
-            del metadata[name]
-    return metadata
+    """Write the output object: the answer as text, and everything else as metadata."""
+    text, _ = answer(done.faces, done.wanted["selection"])
+    _s3.put_object(
+        Bucket=bucket,
+        Key=done.target,
+        Body=text.encode(),
+        ContentType="text/plain; charset=utf-8",
+        Metadata=output_metadata(done.wanted, done.faces),
+    )

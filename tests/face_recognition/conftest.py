@@ -102,7 +102,7 @@ def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[...
             "MODEL": "sface",
             "MODELS_DIR": str(models_dir),
             "GALLERY": str(data_pt),
-            "FACES": "largest",
+            "FACES": "known",
             "THRESHOLD": "",
             **variables,
         }

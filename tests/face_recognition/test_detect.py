@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from area import MAX_INT32_PIXELS, AreaAverages
-from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, nms, pyramid
+from boxes import nms
+from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, pyramid
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from torch.nn.functional import interpolate
@@ -85,6 +86,78 @@ def test_the_largest_face_is_the_same_if_the_edge_cuts_it(
 
     assert largest.box[0] < 0
     assert np.allclose(largest.box, everything[0].box, atol=0.5)
+
+
+@pytest.mark.parametrize("name", PHOTOS)
+def test_going_on_from_the_largest_face_finds_all(
+    detector: Detector, sample_photos: Path, name: str
+) -> None:
+    image = read_rgb((sample_photos / name).read_bytes())
+    search, expected = detector.search(image), detector.all(image)
+
+    largest, everything, again = search.largest(), search.all(), search.all()
+
+    assert [face.box for face in largest] == [face.box for face in everything[:1]]
+    assert [face.box for face in again] == [face.box for face in everything]
+    assert len(everything) == len(expected)
+    for face, same in zip(everything, expected, strict=True):
+        assert np.allclose(face.box, same.box, atol=0.01)
+        assert np.allclose(face.landmarks, same.landmarks, atol=0.01)
+        assert face.probability == pytest.approx(same.probability, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["obama2.jpg", "t1.jpg", "coffee.png"])
+def test_going_on_costs_only_what_was_not_done_yet(
+    sample_photos: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a count of integral images, levels, and crops that R-Net and O-Net look at
+    done: list[Any] = []
+    confirmed: list[int] = []
+    propose, crops = Detector.propose, AreaAverages.crops
+    confirm = detect._confirm
+
+    def spy_integral(image: Any) -> AreaAverages:
+        done.append("integral image")
+        return AreaAverages(image)
+
+    def spy_propose(detector: Detector, area: AreaAverages, scale: float) -> Any:
+        done.append(scale)
+        return propose(detector, area, scale)
+
+    def spy_crops(area: AreaAverages, boxes: Any, side: int) -> Any:
+        done.extend((side, row.tobytes()) for row in boxes[:, :4])
+        return crops(area, boxes, side)
+
+    def spy_confirm(r_net: Memo, o_net: Memo, candidates: Any) -> list[detect.Face]:
+        confirmed.append(len(candidates))
+        return confirm(r_net, o_net, candidates)
+
+    monkeypatch.setattr(detect, "_confirm", spy_confirm)
+    monkeypatch.setattr(detect, "AreaAverages", spy_integral)
+    monkeypatch.setattr(Detector, "propose", spy_propose)
+    monkeypatch.setattr(AreaAverages, "crops", spy_crops)
+    image = read_rgb((sample_photos / name).read_bytes())
+    search = Detector().search(image)
+
+    # WHEN the search goes on from the largest face, and is then asked again
+    search.largest()
+    first, first_confirmed = len(done), len(confirmed)
+    search.all()
+    second, second_confirmed = len(done), len(confirmed)
+    search.all()
+    assert len(confirmed) == second_confirmed
+    search.largest()
+
+    # THEN every level was searched and nothing was done twice
+    scales = pyramid(*image.shape[:2])
+    assert set(scales) < set(done)
+    assert len(set(done)) == len(done)
+    assert len(done) == second
+    if name == "coffee.png":
+        # without a face, the first search already went through every level
+        assert (first, first_confirmed) == (second, second_confirmed)
+    else:
+        assert first < second
 
 
 def test_six_people_are_found(detector: Detector, sample_photos: Path) -> None:

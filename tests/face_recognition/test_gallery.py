@@ -34,7 +34,7 @@ def test_the_nearest_person_is_named_with_the_cosine_distance(tmp_path: Path) ->
 
     match = people.nearest(vector(0.8, 0.6))
 
-    assert match.name == "Ann"
+    assert match.name == match.nearest == "Ann"
     assert match.distance == pytest.approx(0.2)
 
 
@@ -52,7 +52,8 @@ def test_a_face_is_unknown_only_beyond_the_threshold(tmp_path: Path) -> None:
     distance = load(path, "sface").nearest(probe).distance
 
     assert load(path, "sface", threshold=distance).nearest(probe).name == "Ann"
-    assert load(path, "sface", threshold=distance - 1e-4).nearest(probe).name == "Unknown"
+    beyond = load(path, "sface", threshold=distance - 1e-4).nearest(probe)
+    assert (beyond.name, beyond.distance, beyond.nearest) == ("Unknown", distance, "Ann")
 
 
 def test_the_callers_threshold_precedes_the_gallerys_and_the_models(tmp_path: Path) -> None:
