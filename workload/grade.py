@@ -28,9 +28,7 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def frames_kept(
-    _context: click.Context, option: click.Parameter, value: str | None
-) -> int | None:
+def frames_kept(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
     """How many frames of a video stay in stage-1 with this value of FRAMES."""
     if value is None:
         return None

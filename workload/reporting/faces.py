@@ -5,6 +5,7 @@ Metadata that were cut short or written by others are ignored rather than refuse
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -45,11 +46,10 @@ class Person:
 
 def faces_in(answer: str, metadata: Mapping[str, str]) -> tuple[Face, ...]:
     """The faces of the answer's frame, largest first; the answer's own if the rest was left out."""
-    threshold = number(metadata, "threshold")
-    try:
-        return tuple(_face(item, threshold) for item in json.loads(metadata["faces"]))
-    except (KeyError, ValueError, TypeError, AttributeError):
-        pass
+    threshold, items = number(metadata, "threshold"), _json(metadata, "faces")
+    if isinstance(items, list):
+        with contextlib.suppress(KeyError, ValueError, TypeError, AttributeError):
+            return tuple(_face(item, threshold) for item in items)
     box = _json(metadata, "box")
     if box is None:
         return ()

@@ -118,6 +118,26 @@ def test_a_bad_csv_is_rejected(tmp_path: Path, content: bytes, message: str) -> 
     assert str(path) in str(raised.value)
 
 
+COMPOSED, DECOMPOSED = "\u00fcber.mp4", "u\u0308ber.mp4"
+
+
+@pytest.mark.parametrize(
+    ("written", "known", "meant"),
+    [
+        (DECOMPOSED, [COMPOSED], COMPOSED),
+        (COMPOSED, [DECOMPOSED], DECOMPOSED),
+        (f" {COMPOSED} ", [DECOMPOSED], DECOMPOSED),
+        (COMPOSED, [COMPOSED, DECOMPOSED], COMPOSED),
+        (f" {DECOMPOSED}", [COMPOSED, DECOMPOSED], DECOMPOSED),
+        ("other.mp4", [COMPOSED], "other.mp4"),
+    ],
+)
+def test_a_videos_unicode_form_matters_only_if_both_exist(
+    written: str, known: list[str], meant: str
+) -> None:
+    assert match_videos({written: "Ann"}, known) == {meant: "Ann"}
+
+
 def test_spaces_are_kept_only_if_they_belong_to_the_videos_name(tmp_path: Path) -> None:
     names = {" lead.mp4": "Ann", "b.mp4 ": "Bob", "c,d.mp4": "Cid"}
     path = tmp_path / "expected.csv"
