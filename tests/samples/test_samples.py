@@ -93,7 +93,7 @@ def test_concurrent_runs_make_complete_clips(clips: Path, ffmpeg: str) -> None:
 
 def shown(video: Path, second: float, ffmpeg: str) -> NDArray[np.int16]:
     """What the video shows at that time, as gray values."""
-    argv = [ffmpeg, "-v", "fatal", "-i", video, "-ss", str(second), "-frames:v", "1"]
+    argv = [ffmpeg, "-v", "fatal", "-i", str(video), "-ss", str(second), "-frames:v", "1"]
     argv += ["-f", "image2pipe", "-c:v", "png", "-"]
     picture = subprocess.run(argv, capture_output=True, check=True).stdout
     return np.asarray(Image.open(io.BytesIO(picture)).convert("L"), dtype=np.int16)
