@@ -22,7 +22,7 @@ from samples.undisturbed import undisturbed
 from workload.report import write_report
 from workload.reporting.faces import answer_face, faces_in, nearest_in, spoken
 from workload.running.drive import Drive
-from workload.running.expected import same_answer
+from workload.running.expected import is_expected
 from workload.running.input_errors import InputError
 from workload.running.latency import text_table
 from workload.running.run import WorkloadRun
@@ -58,7 +58,7 @@ class Row:
         """Whether an answer came and, if one was expected, is the expected one."""
         if self.answer is None or self.expected is None:
             return self.answer is not None
-        return same_answer(self.expected, self.answer)
+        return is_expected(self.answer, self.expected)
 
     @property
     def said(self) -> str:

@@ -18,7 +18,8 @@ COLUMNS = ["video", "name"]
 def read_expected(path: Path) -> dict[str, str]:
     """Video -> name. Raises InputError for wrong columns, empty cells and repeated videos.
 
-    Videos keep the spaces around them (see `match_videos`); names are compared by `same_answer`.
+    Videos keep the spaces around them (see `match_videos`). Names are written as a gallery writes
+    them (see `as_answer`).
     """
     names: dict[str, str] = {}
     try:
@@ -38,7 +39,7 @@ def read_expected(path: Path) -> dict[str, str]:
                         f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
                         'name, and put "quotes" around a name with a comma.'
                     )
-                video, name = row[0], row[1].strip()
+                video, name = row[0], as_answer(row[1])
                 if video in names:
                     raise InputError(
                         f"Line {rows.line_num} of {path} lists {video} again: keep one line per "
@@ -50,13 +51,14 @@ def read_expected(path: Path) -> dict[str, str]:
     return names
 
 
-def same_answer(one: str, other: str) -> bool:
-    """Whether two answers name the same people: one name per line, compared when normalized.
+def as_answer(text: str) -> str:
+    """The name as a gallery writes it (see `normalized`); with FACES=all one name per line."""
+    return "\n".join(normalized(line) for line in text.strip().split("\n"))
 
-    A name typed on a keyboard and the name of a folder on macOS differ in their Unicode form.
-    """
-    first, second = ([normalized(line) for line in text.splitlines()] for text in (one, other))
-    return first == second
+
+def is_expected(answer: str, name: str) -> bool:
+    """Whether an answer is the expected name, however either is encoded and spaced."""
+    return as_answer(answer) == as_answer(name)
 
 
 def match_videos(names: dict[str, str], known: Collection[str]) -> dict[str, str]:
