@@ -37,7 +37,7 @@ class Sighting:
     """One video's card. `faces` are those in the frame that is shown: the answer's.
 
     `answering`: the face that the answer comes from. `people`: everybody found, if several frames
-    were looked at; `time`: the answer's frame, in seconds from the start of such a video.
+    were looked at. `time`: when the answer's frame is shown, in seconds from the video's start.
     """
 
     video: VideoRun
@@ -139,7 +139,7 @@ def _with_picture(
         return replace(sighting, note="The frame has since been replaced.")
     picture = thumbnail(frame.body)
     note = "" if picture else "The frame is not an image."
-    time = number(frame.metadata, "frame-time") if sighting.frames > 1 else None
+    time = number(frame.metadata, "frame-time")
     return replace(sighting, picture=picture, note=note, time=time)
 
 

@@ -59,11 +59,11 @@ def test_a_run_without_second_looks_has_none() -> None:
 
 def test_each_video_is_measured_from_its_own_first_look() -> None:
     other = "s3://b/w.mp4"
-    splitter = [split(call(2.0, 1.0, 1), call(4.0, 1.0, 1, other), call(5.0, 1.0, 2, other))]
+    splitter = [split(call(2.0, 1.0, 1, other), call(4.0, 1.0, 1), call(5.0, 1.0, 2, other))]
 
     found = second_looks(splitter, [], PRICES)
 
-    assert (found.videos, found.seconds) == ((other,), 1.0)
+    assert (found.videos, found.seconds) == ((other,), 3.0)
 
 
 def test_a_second_look_alone_counts_its_call() -> None:
