@@ -19,6 +19,7 @@ from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.overrides import Overrides, read_overrides, set_option
+from deploy.parts.skipped import skipped_objects
 from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options
@@ -94,15 +95,18 @@ def versions(run: Run) -> dict[str, Any]:
 def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) -> None:
     """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
 
+    Also counts the uploads of the last day that were skipped because they are plainly not videos.
     The exit status is 1 if anything is missing or differs from this checkout and these options.
     """
     things = inventory(run)
     differences = drift(run, read_overrides(settings), stage_1_days)
     running = versions(run)
+    skipped = skipped_objects(run)
     if as_json:
         report = {
             "exists": [str(thing) for thing in things],
             "functions": running,
+            "skipped": skipped.as_json(),
             "drift": differences,
         }
         click.echo(json.dumps(report, indent=2))
@@ -111,6 +115,8 @@ def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) 
             click.echo(str(thing))
         for name, about in running.items():
             click.echo(f"{name}: {about['code']}, {about['memory_mb']} MB, {about['timeout_s']} s")
+        if skipped.count:
+            click.echo(skipped.line())
         for difference in differences:
             click.echo(f"DRIFT  {difference}")
         if not differences:

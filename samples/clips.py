@@ -1,4 +1,4 @@
-"""Sample people and videos: short H.264 clips that pan and zoom slowly across a photo."""
+"""Sample people and videos: short H.264 clips that pan and zoom slowly across photos."""
 
 from __future__ import annotations
 
@@ -6,62 +6,66 @@ import csv
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from pipeline.answers import NO_FACE, UNKNOWN
 from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One sample video. `crop` is the part of the photo it shows: x, y, width, height in pixels."""
-
-    photo: str
-    crop: tuple[int, int, int, int]
-    size: tuple[int, int]
-    seconds: float
-    expected: str
-
-
-# Each person is enrolled from one photo. The clips show other photos if the packages have any.
-PEOPLE = {"Barack Obama": "obama.jpg", "Joe Biden": "biden.jpg", "Eileen Collins": "astronaut.png"}
-
-CLIPS = (
-    Clip("obama2.jpg", (0, 100, 626, 834), (480, 640), 2.0, "Barack Obama"),
-    Clip("obama3.jpg", (300, 100, 1132, 849), (1280, 960), 3.0, "Barack Obama"),
-    Clip("biden.jpg", (0, 60, 970, 728), (640, 480), 2.0, "Joe Biden"),
-    Clip("astronaut.png", (0, 0, 512, 384), (640, 480), 2.5, "Eileen Collins"),
-    Clip("t1.jpg", (0, 245, 240, 180), (640, 480), 2.0, UNKNOWN),
-    Clip("t1.jpg", (202, 120, 240, 180), (640, 480), 2.0, UNKNOWN),
-    Clip("t1.jpg", (397, 243, 240, 180), (640, 480), 2.0, UNKNOWN),
-    Clip("t1.jpg", (672, 320, 240, 180), (640, 480), 2.0, UNKNOWN),
-    Clip("t1.jpg", (840, 41, 240, 180), (640, 480), 2.0, UNKNOWN),
-    Clip("t1.jpg", (1040, 246, 240, 180), (640, 480), 2.0, UNKNOWN),
-    Clip("coffee.png", (0, 0, 533, 400), (640, 480), 2.0, NO_FACE),
-)
+from samples.scenes import CLIPS, PEOPLE, Clip, Pane, named_clips
+from samples.trouble import damaged, title_card
 
 FPS = 25
 ZOOM = 0.15  # how much larger the picture is at the end of the clip
 
 
-def clip_argv(clip: Clip, photo: Path, video: Path, ffmpeg: str) -> list[str]:
-    """The ffmpeg command that makes `video`: crop, pan and zoom, encode as H.264 in yuv420p."""
-    x, y, width, height = clip.crop
-    frames = round(clip.seconds * FPS)
+def clip_argv(clip: Clip, photos: Path, stills: Path, video: Path, ffmpeg: str) -> list[str]:
+    """The ffmpeg command that makes `video`: its shots in turn, as H.264 in yuv420p.
+
+    `photos` and `stills` are folders; the latter has `TITLE.png` for each title.
+    """
+    inputs: list[str] = []
+    chains: list[str] = []
+    width, height = clip.size
+    for number, shot in enumerate(clip.shots):
+        labels = []
+        for pane in shot.panes:
+            chains.append(f"[{len(inputs)}:v]{pan(pane, shot.seconds)}[p{len(inputs)}]")
+            labels.append(f"[p{len(inputs)}]")
+            inputs.append(str(photos / pane.photo))
+        if shot.title:
+            still = f"trim=end_frame={round(shot.seconds * FPS)},setpts=N/{FPS}/TB"
+            chains.append(f"[{len(inputs)}:v]loop=-1:1,{still}[p{len(inputs)}]")
+            labels.append(f"[p{len(inputs)}]")
+            inputs.append(str(stills / f"{shot.title}.png"))
+        elif not shot.panes:
+            chains.append(f"color=black:{width}x{height}:{FPS}:{shot.seconds}[b{number}]")
+            labels.append(f"[b{number}]")
+        beside = f"hstack={len(labels)}" if len(labels) > 1 else "null"
+        chains.append(f"{''.join(labels)}{beside},setsar=1,format=yuv420p[s{number}]")
+    shots = "".join(f"[s{number}]" for number in range(len(clip.shots)))
+    chains.append(f"{shots}concat={len(clip.shots)}[out]")
+    argv = [ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
+    argv += [word for path in inputs for word in ("-i", path)]
+    argv += ["-filter_complex", ";".join(chains), "-map", "[out]", "-c:v", "libx264"]
+    argv += ["-preset", "veryfast", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
+    # A key frame every second, so that what follows a damaged one is whole.
+    argv += ["-g", str(FPS), "-sc_threshold", "0"] if clip.is_damaged else []
+    return [*argv, "-f", "mp4", str(video)]
+
+
+def pan(pane: Pane, seconds: float) -> str:
+    """The filters that pan and zoom across a pane."""
+    x, y, width, height = pane.crop
+    frames = round(seconds * FPS)
     # zoompan moves by whole input pixels, so scale up four times to make the motion smooth.
-    filters = (
-        f"crop={width}:{height}:{x}:{y},scale={clip.size[0] * 4}:{clip.size[1] * 4},"
+    return (
+        f"crop={width}:{height}:{x}:{y},scale={pane.size[0] * 4}:{pane.size[1] * 4},"
         f"zoompan=z='1+{ZOOM}*on/{frames}':x='(iw-iw/zoom)*on/{frames}':y='(ih-ih/zoom)/2'"
-        f":d={frames}:s={clip.size[0]}x{clip.size[1]}:fps={FPS}"
+        f":d={frames}:s={pane.size[0]}x{pane.size[1]}:fps={FPS}"
     )
-    argv = [ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-i", str(photo)]
-    argv += ["-vf", filters, "-frames:v", str(frames), "-c:v", "libx264", "-preset", "veryfast"]
-    return [*argv, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(video)]
 
 
 @one_at_a_time()
@@ -76,22 +80,30 @@ def make_videos(photos: Path, folder: Path, ffmpeg: str) -> Path:
         shutil.rmtree(folder)  # the clips were made from other definitions
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(made_from)
-    for index, clip in enumerate(CLIPS):
-        video = folder / f"test_{index:02d}.mp4"
+    for name, clip in named_clips().items():
+        video = folder / name
         if video.exists():
             continue
-        print(f"Making {video.name} from {clip.photo} ...", file=sys.stderr)
+        print(
+            f"Making {video.name} from {', '.join(dict.fromkeys(clip.photos))} ...", file=sys.stderr
+        )
         partial = video.with_name(f".{video.name}")
-        argv = clip_argv(clip, photos / clip.photo, partial, ffmpeg)
-        run = subprocess.run([*argv[:-1], "-f", "mp4", argv[-1]], capture_output=True, text=True)
+        with tempfile.TemporaryDirectory(prefix="stills-") as stills:
+            for shot in clip.shots:
+                if shot.title:
+                    title_card(Path(stills) / f"{shot.title}.png", shot.title, clip.size)
+            argv = clip_argv(clip, photos, Path(stills), partial, ffmpeg)
+            run = subprocess.run(argv, capture_output=True, text=True)
         if run.returncode != 0:
             partial.unlink(missing_ok=True)
             raise SampleError(f"ffmpeg cannot make {video}: {run.stderr.strip()[-600:]}")
+        if clip.is_damaged:
+            partial.write_bytes(damaged(partial.read_bytes()))
         partial.replace(video)
     with (folder / "expected.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("video", "name"))
-        writer.writerows((f"test_{i:02d}.mp4", clip.expected) for i, clip in enumerate(CLIPS))
+        writer.writerows((name, clip.expected) for name, clip in named_clips().items())
     return folder
 
 

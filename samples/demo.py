@@ -20,7 +20,9 @@ from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
 from workload.report import write_report
+from workload.reporting.faces import answer_face, faces_in, nearest_in, spoken
 from workload.running.drive import Drive
+from workload.running.expected import is_expected
 from workload.running.input_errors import InputError
 from workload.running.latency import text_table
 from workload.running.run import WorkloadRun
@@ -36,20 +38,34 @@ RETRY_DELAYS = "2,4"
 
 @dataclass
 class Row:
-    """One video of the run. `expected` is None if nothing is expected, `answer` if none came."""
+    """One video of the run. `expected` is None if nothing is expected, `answer` if none came.
+
+    `nearest`: the person nearest to an unknown face. `frames`: how many were looked at.
+    """
 
     video: str
     expected: str | None
     answer: str | None = None
     distance: str = ""
     faces: str = ""
+    frames: str = ""
+    nearest: str = ""
     seconds: float | None = None
     failure: str = ""
 
     @property
     def is_right(self) -> bool:
         """Whether an answer came and, if one was expected, is the expected one."""
-        return self.answer is not None and self.expected in (None, self.answer)
+        if self.answer is None or self.expected is None:
+            return self.answer is not None
+        return is_expected(self.answer, self.expected)
+
+    @property
+    def said(self) -> str:
+        """The answer as people read it."""
+        if self.answer is None:
+            return "(missing)"
+        return spoken(self.answer, self.nearest, float(self.distance) if self.distance else None)
 
 
 def run_videos(
@@ -76,21 +92,22 @@ def _read_answer(s3: S3Client, bucket: str, row: Row) -> None:
     metadata = answer["Metadata"]
     row.distance = metadata.get("distance", "")
     row.faces = str(len(json.loads(metadata["faces"]))) if "faces" in metadata else ""
+    row.frames = metadata.get("frames", "1")
+    faces = faces_in(row.answer, metadata)
+    row.nearest = nearest_in(row.answer, answer_face(faces, metadata), metadata)
 
 
 def table(rows: list[Row]) -> str:
     """The answers as a table of text columns."""
-    head = ("video", "expected", "answer", "distance", "faces", "seconds", "")
+    head = ("video", "expected", "answer", "distance", "faces", "frames", "seconds", "")
     cells = []
     for row in rows:
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         verdict = (
             "" if row.expected is None and row.is_right else "right" if row.is_right else "WRONG"
         )
-        answer = row.answer if row.answer is not None else "(missing)"
-        cells.append(
-            (row.video, row.expected or "", answer, row.distance, row.faces, seconds, verdict)
-        )
+        figures = (row.distance, row.faces, row.frames, seconds)
+        cells.append((row.video, row.expected or "", row.said, *figures, verdict))
     failures = [f"{row.video}: {row.failure}" for row in rows if row.failure]
     return "\n".join([text_table(head, cells), *failures])
 

@@ -32,8 +32,8 @@ from workload.running.videos import (
     expected_of,
     find_videos,
     folder_expected,
-    mixed_case_notes,
     plan,
+    skipped_notes,
 )
 
 
@@ -147,7 +147,7 @@ def main(
         check_report_packages()
     check_output_files(run_file, report_file)
     videos = find_videos(folder)
-    for line in mixed_case_notes(folder):
+    for line in skipped_notes(folder):
         note(line)
     uploads = plan(videos, repeat)
     expected_file = _expected_file(folder, videos, uploads, repeat, expected_out)

@@ -15,6 +15,7 @@ from pipeline.aws import Aws
 from pipeline.settings import Deployment
 from workload.grading.judge import Wanted, initial_checks, run_checks, show
 from workload.grading.limits import Limits
+from workload.grading.objects import kept_frames
 from workload.grading.scorecard import as_json, as_text, has_passed
 from workload.running.expected import FILE_NAME, read_expected
 from workload.running.input_errors import InputError, RunError
@@ -25,6 +26,17 @@ from workload.running.run import WorkloadRun, load
 def note(text: str) -> None:
     """Report progress on stderr."""
     click.echo(text, err=True)
+
+
+def frames_kept(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    """How many frames of a video stay in stage-1 with this value of FRAMES."""
+    if value is None:
+        return None
+    if value != "auto" and not (value.isdecimal() and int(value) > 0):
+        raise click.BadParameter(
+            f"{value!r} is neither auto nor a number of frames, 1 or more.", param=option
+        )
+    return kept_frames(value)
 
 
 MENU = """
@@ -81,8 +93,8 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.option(
     "--frames",
-    type=click.IntRange(min=1),
-    help="Frames per video; default: the deployed splitter's FRAMES.",
+    callback=frames_kept,
+    help="Frames per video, a number or auto; default: the deployed splitter's FRAMES.",
 )
 @click.option(
     "--max-split",

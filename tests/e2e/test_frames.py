@@ -7,9 +7,14 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.settings import Deployment
 from samples.demo import run_videos
 from samples.stack import client_side, running
+from tests.e2e.conftest import eventually
+from workload.grading.checks import PASS, object_checks
+from workload.grading.objects import holdings, read_policy
 from workload.running.videos import find_videos
 
 PEOPLE = {"test_00.mp4": "Trump", "test_02.mp4": "Bean", "test_03.mp4": "Depp"}
@@ -30,32 +35,68 @@ def test_people_enrolled_from_a_late_frame_are_recognized_in_the_first(
     assert {row.video: row.answer for row in rows} == PEOPLE
 
 
-def test_several_frames_agree_on_a_name(
+def test_several_frames_have_one_text_and_one_json_per_video(
     people: Path, videos: Path, ffmpeg_zip: Path, tmp_path: Path
 ) -> None:
     # GIVEN a deployment that takes five frames per video and sends two per invocation
-    settings = {"video-splitting.FRAMES": "5", "video-splitting.FRAMES_PER_INVOKE": "2"}
+    settings = {
+        "video-splitting.FRAMES": "5",
+        "video-splitting.FRAMES_PER_INVOKE": "2",
+        "video-splitting.ANSWERS": "txt+json",
+    }
     chosen = tmp_path / "videos"
     chosen.mkdir()
-    for name in ("test_01.mp4", "test_05.mp4", "test_10.mp4"):
+    for name in ("test_01.mp4", "test_05.mp4", "test_10.mp4", "test_13.mp4"):
         (chosen / name).symlink_to(videos / name)
+    expected = {
+        "test_01.mp4": "Barack Obama",
+        "test_05.mp4": "Unknown",
+        "test_10.mp4": "No face",
+        "test_13.mp4": "Barack Obama",  # in three frames; Joe Biden is in two
+    }
 
     with running(Deployment("many", "dev"), people, settings=settings) as stack:
-        _, rows = run_videos(stack, find_videos(chosen), {}, limit=120)
-        s3 = client_side(stack.aws).client("s3")
-        frames, outputs = (
-            _keys(s3, bucket)
-            for bucket in (stack.deployment.stage_1_bucket, stack.deployment.output_bucket)
-        )
-        summary = s3.head_object(Bucket=stack.deployment.output_bucket, Key="test_01.txt")
+        aws, names = client_side(stack.aws), stack.deployment
+        s3 = aws.client("s3")
+        # GIVEN what an older deployment left
+        origin = {"source-bucket": names.input_bucket, "source-key": "test_01.mp4"}
+        old = "test_01/output-03.txt"
+        s3.put_object(Bucket=names.output_bucket, Key=old, Body=b"Joe Biden", Metadata=origin)
+        _, rows = run_videos(stack, find_videos(chosen), expected, limit=120)
+        ends = sorted(f"{name[:-4]}.{end}" for name in expected for end in ("txt", "json"))
+        eventually(lambda: _keys(s3, names.output_bucket) == ends)
+        frames = _keys(s3, names.stage_1_bucket)
+        summary = s3.head_object(Bucket=names.output_bucket, Key="test_01.txt")
+        details = {
+            video: json.loads(s3.get_object(Bucket=names.output_bucket, Key=key)["Body"].read())
+            for video, key in ((name, f"{name[:-4]}.json") for name in expected)
+        }
+        held, policy = holdings(aws, names), read_policy(aws, names)
+        kept = {
+            name: s3.head_object(Bucket=names.stage_1_bucket, Key=name)["Metadata"]["frame-time"]
+            for name in frames
+        }
 
-    # THEN each frame has its own text, and the video has the name they agree on
-    assert [row.answer for row in rows] == ["Barack Obama", "Unknown", "No face"]
+    # THEN each video has one name, and beside it one object that says how it came about
+    assert {row.video: row.answer for row in rows} == expected
     numbers = [f"output-{index:02d}" for index in range(5)]
     assert frames == [f"{row.video[:-4]}/{n}.jpg" for row in rows for n in numbers]
-    texts = [f"{row.video[:-4]}/{n}.txt" for row in rows for n in numbers]
-    assert outputs == sorted([*texts, *(f"{row.video[:-4]}.txt" for row in rows)])
     assert json.loads(summary["Metadata"]["frames"]) == 5
+    assert summary["Metadata"]["answers"] == "txt+json"
+    for video, found in details.items():
+        assert (found["video"].endswith(video), found["name"]) == (True, expected[video])
+        times = [frame["time"] for frame in found["frames"]]
+        assert times == pytest.approx([float(kept[f"{video[:-4]}/{n}.jpg"]) for n in numbers])
+    both = {person["name"]: person for person in details["test_13.mp4"]["people"]}
+    assert {name: person["frames"] for name, person in both.items()} == {
+        "Barack Obama": 3,
+        "Joe Biden": 2,
+    }
+    assert both["Barack Obama"]["last"] < 1 <= both["Joe Biden"]["first"]
+    assert details["test_10.mp4"]["people"] == []
+    # THEN clients that count objects count right
+    checks = object_checks(held, policy.frames, {}, policy.with_json)
+    assert [check for check in checks if check.status != PASS] == []
 
 
 def _keys(s3: Any, bucket: str) -> list[str]:

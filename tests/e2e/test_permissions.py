@@ -42,6 +42,12 @@ STOPS = {
 }
 
 
+# Needed only to remove what older deployments and longer videos left, after the answer.
+AFTER_THE_ANSWER = ("SeeWhatIsWritten", "RemoveFramesNoMoreThere")
+# What only a second look does: the splitter writes the text and removes the further frames.
+SECOND_LOOK = ("WriteSummaries", "RemoveFramesNoMoreThere")
+
+
 def test_every_statement_is_listed() -> None:
     policies = {
         "video-splitting": splitter_permissions(DEPLOYMENT, *PLACE),
@@ -53,9 +59,8 @@ def test_every_statement_is_listed() -> None:
 
 @pytest.fixture(scope="module")
 def permitted(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
-    """A pipeline that takes two frames per video, so that it writes summaries as well."""
+    """A pipeline that looks twice at a video whose first frame gives no name."""
     settings = {
-        "video-splitting.FRAMES": "2",
         "face-recognition.GALLERY_URI": GALLERY_URI,
         "face-recognition.GALLERY_REFRESH_S": "0",
     }
@@ -124,7 +129,8 @@ def test_the_pipeline_fails_without_the_statement_and_recovers_with_it(
     function = deployment.splitter if function_key == "video-splitting" else deployment.recognizer
     stops, name = STOPS[function_key, sid], f"{function_key}-{sid}"
     since = int(time.time() * 1000)
-    body = (videos / "test_02.mp4").read_bytes() if stops != "the queue" else b"no video"
+    sample = "test_14.mp4" if sid in SECOND_LOOK else "test_02.mp4"  # it starts black
+    body = (videos / sample).read_bytes() if stops != "the queue" else b"no video"
 
     # left behind by a longer video under the same key
     leave_behind(permitted, f"{name}.mp4", f"{name}/output-07.txt")
@@ -142,7 +148,7 @@ def test_the_pipeline_fails_without_the_statement_and_recovers_with_it(
             message = eventually(partial(find_failure, permitted, f"{name}.mp4"))
             answer = message["responsePayload"]
             assert stops in answer["errorMessage"], answer
-            assert not has_output(permitted, f"{name}.txt")
+            assert has_output(permitted, f"{name}.txt") is (sid in AFTER_THE_ANSWER)
 
     # WHEN the statement is back, THEN everything works again
     since = int(time.time() * 1000)

@@ -146,16 +146,29 @@ def test_a_csv_or_run_of_other_videos_fails(bare: Place, folder: Path, tmp_path:
         assert done.stdout == ""
 
 
-def test_a_mixed_case_suffix_is_skipped_with_a_note(bare: Place, folder: Path) -> None:
+def test_suffixes_in_any_case_are_uploaded_and_other_files_are_named(
+    bare: Place, folder: Path
+) -> None:
     (folder / "Mixed.Mp4").write_bytes(b"video")
+    (folder / "notes.txt").write_bytes(b"text")
+    (folder / ".hidden").write_bytes(b"")
+    (folder / "expected.csv").write_text("video,name\nMixed.Mp4,Ann\n")
 
     done = bare.generate("--testcase-folder", folder, "--no-wait")
 
     assert done.returncode == 0
-    assert "Skipped: Mixed.Mp4. S3 starts the pipeline only for suffixes in all" in done.stderr
-    remove_all(folder)
-    (folder / "Mixed.Mp4").write_bytes(b"video")
-    assert "Skipped: Mixed.Mp4" in bare.generate("--testcase-folder", folder).stderr
+    assert "Not uploaded, as their names are not those of videos: notes.txt.\n" in done.stderr
+    assert bare.keys(bare.deployment.input_bucket) == ["Mixed.Mp4", "a.mp4", "b.mov"]
+    (folder / "notes.txt").unlink()
+    assert "Not uploaded" not in bare.generate("--testcase-folder", folder, "--no-wait").stderr
+
+
+@pytest.mark.parametrize("frames", ["0", "some", "-1", "AUTO"])
+def test_frames_that_the_splitter_would_not_take_are_rejected(bare: Place, frames: str) -> None:
+    done = bare.grade("--frames", frames)
+
+    assert done.returncode == 2
+    assert f"{frames!r} is neither auto nor a number of frames, 1 or more" in done.stderr
 
 
 def test_a_name_that_starts_with_a_space_is_kept(bare: Place, folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from samples.scenes import CLIPS
 from tests.workload.conftest import PLAIN, Place, failed, wait_until
 from workload.running.run import load
 
@@ -36,7 +37,8 @@ def test_a_good_run_passes_and_three_faults_are_found(
     # THEN every video is answered, at the requested pace, and the times are in order
     assert done.returncode == 0, done.stdout + done.stderr
     run = load(tmp_path / "run.json")
-    assert [video.key for video in run.videos] == [f"test_{i:02d}.mp4" for i in range(20)]
+    suffixes = [clip.suffix for clip in (*CLIPS, *CLIPS)]
+    assert [v.key for v in run.videos] == [f"test_{i:02d}{suffixes[i]}" for i in range(20)]
     for video in run.videos:
         assert video.answered is not None
         assert run.started <= video.started <= video.stored <= video.answered <= run.ended
@@ -46,7 +48,9 @@ def test_a_good_run_passes_and_three_faults_are_found(
         assert word in done.stdout
     assert "Deleted" not in done.stderr
     # AND the grader is content with the CSV of the copies, in the current folder
-    assert (tmp_path / "expected.csv").read_text().splitlines()[12] == "test_11.mp4,Barack Obama"
+    assert (tmp_path / "expected.csv").read_text().splitlines()[len(CLIPS) + 1] == (
+        f"test_{len(CLIPS)}.mp4,{CLIPS[0].expected}"
+    )
     good = emptied.grade("--expected", "expected.csv", cwd=tmp_path)
     assert good.returncode == 0, good.stdout + good.stderr
     assert "100/100 points" in good.stdout
@@ -98,7 +102,7 @@ def test_the_documents_options_work_and_no_key_is_printed(
         assert access not in done.stdout + done.stderr
         assert secret not in done.stdout + done.stderr
     assert "100/100 points" in done.stdout
-    assert len(pipeline.keys(pipeline.deployment.input_bucket)) == 11
+    assert len(pipeline.keys(pipeline.deployment.input_bucket)) == len(CLIPS)
 
 
 def test_a_bad_video_is_reported_missing_with_its_reason(pipeline: Place, mixed: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.keys import frame_key, output_key, stem
 from pipeline.settings import VIDEO_SUFFIXES
+from workload.running.expected import is_expected
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 
@@ -68,8 +68,8 @@ class Holdings:
 
     @property
     def videos(self) -> list[str]:
-        """The keys in the input bucket for which S3 starts the splitter."""
-        return sorted(key for key in self.inputs if key.endswith(VIDEO_SUFFIXES))
+        """The keys in the input bucket that the splitter takes for videos, in any case."""
+        return sorted(key for key in self.inputs if key.lower().endswith(VIDEO_SUFFIXES))
 
 
 def frames_of(video: str, held: Mapping[str, Item], count: int) -> tuple[list[str], list[str]]:
@@ -86,17 +86,17 @@ def frames_of(video: str, held: Mapping[str, Item], count: int) -> tuple[list[st
     return there, [key for key in keys[: last + 1] if key not in held]
 
 
-def outputs_of(video: str, frames: Iterable[str]) -> list[str]:
-    """The outputs that `video` should have when it has these frames."""
-    keys = {output_key(video)}
-    keys.update(re.sub(r"\.jpg$", ".txt", frame) for frame in frames if "/output-" in frame)
-    return sorted(keys)
+def details_key(video: str) -> str:
+    """The key of the JSON object that `ANSWERS=txt+json` puts beside the text."""
+    return f"{stem(video)}.json"
 
 
-def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) -> list[Check]:
-    """Checks that every video has its frames and outputs, and that there are no other objects.
+def object_checks(
+    held: Holdings, frame_count: int, reasons: Mapping[str, str], with_json: bool = False
+) -> list[Check]:
+    """Checks that every video has its frames and its text, and that there are no other objects.
 
-    `reasons`: why videos failed, where known.
+    `reasons`: why videos failed, where known. `with_json`: each text has a JSON object beside it.
     """
     input_bucket, stage_1, output = (f"s3://{bucket}/" for bucket in held.buckets)
     missing_frames, missing_outputs = [], []
@@ -105,15 +105,13 @@ def object_checks(held: Holdings, frame_count: int, reasons: Mapping[str, str]) 
         there, lacking = frames_of(video, held.frames, frame_count)
         right_frames.update(there)
         missing_frames += [f"{stage_1}{key}: for {video}" for key in lacking]
-        # A missing frame's output is neither missing nor extra, so that each fault is named once.
-        wanted = outputs_of(video, there) if frame_count > 1 else [output_key(video)]
-        allowed = set(outputs_of(video, [*there, *lacking]))
-        right_outputs.update(allowed)
+        wanted = [output_key(video), *([details_key(video)] if with_json else [])]
+        right_outputs.update(wanted)
         why = f": {reasons[video]}" if video in reasons else ""
         for key in wanted:
             if key not in held.outputs:
                 missing_outputs.append(f"{output}{key}: for {video}{why}")
-            elif key in held.stale:
+            elif output_key(video) in held.stale:
                 missing_outputs.append(f"{output}{key}: belongs to an earlier upload of {video}")
     others = [key for key in held.inputs if key not in held.videos and not key.endswith("/")]
     count = len(held.videos)
@@ -169,7 +167,7 @@ def name_check(
     wrong = [
         f"s3://{bucket}/{output_key(video)}: {answers[video]!r}, expected {expected[video]!r}"
         for video in sorted(answers)
-        if answers[video] != expected[video]
+        if not is_expected(answers[video], expected[video])
     ]
     unknown = len([video for video in held.videos if video not in expected])
     right = f"{len(answers)} compared" + (f", {unknown} not in the CSV" if unknown else "")

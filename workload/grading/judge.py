@@ -11,7 +11,7 @@ from pipeline.settings import Deployment, Function
 from workload.grading import objects
 from workload.grading.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
 from workload.grading.limits import Limits, Uploads, usage_checks
-from workload.grading.metrics import seconds_waited, settled_usage, usage_by_function
+from workload.grading.metrics import Waited, read_waits, settled_usage, usage_by_function
 from workload.grading.timing import timing
 from workload.running.buckets import count
 from workload.running.expected import first_few, match_videos
@@ -63,9 +63,10 @@ def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> 
     if wanted.expected is not None:
         wanted = replace(wanted, expected=match_videos(wanted.expected, held.inputs))
     require_uploaded(held, wanted)
-    frames = wanted.frames or objects.frames_setting(aws, deployment)
+    policy = objects.read_policy(aws, deployment)
+    frames = wanted.frames or policy.frames
     reasons = objects.failure_reasons(aws, deployment, held, note)
-    checks += object_checks(held, frames, reasons)
+    checks += object_checks(held, frames, reasons, policy.with_json)
     answers = objects.read_answers(aws, held, wanted.expected or {})
     checks.append(name_check(held, wanted.expected, answers))
     return checks + _speed_checks(aws, deployment, held, wanted, frames, note)
@@ -88,15 +89,18 @@ def require_uploaded(held: Holdings, wanted: Wanted) -> None:
 
 
 def _speed_checks(
-    aws: Aws, deployment: Deployment, held: Holdings, wanted: Wanted, frames: int, note: Note
+    aws: Aws, deployment: Deployment, held: Holdings, wanted: Wanted, frames: float, note: Note
 ) -> list[Check]:
     when = timing(aws, deployment, held, wanted.run)
     end = when.end + METRICS_MARGIN_S
     splitter = deployment.splitter
     read = partial(usage_by_function, aws, deployment, when.start, end)
     used = settled_usage(read, when.calls, wanted.metrics_wait_s, note)
-    waited_s = _waited(aws, splitter, when.start, end, note)
-    used[splitter.name] = replace(used[splitter.name], waited_s=waited_s)
+    waited = _waited(aws, splitter, when.start, end, note)
+    if waited is not None:
+        used[splitter.name] = replace(used[splitter.name], waited_s=waited.seconds)
+        # A second look takes more frames than it leaves in stage-1.
+        frames = max(frames, waited.frames_per_video)
     uploads = Uploads(when.uploads, when.precision_s)
     checks = usage_checks(splitter, deployment.recognizer, used, wanted.limits, frames, uploads)
     return [
@@ -105,10 +109,10 @@ def _speed_checks(
     ]
 
 
-def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) -> float | None:
-    """`seconds_waited`, or None with a note if these credentials may not read the log."""
+def _waited(aws: Aws, splitter: Function, start: float, end: float, note: Note) -> Waited | None:
+    """`read_waits`, or None with a note if these credentials may not read the log."""
     try:
-        return seconds_waited(aws, splitter, start, end)
+        return read_waits(aws, splitter, start, end)
     except AwsError as error:
         note(f"{error} Using the recognizer's own durations as the time the splitter waited.")
         return None

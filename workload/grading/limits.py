@@ -89,19 +89,19 @@ def usage_checks(
     recognizer: Function,
     used: dict[str, Usage],
     limits: Limits,
-    frames: int,
+    frames: float,
     uploads: Uploads,
 ) -> list[Check]:
     """Checks the average duration and peak concurrency of both functions.
 
-    `used` is by function name; `frames` is how many the splitter takes per video.
+    `used` is by function name; `frames` is how many the splitter takes per video, on average.
     """
     split, recognition = used[splitter.name], used[recognizer.name]
     own = split_seconds(split, recognition)
     waiting = f"waiting for {recognizer.name}"
     if split.waited_s is None:
         waiting = f"that {recognizer.name} ran (the log does not say how long the splitter waited)"
-    by_frames = f", over {frames} frames" if frames > 1 else ""
+    by_frames = f", over {round(frames, 1):g} frames" if frames > 1 else ""
     return [
         _within(
             f"{splitter.name} takes at most {limits.split_s:g} s per frame on average",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pipeline.aws import Aws
 from pipeline.settings import Deployment, Function
-from workload.reporting.invocations import WAITING_STEP, parse_step
+from workload.reporting.invocations import WAITING_STEP, Step, parse_step
 from workload.reporting.logs import read_events
 
 if TYPE_CHECKING:
@@ -58,16 +58,33 @@ def whole_periods(start: float, end: float, now: float) -> tuple[float, float, i
     return start // step * step, (end // step + 1) * step, step
 
 
-def seconds_waited(aws: Aws, splitter: Function, start: float, end: float) -> float | None:
-    """How long the splitter waited for the recognizer, from its log; None if there are no entries.
+@dataclass(frozen=True)
+class Waited:
+    """How long the splitter waited for the recognizer, and over how many frames per video."""
+
+    seconds: float
+    frames_per_video: float
+
+
+def read_waits(aws: Aws, splitter: Function, start: float, end: float) -> Waited | None:
+    """What the splitter's log says about its calls of the recognizer; None without entries.
 
     The recognizer's own durations add up to less, as they leave out its cold starts.
     """
     first, last, _ = whole_periods(start, end, time.time())
     events = read_events(aws, splitter, first, last, f'"{WAITING_STEP}"')
     steps = [parse_step(event["message"].strip(), event["timestamp"] / 1000) for event in events]
-    waits = [step.seconds for step in steps if step is not None and step.name == WAITING_STEP]
-    return math.fsum(waits) if waits else None
+    return waits_in([step for step in steps if step is not None])
+
+
+def waits_in(steps: Iterable[Step]) -> Waited | None:
+    """The calls among the splitter's steps. A second look adds frames to the same video."""
+    waits = [step for step in steps if step.name == WAITING_STEP]
+    if not waits:
+        return None
+    frames = sum(int(step.notes.get("frames", 1)) for step in waits)
+    videos = sum(step.notes.get("look", 1) == 1 for step in waits)
+    return Waited(math.fsum(step.seconds for step in waits), frames / max(videos, 1))
 
 
 def usage(aws: Aws, function: Function, start: float, end: float) -> Usage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import botocore.exceptions
@@ -64,15 +64,32 @@ def missing_buckets(aws: Aws, deployment: Deployment) -> list[str]:
     return [bucket for bucket in deployment.buckets if not bucket_exists(aws, bucket)]
 
 
-def frames_setting(aws: Aws, deployment: Deployment) -> int:
-    """Frames per video, from the deployed splitter, or from config.json if there is none."""
+@dataclass(frozen=True)
+class Policy:
+    """How many frames of a video stay in stage-1, and whether a JSON object is beside each text."""
+
+    frames: int
+    with_json: bool
+
+
+def kept_frames(setting: str) -> int:
+    """How many frames of a video stay in stage-1 with this FRAMES: one with `auto`."""
+    return 1 if setting == "auto" else int(setting)
+
+
+def read_policy(aws: Aws, deployment: Deployment) -> Policy:
+    """The settings of the deployed splitter; those in config.json where it has none."""
     function = deployment.splitter
     config = read_or_none(
         partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
         NOT_FOUND,
     )
     deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
-    return int(deployed.get("FRAMES") or function.environment.get("FRAMES", "1"))
+    settings = {**function.environment, **deployed}
+    return Policy(
+        frames=kept_frames(settings.get("FRAMES") or "1"),
+        with_json=settings.get("ANSWERS") == "txt+json",
+    )
 
 
 def holdings(aws: Aws, deployment: Deployment) -> Holdings:

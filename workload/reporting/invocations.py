@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WAITING_STEP = "invoke"  # the step in which the splitter waits for the recognizer
+SKIPPED_STEP = "skipped"  # an object that is plainly not a video
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,14 @@ def parse_report(message: str) -> Report | None:
 
 
 def parse_step(message: str, ended: float) -> Step | None:
-    """A handler's JSON line with `ms` or `seconds`; None for any other line."""
+    """A handler's JSON line with `ms` or `seconds`, or about a skipped object; None for others."""
     if not message.startswith("{"):
         return None
     try:
         notes = json.loads(message)
         name = notes.pop("step")
+        if name == SKIPPED_STEP:
+            notes.setdefault("seconds", 0)
         seconds = float(notes["ms"]) / 1000 if "ms" in notes else float(notes["seconds"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -48,13 +48,15 @@ def render(findings: Findings) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(usd=usd, price=price, seconds=seconds, when=when, distance=distance)
+    environment.filters.update(usd=usd, price=price, seconds=seconds, when=when)
+    environment.filters.update(distance=distance, moment=moment)
     template = environment.get_template("report.html.j2")
     return template.render(**_content(findings))
 
 
 def _content(findings: Findings) -> dict[str, Any]:
     run, rows = findings.run, {row.key: row for row in findings.rows}
+    second = findings.receipt.second
     latencies = [
         (video.latency_s, rows[video.key].cold_starts > 0)
         for video in run.videos
@@ -66,6 +68,7 @@ def _content(findings: Findings) -> dict[str, Any]:
         "run": run,
         "first_cards": FIRST_CARDS,
         "cards": [(_noted(sighting), rows[sighting.video.key]) for sighting in findings.sightings],
+        "looked_again": {video.partition("://")[2].partition("/")[2] for video in second.videos},
         "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
         "models": sorted({s.model for s in findings.sightings if s.model}),
         "answered": sum(video.answered is not None for video in run.videos),
@@ -109,6 +112,11 @@ def seconds(value: float) -> str:
     if value < 0.0995:
         return f"{max(value, 0) * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
+
+
+def moment(value: float) -> str:
+    """A time in a video, in seconds from its start: 0 s, 1.2 s."""
+    return f"{round(value, 1):g} s"
 
 
 def when(epoch: float) -> str:

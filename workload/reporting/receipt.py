@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workload.reporting.invocations import WAITING_STEP, Invocation
+from workload.reporting.looks import SecondLooks, second_looks
 from workload.reporting.prices import Prices
 
 SQS_REQUESTS_PER_FRAME = 3  # send, receive, delete
@@ -45,6 +47,7 @@ class Receipt:
     waiting_usd: float
     queue_usd: float
     rekognition_usd: float
+    second: SecondLooks
 
     @property
     def lambda_usd(self) -> float:
@@ -116,15 +119,16 @@ def frames_kept(splitter: Sequence[Invocation]) -> int:
     return sum(kept.values())
 
 
-def texts_kept(recognizer: Sequence[Invocation]) -> int:
-    """How many frames already had a text in the output bucket, so that no attempt wrote one."""
-    kept: dict[str, bool] = {}
+def texts_written(recognizer: Sequence[Invocation]) -> int:
+    """How many videos got a new text: those with a frame that any attempt computed."""
+    new: dict[str, bool] = {}
     for invocation in recognizer:
         for step in invocation.steps:
             if step.name == "embed" and "frame" in step.notes:
                 frame = str(step.notes["frame"])
-                kept[frame] = kept.get(frame, True) and step.notes.get("new") is False
-    return sum(kept.values())
+                video = re.sub(r"(/output-\d+)?\.jpg$", "", frame)
+                new[video] = new.get(video, False) or step.notes.get("new") is not False
+    return sum(new.values())
 
 
 def write_receipt(
@@ -136,15 +140,16 @@ def write_receipt(
 ) -> Receipt:
     """The receipt of a run. `names`: the splitter and the recognizer. `videos`: how many uploads.
 
-    S3 requests are inferred from what the code does. PUT: one per upload, and one each per frame
-    and text that did not exist yet. GET and HEAD: per attempt, two HEADs of the video, one of the
-    frame, and one read by ffmpeg (which may need more); per frame, two by the recognizer.
+    S3 requests are inferred from what the code does. PUT: one per upload, one per frame that did
+    not exist yet, one per video for its text, and one per second look for the frame it chose. GET
+    and HEAD: per attempt, two HEADs of the video, one of the frame, and one read by ffmpeg (which
+    may need more); per frame, two by the recognizer.
     """
     frames = frames_recognized(recognizer)
     waiting = waiting_gb_seconds(splitter)
-    agreed = sum(step.name == "agree" for invocation in splitter for step in invocation.steps)
-    written = 2 * frames - frames_kept(splitter) - texts_kept(recognizer)
-    puts = videos + max(0, written) + agreed
+    second = second_looks(splitter, recognizer, prices)
+    new_frames = max(0, frames - frames_kept(splitter))
+    puts = videos + new_frames + texts_written(recognizer) + len(second.videos)
     gets = 4 * len(splitter) + 2 * frames
     return Receipt(
         bills=(bill(names[0], splitter, prices), bill(names[1], recognizer, prices)),
@@ -158,4 +163,5 @@ def write_receipt(
         waiting_usd=waiting * prices.lambda_gb_second,
         queue_usd=frames * SQS_REQUESTS_PER_FRAME * prices.sqs_million_requests / 1_000_000,
         rekognition_usd=frames * prices.rekognition_image,
+        second=second,
     )

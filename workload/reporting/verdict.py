@@ -43,14 +43,21 @@ def face_verdict(name: str, distance: float | None, threshold: float | None) -> 
     return Verdict.UNKNOWN if name == UNKNOWN else Verdict.SURE
 
 
-def agreed_verdict(name: str, votes: int, frames: int, first: Verdict | None) -> Verdict:
-    """The verdict on a name that `votes` out of `frames` frames agree on.
+def agreed_verdict(
+    name: str, votes: int, frames: int, distance: float | None, threshold: float | None
+) -> Verdict:
+    """The verdict on the answer of a video of which `frames` frames were looked at.
 
-    A name without a majority is unsure. `first` is the verdict on the first frame's face if that
-    face has the agreed name: an unsure first frame does not make a name unsure if others agree.
+    `votes`: in how many of them the person is; `distance`: of the answer's face. A name is sure if
+    its distance is, or if two or more frames that are a majority have it. `Unknown` is unsure if
+    the nearest face is near enough for a name, which then lacked support, or only just too far.
     """
     if name == NO_FACE:
         return Verdict.NO_FACE
-    if 2 * votes <= frames or (votes == 1 and first is Verdict.UNSURE):
-        return Verdict.UNSURE
-    return Verdict.UNKNOWN if name == UNKNOWN else Verdict.SURE
+    can_compare = distance is not None and threshold is not None
+    if name == UNKNOWN:
+        is_near = distance is not None and threshold is not None and distance < threshold
+        return Verdict.UNSURE if is_near else face_verdict(name, distance, threshold)
+    if votes >= 2 and 2 * votes > frames:
+        return Verdict.SURE
+    return face_verdict(name, distance, threshold) if can_compare else Verdict.UNSURE

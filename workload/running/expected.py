@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Container
+import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 
+from pipeline.names import normalized
 from workload.running.input_errors import InputError
 from workload.running.options import check_output_files
 
@@ -16,7 +18,8 @@ COLUMNS = ["video", "name"]
 def read_expected(path: Path) -> dict[str, str]:
     """Video -> name. Raises InputError for wrong columns, empty cells and repeated videos.
 
-    Videos keep the spaces around them (see `match_videos`); names lose theirs.
+    Videos keep the spaces around them (see `match_videos`). Names are written as a gallery writes
+    them (see `as_answer`).
     """
     names: dict[str, str] = {}
     try:
@@ -36,7 +39,7 @@ def read_expected(path: Path) -> dict[str, str]:
                         f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
                         'name, and put "quotes" around a name with a comma.'
                     )
-                video, name = row[0], row[1].strip()
+                video, name = row[0], as_answer(row[1])
                 if video in names:
                     raise InputError(
                         f"Line {rows.line_num} of {path} lists {video} again: keep one line per "
@@ -48,14 +51,33 @@ def read_expected(path: Path) -> dict[str, str]:
     return names
 
 
-def match_videos(names: dict[str, str], known: Container[str]) -> dict[str, str]:
-    """`names`, with the spaces around a video removed where only that makes it a `known` one.
+def as_answer(text: str) -> str:
+    """The name as a gallery writes it (see `normalized`); with FACES=all one name per line."""
+    return "\n".join(normalized(line) for line in text.strip().split("\n"))
 
-    Raises InputError if this results in the same video twice.
+
+def is_expected(answer: str, name: str) -> bool:
+    """Whether an answer is the expected name, however either is encoded and spaced."""
+    return as_answer(answer) == as_answer(name)
+
+
+def match_videos(names: dict[str, str], known: Collection[str]) -> dict[str, str]:
+    """`names`, with each video spelled as the `known` one that it means.
+
+    Only where no known video has the very same name do spaces around it and the Unicode form not
+    count. Raises InputError if this results in the same video twice.
     """
     matched: dict[str, str] = {}
+    forms: dict[str, list[str]] = {}
+    for key in known:
+        forms.setdefault(unicodedata.normalize("NFC", key), []).append(key)
     for written, name in names.items():
-        video = written if written in known or written.strip() not in known else written.strip()
+        video = written
+        if written not in known:
+            meant = forms.get(unicodedata.normalize("NFC", written.strip()), [])
+            video = written.strip() if written.strip() in known else written
+            if video not in known and len(meant) == 1:
+                video = meant[0]
         if video in matched:
             raise InputError(f"The expected names list {video!r} twice: keep one line per video.")
         matched[video] = name

@@ -32,10 +32,10 @@ def find_videos(folder: Path) -> list[Path]:
             f"Cannot read the folder {folder}: {error.strerror}. Pass a folder of videos to "
             "--testcase-folder."
         ) from error
-    videos = [p for p in found if p.suffix in VIDEO_SUFFIXES and not p.name.startswith(".")]
+    videos = [p for p in found if is_video(p) and not p.name.startswith(".")]
     if not videos:
-        text = f"{folder} has no videos ({' '.join(VIDEO_SUFFIXES[::2])})."
-        raise InputError(" ".join([text, *mixed_case_notes(folder)]))
+        suffixes = " ".join(dict.fromkeys(suffix.lower() for suffix in VIDEO_SUFFIXES))
+        raise InputError(f"{folder} has no videos ({suffixes}).")
     for video in videos:
         try:
             if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for a writer
@@ -52,21 +52,24 @@ def find_videos(folder: Path) -> list[Path]:
     return videos
 
 
-def mixed_case_notes(folder: Path) -> list[str]:
-    """A note about files skipped because their suffix mixes cases; no note if there are none."""
-    mixed = sorted(
+def is_video(path: Path) -> bool:
+    """Whether the pipeline takes a file of this name for a video; the suffix may be in any case."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def skipped_notes(folder: Path) -> list[str]:
+    """A note about files that are not uploaded because of their names; none without such files."""
+    others = sorted(
         path.name
         for path in folder.iterdir()
-        if path.suffix not in VIDEO_SUFFIXES
-        and path.suffix.lower() in VIDEO_SUFFIXES
+        if path.is_file()
+        and not is_video(path)
+        and path.name != FILE_NAME
         and not path.name.startswith(".")
     )
-    if not mixed:
+    if not others:
         return []
-    return [
-        f"Skipped: {first_few(mixed)}. S3 starts the pipeline only for suffixes in all lower or "
-        "all upper case: rename them."
-    ]
+    return [f"Not uploaded, as their names are not those of videos: {first_few(others)}."]
 
 
 def plan(videos: list[Path], repeat: int | None) -> list[Upload]:

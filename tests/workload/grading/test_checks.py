@@ -19,6 +19,7 @@ from workload.grading.checks import (
     object_checks,
     time_check,
 )
+from workload.grading.objects import kept_frames
 
 # Keys as clients choose them: folders, dots and further suffixes anywhere in the name.
 PART = st.one_of(st.sampled_from(["a", "/", ".", *VIDEO_SUFFIXES]), st.characters(codec="utf-8"))
@@ -69,27 +70,51 @@ def test_each_fault_is_named_once(inputs: str, frames: str, outputs: str, named:
 
 
 FIVE = "a/output-00.jpg a/output-01.jpg a/output-02.jpg"
-TEXTS = "a/output-00.txt a/output-01.txt a/output-02.txt"
 
 
 @pytest.mark.parametrize(
     ("frames", "outputs", "named"),
     [
-        (FIVE, f"a.txt {TEXTS}", []),  # a short video has fewer than requested
-        (FIVE, TEXTS, ["s3://p-output/a.txt"]),
-        (FIVE, f"a.txt {TEXTS[:31]}", ["s3://p-output/a/output-02.txt"]),
-        (
-            FIVE.replace(" a/output-01.jpg", ""),
-            f"a.txt {TEXTS}",
-            ["s3://p-stage-1/a/output-01.jpg"],
-        ),
-        (f"{FIVE} a/output-07.jpg", f"a.txt {TEXTS}", ["s3://p-stage-1/a/output-07.jpg"]),
-        (FIVE, f"a.txt {TEXTS} a/output-04.txt", ["s3://p-output/a/output-04.txt"]),
-        (f"{FIVE} a.jpg", f"a.txt {TEXTS}", ["s3://p-stage-1/a.jpg"]),
+        (FIVE, "a.txt", []),  # a short video has fewer than requested
+        (FIVE, "", ["s3://p-output/a.txt"]),
+        (FIVE.replace(" a/output-01.jpg", ""), "a.txt", ["s3://p-stage-1/a/output-01.jpg"]),
+        (f"{FIVE} a/output-07.jpg", "a.txt", ["s3://p-stage-1/a/output-07.jpg"]),
+        (FIVE, "a.txt a/output-01.txt", ["s3://p-output/a/output-01.txt"]),
+        (FIVE, "a.txt a.json", ["s3://p-output/a.json"]),
+        (f"{FIVE} a.jpg", "a.txt", ["s3://p-stage-1/a.jpg"]),
     ],
 )
 def test_several_frames_per_video(frames: str, outputs: str, named: list[str]) -> None:
     assert faults(object_checks(held("a.mp4", frames, outputs), 5, {})) == named
+
+
+@pytest.mark.parametrize(
+    ("outputs", "stale", "named"),
+    [
+        ("a.txt a.json", "", []),
+        ("a.txt", "", ["s3://p-output/a.json"]),
+        ("a.json", "", ["s3://p-output/a.txt"]),  # not an answer by itself
+        ("a.txt a.json b.json", "", ["s3://p-output/b.json"]),
+        ("a.txt a.json", "a.txt", ["s3://p-output/a.txt", "s3://p-output/a.json"]),
+    ],
+)
+def test_json_beside_the_texts_is_neither_an_answer_nor_surplus(
+    outputs: str, stale: str, named: list[str]
+) -> None:
+    holdings = held("a.mp4", "a.jpg", outputs, stale)
+
+    assert faults(object_checks(holdings, 1, {}, with_json=True)) == named
+
+
+@pytest.mark.parametrize(("setting", "frames"), [("auto", 1), ("1", 1), ("5", 5)])
+def test_auto_keeps_one_frame(setting: str, frames: int) -> None:
+    assert kept_frames(setting) == frames
+
+
+def test_a_video_may_have_its_suffix_in_any_case() -> None:
+    holdings = held("a.Mp4 b.MOV c.txt", "a.Mp4.jpg b.MOV.jpg", "")
+
+    assert holdings.videos == ["a.Mp4", "b.MOV"]
 
 
 def test_an_output_of_an_earlier_upload_counts_as_missing() -> None:
@@ -118,6 +143,24 @@ def test_wrong_names_are_named_but_missing_answers_are_not_wrong() -> None:
     assert name_check(holdings, expected, {}).status == FAIL
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected", "is_right"),
+    [
+        ("Jose\u0301", "Jos\u00e9", True),  # decomposed, as macOS stores names
+        ("Ann  Lee", " Ann Lee ", True),
+        ("Ann\nBob", "Ann\r\n Bob", True),  # FACES=all
+        ("Ann Bob", "Ann\nBob", False),
+        ("ann", "Ann", False),
+        ("No face", "No  face", True),
+        ("", "Ann", False),
+    ],
+)
+def test_names_are_compared_normalized(answer: str, expected: str, is_right: bool) -> None:
+    check = name_check(held("a.mp4", "", "a.txt"), {"a.mp4": expected}, {"a.mp4": answer})
+
+    assert (check.status == PASS) is is_right
+
+
 def test_late_answers_are_named() -> None:
     check = time_check({"a.mp4": 3.0, "b.mp4": 11.0}, 10, "measured", "")
 
@@ -134,8 +177,7 @@ def test_any_videos_with_their_objects_pass(videos: set[str], count: int) -> Non
     item = Item(100.0)
     indexed = [f"{stem(video)}/output-{index:02d}" for video in videos for index in range(count)]
     frames = {frame_key(v) for v in videos} if count == 1 else {f"{key}.jpg" for key in indexed}
-    texts = set() if count == 1 else {f"{key}.txt" for key in indexed}
-    outputs = texts | {output_key(video) for video in videos}
+    outputs = {output_key(video) for video in videos}
     one, two, three = (dict.fromkeys(keys, item) for keys in (videos, frames, outputs))
 
     checks = object_checks(Holdings(BUCKETS, one, two, three), count, {})

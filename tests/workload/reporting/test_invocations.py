@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from workload.reporting.invocations import parse_report, read_invocations
+from workload.reporting.invocations import parse_report, parse_step, read_invocations
 
 LINE = (
     "REPORT RequestId: r1\tDuration: 1500.00 ms\tBilled Duration: {billed} ms\t"
@@ -60,3 +60,17 @@ def test_lines_belong_to_the_last_start_of_their_stream() -> None:
     assert second.report is None
     assert second.has_failed
     assert not first.has_failed
+
+
+def test_a_skipped_object_is_one_that_the_invocation_names() -> None:
+    def event(at: int, message: str) -> dict[str, Any]:
+        return {"logStreamName": "a", "timestamp": at, "message": message}
+
+    line = {"step": "skipped", "video": "s3://b/a.txt", "reason": "text"}
+    (skipping,) = read_invocations(
+        [event(1000, "START RequestId: r1 Version: $LATEST"), event(1100, json.dumps(line))]
+    )
+
+    assert skipping.objects() == ["b/a.txt"]
+    assert not skipping.has_failed
+    assert parse_step('{"step": "ready"}', 1.0) is None
