@@ -6,6 +6,7 @@ import csv
 from collections.abc import Container
 from pathlib import Path
 
+from pipeline.names import normalized
 from workload.running.input_errors import InputError
 from workload.running.options import check_output_files
 
@@ -16,7 +17,8 @@ COLUMNS = ["video", "name"]
 def read_expected(path: Path) -> dict[str, str]:
     """Video -> name. Raises InputError for wrong columns, empty cells and repeated videos.
 
-    Videos keep the spaces around them (see `match_videos`); names lose theirs.
+    Videos keep the spaces around them (see `match_videos`). Names are written as a gallery writes
+    them (see `as_answer`).
     """
     names: dict[str, str] = {}
     try:
@@ -36,7 +38,7 @@ def read_expected(path: Path) -> dict[str, str]:
                         f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
                         'name, and put "quotes" around a name with a comma.'
                     )
-                video, name = row[0], row[1].strip()
+                video, name = row[0], as_answer(row[1])
                 if video in names:
                     raise InputError(
                         f"Line {rows.line_num} of {path} lists {video} again: keep one line per "
@@ -46,6 +48,16 @@ def read_expected(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Cannot read {path}: {error}. It must be a CSV file in UTF-8.") from error
     return names
+
+
+def as_answer(text: str) -> str:
+    """The name as a gallery writes it (see `normalized`); with FACES=all one name per line."""
+    return "\n".join(normalized(line) for line in text.strip().split("\n"))
+
+
+def is_expected(answer: str, name: str) -> bool:
+    """Whether an answer is the expected name, however either is encoded and spaced."""
+    return as_answer(answer) == as_answer(name)
 
 
 def match_videos(names: dict[str, str], known: Container[str]) -> dict[str, str]:

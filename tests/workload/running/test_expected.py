@@ -10,13 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workload.running.expected import match_videos, read_expected, write_expected
+from workload.running.expected import (
+    as_answer,
+    is_expected,
+    match_videos,
+    read_expected,
+    write_expected,
+)
 from workload.running.input_errors import InputError
 
 # Any text that UTF-8 can hold, except NUL, which Python 3.9 cannot read from a CSV.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 CELL = TEXT.filter(str.strip)
-NAMES = st.dictionaries(CELL, CELL.map(str.strip), max_size=8)
+NAMES = st.dictionaries(CELL, CELL.map(as_answer), max_size=8)
 ONE_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -129,3 +135,27 @@ def test_spaces_are_kept_only_if_they_belong_to_the_videos_name(tmp_path: Path) 
     assert matched == {" lead.mp4": "Ann", "b.mp4": "Bob", "c.mp4": "Cid"}
     with pytest.raises(InputError, match=r"'b\.mp4' twice"):
         match_videos({"b.mp4": "Bob", " b.mp4": "Bob"}, {"b.mp4"})
+
+
+def test_names_are_read_as_a_gallery_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "expected.csv"
+    path.write_text("video,name\na.mp4,  A\u0308nn \u00a0 O\u0308 \nb.mp4,ann\n", encoding="utf-8")
+
+    assert read_expected(path) == {"a.mp4": "\u00c4nn \u00d6", "b.mp4": "ann"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "name", "is_it"),
+    [
+        ("\u00c4nn", "A\u0308nn", True),
+        ("Ann  Lee", "Ann Lee ", True),
+        ("Ann", "ann", False),  # clients compare the text, and only one of the two is in it
+        ("AnnLee", "Ann Lee", False),
+        ("Ann\nBob", "Ann \n Bob\n", True),  # FACES=all
+        ("Ann\nBob", "Ann Bob", False),
+        ("Ann\nBob", "Bob\nAnn", False),
+    ],
+)
+def test_an_answer_is_compared_in_one_form(answer: str, name: str, is_it: bool) -> None:
+    assert is_expected(answer, name) == is_it
+    assert is_expected(name, answer) == is_it
