@@ -33,7 +33,7 @@ def choose(faces: Sequence[Face], strict: bool = False) -> Choice:
     """
     if not faces:
         return Choice(None, [])
-    largest, *others = sorted(faces, key=lambda face: -face.area)
+    largest, *others = sorted(faces, key=lambda face: (-face.area, -face.probability))
     if strict and others:
         return Choice(None, [largest, *others])
     if any(_is_rival(other, largest) for other in others):

@@ -204,12 +204,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"WARNING: {warning}", file=sys.stderr)
     if options.list:
         print("\n".join(people.listing()))
-    used = ""
-    if done.photos or done.refused:
-        used = f", {several(len(done.photos), 'photo')} used, {len(done.refused)} refused"
-    print(f"{people.size()}{used}")
-    print("\n".join(review.lines))
-    print(people.threshold_line())
+    if done.photos:
+        print(f"{several(len(done.photos), 'photo')} used, {len(done.refused)} refused")
+    print("\n".join([people.size(), *review.lines, people.threshold_line()]))
     if not options.is_list_only:
         print(f"{'wrote' if is_writing else 'Would write'} {options.output}")
     if done.missing:

@@ -112,14 +112,17 @@ class People:
         people, photos = len(set(self.names)), len(self.rows)
         return (
             f"{people} {'person' if people == 1 else 'people'}, "
-            f"{photos} photo{'' if photos == 1 else 's'} in the gallery (model {self.model})"
+            f"{photos} photo{'' if photos == 1 else 's'} in the gallery, model {self.model}"
         )
 
     def listing(self) -> list[str]:
         """One line per person: the name and the number of photos."""
         photos = Counter(self.names)
         width = max(map(len, photos))
-        return [f"{name:{width}}  {photos[name]}" for name in sorted(photos)]
+        return [
+            f"{name:{width}}  {photos[name]} photo{'' if photos[name] == 1 else 's'}"
+            for name in sorted(photos)
+        ]
 
     def threshold_line(self) -> str:
         """The threshold that fits and its reason, and the one in the file if it differs."""
