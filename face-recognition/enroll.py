@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     except (EnrollError, ModelError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    review = people.review()
+    review = people.review(people.written if options.is_list_only else None)
     for reason in done.refused:
         print(f"refused: {reason}", file=sys.stderr)
     for note in [*done.notes, *people.notes]:
@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(people.listing()))
     if done.photos:
         print(f"{several(len(done.photos), 'photo')} used, {len(done.refused)} refused")
-    print("\n".join([people.size(), *review.lines, people.threshold_line()]))
+    print("\n".join([people.size(), *review.lines, people.threshold_line(options.is_list_only)]))
     if not options.is_list_only:
         print(f"{'wrote' if is_writing else 'Would write'} {options.output}")
     if done.missing:

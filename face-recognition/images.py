@@ -60,7 +60,7 @@ def read_rgb(data: bytes) -> Array:
     except Exception as error:
         # Pillow's decoders raise many errors for damaged data: OSError, ValueError, SyntaxError
         # (PNG), RuntimeError (AVIF), struct.error, IndexError and others.
-        reason = str(error) or type(error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise UnreadableImage(f"it is not a readable image: {reason}") from error
 
 

@@ -97,9 +97,11 @@ class People:
             )
         return suggest(self.model, np.stack([row.embedding for row in self.rows]), self.names)
 
-    def review(self) -> Review:
-        """What a user should know about these rows, with the threshold that fits."""
-        return review(self.model, self.rows, self.suggestion.threshold)
+    def review(self, threshold: float | None = None) -> Review:
+        """What a user should know about these rows; None: with the threshold that fits."""
+        return review(
+            self.model, self.rows, self.suggestion.threshold if threshold is None else threshold
+        )
 
     def save(self, path: Path) -> None:
         """Write the gallery with its threshold; raises EnrollError if empty, OSError."""
@@ -124,12 +126,17 @@ class People:
             for name in sorted(photos)
         ]
 
-    def threshold_line(self) -> str:
-        """The threshold that fits and its reason, and the one in the file if it differs."""
+    def threshold_line(self, is_kept: bool) -> str:
+        """The threshold that fits and its reason, and the one in the file if it differs.
+
+        `is_kept` if the file's threshold stays in it.
+        """
         line = self.suggestion.line(self.model)
-        if self.written is not None and abs(self.written - self.suggestion.threshold) > 5e-4:
-            line += f" (the file had {self.written:.3f})"
-        return line
+        if self.written is None or abs(self.written - self.suggestion.threshold) < 5e-4:
+            return line
+        if is_kept:
+            return f"threshold: {self.written:.3f} is in the file; this one would fit:\n{line}"
+        return f"{line} (the file had {self.written:.3f})"
 
 
 def read(path: Path) -> People:

@@ -202,7 +202,9 @@ def test_an_undecodable_photo_name_is_printed_escaped(
     assert "(Ann: 1\\udcf6.jpg and 2.jpg)" in done.stdout
 
 
-def portrait_with(sample_photos: Path, path: Path, other: str, box: tuple[int, ...]) -> None:
+def portrait_with(
+    sample_photos: Path, path: Path, other: str, box: tuple[int, int, int, int]
+) -> None:
     """Obama's portrait with a face of another sample photo pasted into the top left corner."""
     portrait = Image.open(sample_photos / "obama.jpg").convert("RGB")
     portrait.paste(Image.open(sample_photos / other).convert("RGB").crop(box), (0, 0))
@@ -220,8 +222,8 @@ def test_a_dominant_face_is_enrolled_and_the_ignored_one_described(
 
     assert done.returncode == 0
     assert re.search(
-        r"note: .*Obama\.png: enrolled the face at \[3\d\d, .*\] with probability [01]\.\d{3}, ignored "
-        r"1 face at \[\d+, \d+, \d+, \d+\] with probability",
+        r"note: .*Obama\.png: enrolled the face at \[3\d\d, .*\] with probability [01]\.\d{3}, "
+        r"ignored 1 face at \[\d+, \d+, \d+, \d+\] with probability",
         done.stderr,
     )
     alone = enroll.enroll(folder_of(sample_photos, tmp_path / "alone"), "sface", models_dir, 240)

@@ -7,12 +7,11 @@ import pytest
 from review import Review, Row, review
 
 
-def row(name: str, photo: str, *angles: float) -> Row:
-    """A row at this angle, in degrees, in the plane of the first two axes (or the axes given)."""
-    degrees, first, second = (*angles, *(0, 1)[len(angles) - 1 :])
+def row(name: str, photo: str, degrees: float, first: int = 0, second: int = 1) -> Row:
+    """A row at this angle in the plane of two axes."""
     vector = np.zeros(8, np.float32)
-    vector[int(first)] = np.cos(np.deg2rad(degrees))
-    vector[int(second)] = np.sin(np.deg2rad(degrees))
+    vector[first] = np.cos(np.deg2rad(degrees))
+    vector[second] = np.sin(np.deg2rad(degrees))
     return Row(name, photo, vector)
 
 
