@@ -1,112 +1,71 @@
 #!/usr/bin/env python3
-"""Make a gallery from photos of people, and report how well they can be told apart."""
+"""Make a gallery from photos of people, change one, and report how well they are told apart."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import embed
-import gallery
-import numpy as np
-from detect import Detector
-from gallery import NO_FACE, THRESHOLDS, UNKNOWN, Array
-from images import HEIC, UnreadableImage, read_rgb
-from models import DEFAULT_DIR, MODELS, ModelError, model_path
+from enroll_options import DEFAULT_IMAGE_SIZE, DEFAULT_MODEL, check_use, parser
+from models import ModelError, installed_path, model_path
+from photos import EnrollError, Found, Photo, find_photos
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
-HEIC_SUFFIXES = {".heic", ".heif"}
-
-
-class EnrollError(RuntimeError):
-    """Nobody can be enrolled; the message says why."""
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo of a person."""
-
-    person: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class Found:
-    """The people and photos found in a folder, and why any other file was refused."""
-
-    people: list[str]
-    photos: list[Photo]
-    refused: list[str]
-
-
-def find_photos(folder: Path) -> Found:
-    """Find people below `folder`, in a stable order: one folder or one photo per person.
-
-    Hidden files and folders are skipped. Raises EnrollError for a person's name that is reserved
-    for another answer, or that cannot be encoded.
-    """
-    found = Found([], [], [])
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        is_person = entry.is_dir() or entry.suffix.lower() in SUFFIXES | HEIC_SUFFIXES
-        person = entry.name if entry.is_dir() else entry.stem
-        if is_person:
-            _check_name(entry, person)
-            found.people.append(person)
-        for path in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
-            hidden = any(part.startswith(".") for part in path.relative_to(entry).parts)
-            if hidden or path.is_dir():
-                continue
-            if path.suffix.lower() in SUFFIXES:
-                found.photos.append(Photo(person, path))
-            else:
-                found.refused.append(f"{path}: {_why_not_a_photo(path)}")
-    return found
-
-
-def _check_name(entry: Path, person: str) -> None:
-    if person in (UNKNOWN, NO_FACE):
-        raise EnrollError(f"{entry}: {person!r} is reserved for another answer: rename it.")
-    if not gallery.is_utf8(person):
-        raise EnrollError(f"{os.fsencode(entry)!r}: the name is not UTF-8: rename it.")
-
-
-def _why_not_a_photo(path: Path) -> str:
-    if path.suffix.lower() in HEIC_SUFFIXES:
-        return HEIC
-    return f"it is not a photo of a known type ({', '.join(sorted(SUFFIXES))})"
+# torch, and whatever imports it (gallery, detect, embed, review, people), is imported late: it
+# takes 1 to 2 seconds, and an error of use should come at once.
+if TYPE_CHECKING:
+    from gallery import Array
+    from people import People
 
 
 @dataclass(frozen=True)
 class Enrolled:
     """The photos used with their embeddings, the reasons for refusals, and the people left out.
 
-    `missing` has the people without a usable photo.
+    `notes` say what was ignored in a photo, `warnings` what is poor about one, and `missing` has
+    the people without a usable photo.
     """
 
-    embeddings: list[Array]
-    photos: list[Photo]
-    refused: list[str]
-    missing: list[str]
+    embeddings: list[Array] = field(default_factory=list)
+    photos: list[Photo] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def enroll(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrolled:
-    """Embed every photo that shows exactly one face.
+def enroll(
+    folder: Path, model: str, models_dir: Path | None, image_size: int, strict: bool = False
+) -> Enrolled:
+    """Find and embed the photos in `folder`; see `embed_photos`.
 
-    Raises EnrollError if there is no such photo, ModelError if there is no model file.
+    `models_dir` None looks where models.py and `make demo` put models. Raises EnrollError if no
+    photo can be used, ModelError if there is no model file.
     """
-    found = find_photos(folder)
-    if not found.photos:
-        what = f"{folder} has no photos: it must contain one folder or one photo per person."
-        raise EnrollError("\n".join([what, *found.refused]))
+    return embed_photos(find_photos(folder), model, _model(model, models_dir), image_size, strict)
+
+
+def embed_photos(
+    found: Found, model: str, model_file: Path, image_size: int, strict: bool
+) -> Enrolled:
+    """Embed the dominant face of every photo, or with `strict` the only one.
+
+    Raises EnrollError if no photo has such a face.
+    """
+    import embed
+    from detect import Detector
+    from dominant import choose, counted, shown
+    from images import UnreadableImage, read_rgb
+    from quality import complaints
+
     detector = Detector()
-    embedder = embed.load(model, model_path(model, models_dir), image_size)
-    done = Enrolled([], [], found.refused, [])
+    embedder = embed.load(model, model_file, image_size)
+    done = Enrolled(refused=list(found.refused), warnings=list(found.warnings))
     for photo in _counted(found.photos):
         try:
             image = read_rgb(photo.path.read_bytes())
@@ -114,16 +73,29 @@ def enroll(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrol
             done.refused.append(f"{photo.path}: {error}")
             continue
         faces = detector.all(image)
-        if len(faces) != 1:
-            done.refused.append(f"{photo.path}: {len(faces) or 'no'} faces, exactly one is needed")
+        choice = choose(faces, strict)
+        if choice.face is None:
+            needed = "exactly one is needed" if strict or not faces else "none stands out"
+            done.refused.append(f"{photo.path}: {counted(faces)}: {needed}")
             continue
-        done.embeddings.append(embedder.embed(image, faces)[0])
+        if choice.others:
+            ignored = f"enrolled the face at {shown(choice.face)}, ignored {counted(choice.others)}"
+            done.notes.append(f"{photo.path}: {ignored}")
+        poor = complaints(image, choice.face)
+        if poor:
+            done.warnings.append(f"{photo.path}: the face is {'; '.join(poor)}")
+        done.embeddings.append(embedder.embed(image, [choice.face])[0])
         done.photos.append(photo)
     if not done.photos:
-        raise EnrollError("No photo shows exactly one face:\n" + "\n".join(done.refused))
+        what = "exactly one face" if strict else "one dominant face"
+        raise EnrollError(f"No photo shows {what}:\n" + "\n".join(done.refused))
     used = {photo.person for photo in done.photos}
-    done.missing.extend(person for person in dict.fromkeys(found.people) if person not in used)
+    done.missing.extend(person for person in found.people if person not in used)
     return done
+
+
+def _model(model: str, folder: Path | None) -> Path:
+    return installed_path(model) if folder is None else model_path(model, folder)
 
 
 def _counted(photos: list[Photo]) -> Iterator[Photo]:
@@ -135,46 +107,9 @@ def _counted(photos: list[Photo]) -> Iterator[Photo]:
         yield photo
 
 
-def describe(done: Enrolled, model: str) -> list[str]:
-    """Lines of text that say how well the people can be told apart."""
-    names = [photo.person for photo in done.photos]
-    matrix = np.stack(done.embeddings)
-    distances = gallery.distance(model, matrix @ matrix.T)
-    closest: tuple[float, str] | None = None
-    furthest: tuple[float, str] | None = None
-    for i in range(len(names)):
-        for j in range(i):
-            between = float(distances[i, j])
-            pair = " and ".join(_shown(done.photos[k].path) for k in (j, i))
-            if names[i] != names[j] and (closest is None or between < closest[0]):
-                closest = between, f"{names[j]} and {names[i]}"
-            if names[i] == names[j] and (furthest is None or between > furthest[0]):
-                furthest = between, f"{names[i]}: {pair}"
-    people, photos = _several(len(set(names)), "person", "people"), _several(len(names), "photo")
-    lines = [f"{people}, {photos} used, {len(done.refused)} refused"]
-    if closest:
-        lines.append(f"closest two people: {closest[0]:.3f} ({closest[1]})")
-    if furthest:
-        lines.append(f"furthest within one person: {furthest[0]:.3f} ({furthest[1]})")
-    threshold = THRESHOLDS[model]
-    # Halfway between matches and non-matches, but never laxer than the model's threshold.
-    if closest and furthest and furthest[0] < closest[0]:
-        threshold = min(threshold, (closest[0] + furthest[0]) / 2)
-    elif closest and closest[0] <= threshold:
-        lines.append(f"WARNING: {closest[1]} are closer than the model's threshold {threshold:.3f}")
-    lines.append(
-        f"suggested threshold: {threshold:.3f} (the model's default is {THRESHOLDS[model]:.3f})"
-    )
-    return lines
-
-
-def _several(number: int, one: str, more: str = "") -> str:
+def several(number: int, one: str, more: str = "") -> str:
+    """A number with the right form of its noun."""
     return f"{number} {one if number == 1 else more or one + 's'}"
-
-
-def _shown(path: Path) -> str:
-    """A photo's name for the terminal, with undecodable bytes escaped."""
-    return path.name.encode(errors="backslashreplace").decode()
 
 
 def check_output(output: Path) -> None:
@@ -183,61 +118,101 @@ def check_output(output: Path) -> None:
         raise EnrollError(
             f"{output} is a folder: use a file, such as --output {output / 'data.pt'}."
         )
+    if output.exists() and not output.is_file():
+        raise EnrollError(f"{output} is not a regular file: choose another --output.")
     if not output.parent.is_dir():
         raise EnrollError(f"{output.parent} is not a folder: create it or choose another --output.")
     if not os.access(output.parent, os.W_OK):
         raise EnrollError(f"{output.parent} is not writable: choose another --output.")
 
 
+def _made(options: argparse.Namespace) -> tuple[People, Enrolled]:
+    """A new gallery of the photos in `options.people`."""
+    found = find_photos(options.people)
+    check_output(options.output)
+    model = options.model or DEFAULT_MODEL
+    file = _model(model, options.models_dir)
+    size = options.image_size or DEFAULT_IMAGE_SIZE
+    from people import People
+
+    done = embed_photos(found, model, file, size, options.strict)
+    return People(model, size).with_photos(done.photos, done.embeddings), done
+
+
+def _changed(options: argparse.Namespace) -> tuple[People, Enrolled]:
+    """The gallery in `options.output` after removals, then mergers, then additions."""
+    exists = options.output.exists()
+    if not exists and not options.merge:
+        raise EnrollError(f"There is no gallery {options.output}: pass one with --output.")
+    for file in [*([options.output] if exists else []), *options.merge]:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise EnrollError(f"{file} is not a gallery: it is not a regular file.")
+    found = [find_photos(folder) for folder in options.add]
+    if options.remove or options.merge or options.add:
+        check_output(options.output)
+    import people
+
+    galleries = [people.read(file) for file in options.merge]
+    now = people.read(options.output) if exists else galleries.pop(0)
+    _check_same_embedding(options, now)
+    for name in options.remove:
+        now = now.without(name)
+    for other in galleries:
+        now = now.with_people_of(other)
+    total = Enrolled()
+    for added in found:
+        file = _model(now.model, options.models_dir)
+        done = embed_photos(added, now.model, file, now.image_size, options.strict)
+        now = now.with_photos(done.photos, done.embeddings)
+        for mine, more in zip(vars(total).values(), vars(done).values(), strict=True):
+            mine.extend(more)
+    return now, total
+
+
+def _check_same_embedding(options: argparse.Namespace, people: People) -> None:
+    """Raise EnrollError for --model or --image-size that differ from the gallery's."""
+    for option, asked, has in (
+        ("--model", options.model, people.model),
+        ("--image-size", options.image_size, people.image_size),
+    ):
+        if asked is not None and asked != has:
+            raise EnrollError(
+                f"{options.output} was made with {option} {has}: leave {option} {asked} out, or "
+                "enroll all photos again."
+            )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Make a gallery from photos: "
-        "python face-recognition/enroll.py people --output data.pt"
-    )
-    parser.add_argument(
-        "people", type=Path, help="a folder with one folder or one photo per person"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("data.pt"),
-        help="the gallery to write; default: data.pt",
-    )
-    parser.add_argument(
-        "--model",
-        choices=list(MODELS),
-        default="facenet-vggface2",
-        help="default: facenet-vggface2",
-    )
-    parser.add_argument(
-        "--models-dir",
-        type=Path,
-        default=DEFAULT_DIR,
-        help="the folder with the model files; default: models/ next to this script",
-    )
-    parser.add_argument(
-        "--image-size", type=int, default=240, help="px, for facenet only; default: 240"
-    )
-    options = parser.parse_args(argv)
-    if not options.people.is_dir():
-        parser.error(f"{options.people} is not a folder")
+    command = parser()
+    options = command.parse_args(argv)
+    check_use(options, command)
     try:
-        check_output(options.output)
-        done = enroll(options.people, options.model, options.models_dir, options.image_size)
-        names = [photo.person for photo in done.photos]
-        gallery.save(options.output, done.embeddings, names, options.model, options.image_size)
+        people, done = _changed(options) if options.people is None else _made(options)
+        is_writing = not options.dry_run and not options.is_list_only
+        if is_writing:
+            people.save(options.output)
     except (EnrollError, ModelError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
+    review = people.review(people.written if options.is_list_only else None)
     for reason in done.refused:
         print(f"refused: {reason}", file=sys.stderr)
-    print("\n".join(describe(done, options.model)))
-    print(f"wrote {options.output}")
+    for note in [*done.notes, *people.notes]:
+        print(f"note: {note}", file=sys.stderr)
+    for warning in [*done.warnings, *review.warnings]:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    if options.list:
+        print("\n".join(people.listing()))
+    if done.photos:
+        print(f"{several(len(done.photos), 'photo')} used, {len(done.refused)} refused")
+    print("\n".join([people.size(), *review.lines, people.threshold_line(options.is_list_only)]))
+    if not options.is_list_only:
+        print(f"{'wrote' if is_writing else 'Would write'} {options.output}")
     if done.missing:
-        people = _several(len(done.missing), "person has", "people have")
+        who = several(len(done.missing), "person has", "people have")
         missing = ", ".join(done.missing)
-        print(f"WARNING: not enrolled: {people} no usable photo: {missing}", file=sys.stderr)
+        print(f"WARNING: not enrolled: {who} no usable photo: {missing}", file=sys.stderr)
     return 0
 
 

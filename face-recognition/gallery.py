@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from person_name import normalized
 
 Array = npt.NDArray[np.float32]
 
@@ -76,23 +78,26 @@ def distance(model: str, cosine: Array) -> Array:
     return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)), np.float32)
 
 
-def load(path: Path, model: str, threshold: float | None = None) -> Gallery:
+def load(path: Path, model: str | None, threshold: float | None = None) -> Gallery:
     """Load the gallery in the file `path`; raises GalleryError like `parse`."""
     try:
-        data = path.read_bytes()
+        # opening a FIFO would wait forever
+        data = path.read_bytes() if path.is_file() or not path.exists() else None
     except OSError as error:
         raise GalleryError(
             f"Cannot read the gallery {path}: {error}. Make one: "
             "python face-recognition/enroll.py PEOPLE_DIR --output data.pt"
         ) from error
+    if data is None:
+        raise GalleryError(f"{path} is not a gallery: it is not a regular file.")
     return parse(data, str(path), model, threshold)
 
 
-def parse(data: bytes, path: str, model: str, threshold: float | None = None) -> Gallery:
+def parse(data: bytes, path: str, model: str | None, threshold: float | None = None) -> Gallery:
     """Parse the gallery in `data`, read from `path`; it must have been made with `model`.
 
-    `threshold` overrides the gallery's threshold, which overrides the model's. Raises
-    GalleryError.
+    None accepts any model that is known. `threshold` overrides the gallery's threshold, which
+    overrides the model's. Names are normalized (person_name.py). Raises GalleryError.
     """
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -107,6 +112,13 @@ def parse(data: bytes, path: str, model: str, threshold: float | None = None) ->
     metadata = OLD_FORMAT_METADATA if len(content) == 2 else content[2]
     if not isinstance(metadata, dict) or "model" not in metadata:
         raise GalleryError(f"The gallery {path} does not name the model that made it.")
+    if model is None and metadata["model"] in tuple(THRESHOLDS):
+        model = str(metadata["model"])
+    if model is None:
+        raise GalleryError(
+            f"The gallery {path} was made with the model {metadata['model']}, which is not one of "
+            f"{', '.join(THRESHOLDS)}."
+        )
     if metadata["model"] != model:
         raise GalleryError(
             f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
@@ -149,9 +161,9 @@ def _checked(
         raise GalleryError(
             f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
         )
-    if not all(isinstance(name, str) and name for name in names):
+    if not all(isinstance(name, str) and normalized(name) for name in names):
         raise GalleryError(f"The gallery {path} has a name that is empty or not text.")
-    if not all(is_utf8(name) for name in names):
+    if not all(_is_utf8(name) for name in names):
         raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enroll again.")
     if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
         raise GalleryError(f"The gallery {path} has an embedding that is not a float tensor.")
@@ -167,19 +179,28 @@ def _checked(
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or not (norms > 0).all():
         raise GalleryError(f"The gallery {path} has an embedding that is zero or not finite.")
-    return tuple(names), np.asarray(matrix / norms, np.float32)
+    return tuple(map(normalized, names)), np.asarray(matrix / norms, np.float32)
 
 
 def save(
-    path: Path, embeddings: list[Array], names: list[str], model: str, image_size: int
+    path: Path,
+    embeddings: Sequence[Array],
+    names: Sequence[str],
+    model: str,
+    image_size: int,
+    threshold: float | None = None,
 ) -> None:
     """Write a gallery atomically: readers of `path` see either the old one or the new one.
 
-    Raises OSError, leaving nothing behind, if it cannot be written.
+    Without a `threshold`, the model's own applies when it is loaded. Raises OSError, leaving
+    nothing behind, if it cannot be written.
     """
     rows = [torch.from_numpy(np.array(row, np.float32))[None] for row in embeddings]
     data = io.BytesIO()
-    torch.save([rows, names, {"model": model, "image_size": image_size}], data)
+    metadata: dict[str, Any] = {"model": model, "image_size": image_size}
+    if threshold is not None:
+        metadata["threshold"] = threshold
+    torch.save([rows, list(names), metadata], data)
     partial = path.with_name(f".{path.name}.part")
     try:
         partial.write_bytes(data.getvalue())
@@ -189,7 +210,7 @@ def save(
         raise
 
 
-def is_utf8(name: str) -> bool:
+def _is_utf8(name: str) -> bool:
     """Whether a name can be encoded; a file name with undecodable bytes cannot."""
     try:
         name.encode()

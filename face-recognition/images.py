@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 # The brands, in bytes 8 to 12, of the HEIC files that an iPhone writes and Pillow cannot read.
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 HEIC = (
-    "it is HEIC, which cannot be read: export it as JPEG (for JPEG photos from an iPhone, choose "
-    "Settings, Camera, Formats, Most Compatible)"
+    "it is HEIC, which cannot be read without the package pillow-heif: pip install pillow-heif, or "
+    "export it as JPEG (for JPEG photos from an iPhone, choose Settings, Camera, Formats, Most "
+    "Compatible)"
 )
 
 
@@ -35,12 +37,14 @@ def read_rgb(data: bytes) -> Array:
     """
     if not data:
         raise UnreadableImage("it is empty")
+    is_heic = data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS
+    formats = (*FORMATS, "HEIF") if is_heic and _can_read_heic() else FORMATS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # MAX_PIXELS is the limit
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats) as image:
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width} x {image.height}"
                     raise UnreadableImage(f"it is too large: {size} px, at most 100 megapixels")
@@ -49,15 +53,29 @@ def read_rgb(data: bytes) -> Array:
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
-        if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
+        if is_heic and "HEIF" not in formats:
             raise UnreadableImage(HEIC) from error
-        kinds = f"not one of {', '.join(FORMATS)}, or damaged"
+        kinds = f"not one of {', '.join(formats)}, or damaged"
         raise UnreadableImage(f"it is not a readable image: {kinds}") from error
     except Exception as error:
         # Pillow's decoders raise many errors for damaged data: OSError, ValueError, SyntaxError
         # (PNG), RuntimeError (AVIF), struct.error, IndexError and others.
-        reason = str(error) or type(error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise UnreadableImage(f"it is not a readable image: {reason}") from error
+
+
+@cache
+def _can_read_heic() -> bool:
+    """Whether pillow-heif is installed; imports it, which only an image in HEIC is worth.
+
+    It is an extra for enroll.py, and no part of the function's image.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 DEFAULT_DIR = Path(__file__).resolve().parent / "models"
+DEMO_DIR = Path(__file__).resolve().parent.parent / "build" / "models"  # `make demo` fetches here
 CONNECT_TIMEOUT_S = 10  # a machine without a network should fail soon
 BLOCK = 1 << 20
 DOWNLOAD_TRIES = 5
@@ -131,6 +132,27 @@ def model_path(name: str, folder: Path = DEFAULT_DIR) -> Path:
             f"python face-recognition/models.py fetch {name} --dir {folder}"
         )
     return path
+
+
+def installed_path(name: str) -> Path:
+    """The path of a model's file, in DEFAULT_DIR or where `make demo` put it.
+
+    Raises ModelError with the command that fetches it, and the models that are already here.
+    """
+    folders = (DEFAULT_DIR, DEMO_DIR)
+    if (there := _folder_with(name, folders)) is not None:
+        return model_path(name, there)
+    here = [other for other in MODELS if _folder_with(other, folders) is not None]
+    instead = f", or use --model {here[0]}, which is here" if here else ""
+    raise ModelError(
+        f"The model file {find(name).file} is neither in {DEFAULT_DIR} nor in {DEMO_DIR}: run "
+        f"python face-recognition/models.py fetch {name}{instead}."
+    )
+
+
+def _folder_with(name: str, folders: tuple[Path, ...]) -> Path | None:
+    file = find(name).file
+    return next((folder for folder in folders if (folder / file).is_file()), None)
 
 
 def fetch(name: str, folder: Path = DEFAULT_DIR) -> Path:

@@ -29,11 +29,7 @@ def gallery_model(path: Path, name: str = "") -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            texts = [
-                str(argument)
-                for opcode, argument, _ in pickletools.genops(archive.read(member))
-                if "UNICODE" in opcode.name
-            ]
+            texts = _metadata_texts(archive.read(member))
     except (OSError, StopIteration, ValueError, zipfile.BadZipFile) as error:
         raise AwsError(
             f"{name or path} is not a gallery written by torch.save ({error}): make one with "
@@ -43,6 +39,32 @@ def gallery_model(path: Path, name: str = "") -> str:
         return OLDER_MODEL
     at = texts.index("model") + 1
     return texts[at] if at < len(texts) else OLDER_MODEL
+
+
+def _metadata_texts(pickle: bytes) -> list[str]:
+    """The texts in the gallery's last dict, its metadata; none in the older format.
+
+    The names of people come before it, and one of them may be called "model". A text that was
+    written before is written again as a reference to the memo.
+    """
+    texts: list[str] | None = None
+    memo: dict[object, str] = {}
+    pushed = None  # the text that the previous opcode pushed
+    for opcode, argument, _ in pickletools.genops(pickle):
+        if opcode.name in ("BINPUT", "LONG_BINPUT"):
+            if pushed is not None:
+                memo[argument] = pushed
+            continue
+        pushed = None
+        if opcode.name == "EMPTY_DICT":
+            texts = []
+        elif "UNICODE" in opcode.name:
+            pushed = str(argument)
+        elif opcode.name in ("BINGET", "LONG_BINGET"):
+            pushed = memo.get(argument)
+        if pushed is not None and texts is not None:
+            texts.append(pushed)
+    return texts or []
 
 
 def check_gallery(path: Path, model: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import re
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -52,10 +52,9 @@ def _short(script: str) -> str:
 def options(script: str) -> frozenset[str]:
     """The options of a command, such as --prefix."""
     if script == LAYER:
-        usage = subprocess.run([ROOT / LAYER, "--help"], capture_output=True, text=True, check=True)
-        return frozenset(re.findall(r"--[a-z][\w-]*", usage.stdout))
+        return _options_in_help([str(ROOT / LAYER)])
     if script in ARGPARSE:
-        return frozenset(_argparse_options(script)) | {"--help"}
+        return _options_in_help([sys.executable, str(ROOT / script)])
     found = {name for option in click_command(script).params for name in option.opts}
     found |= {name for option in click_command(script).params for name in option.secondary_opts}
     return frozenset(found) | {"--help"}
@@ -82,12 +81,11 @@ def is_click(script: str) -> bool:
     return script != LAYER and script not in ARGPARSE
 
 
-def _argparse_options(script: str) -> set[str]:
-    """What is passed to add_argument: importing these scripts would load torch."""
-    calls = (
-        node
-        for node in ast.walk(ast.parse((ROOT / script).read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
-    )
-    names = [arg.value for call in calls for arg in call.args if isinstance(arg, ast.Constant)]
-    return {name for name in names if isinstance(name, str) and name.startswith("--")}
+def _options_in_help(command: list[str]) -> frozenset[str]:
+    """The options that a command's own help names; models.py has them after a subcommand."""
+    found = set[str]()
+    for words in (["--help"], ["fetch", "--help"] if command[-1].endswith("models.py") else []):
+        if words:
+            usage = subprocess.run([*command, *words], capture_output=True, text=True, check=True)
+            found |= set(re.findall(r"--[a-z][\w-]*", usage.stdout))
+    return frozenset(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 import enroll
 import gallery
 import pytest
+import torch
 from PIL import Image
 
 Run = Callable[[Path, Path, Path], "Done"]
@@ -59,14 +61,18 @@ def test_good_photos_are_enrolled_and_bad_ones_refused_with_a_reason(
     done = run(people, tmp_path / "data.pt", models_dir)
 
     assert done.returncode == 0
-    assert "2 people, 3 photos used, 4 refused" in done.stdout
-    assert "closest two people: " in done.stdout
-    assert "furthest within one person: " in done.stdout
-    assert "suggested threshold: " in done.stdout
-    assert "t1.jpg: 6 faces, exactly one is needed" in done.stderr
-    assert "coffee.png: no faces, exactly one is needed" in done.stderr
+    assert "3 photos used, 4 refused\n2 people, 3 photos in the gallery" in done.stdout
+    assert "closest photos of two people: " in done.stdout
+    assert "furthest photos of one person: " in done.stdout
+    assert "threshold: 0.637, the model's own: with 2 people" in done.stdout
+    assert re.search(
+        r"t1\.jpg: 6 faces at \[465, 262, 570, 405\] with probability 1\.000; .*"
+        r"with probability 0\.975: none stands out\n",
+        done.stderr,
+    )
+    assert "coffee.png: no face: exactly one is needed" in done.stderr
     assert "broken.jpg: it is not a readable image" in done.stderr
-    assert "notes.txt: it is not a photo of a known type (.avif, .bmp, " in done.stderr
+    assert "notes.txt: it is not a photo: JPEG, " in done.stderr
     assert "WARNING" not in done.stderr
     people_in_it = gallery.load(tmp_path / "data.pt", "sface")
     assert people_in_it.names == ("Joe", "Änn Ö", "Änn Ö")
@@ -98,7 +104,7 @@ def test_a_folder_that_cannot_be_enrolled_is_a_clear_error(
     message, folder = "has no photos", models_dir
     if kind == "faceless":
         Image.new("RGB", (200, 200)).save(people / "Ann.png")
-        message = "No photo shows exactly one face"
+        message = "No photo shows one dominant face"
     if kind == "called Unknown":
         (people / "Unknown").mkdir()
         message = "'Unknown' is reserved for another answer"
@@ -123,18 +129,18 @@ def test_people_without_a_usable_photo_are_named(
         (people / person).mkdir(parents=True)
     (people / "Ann" / "1.jpg").symlink_to(sample_photos / "obama.jpg")
     (people / "Ann" / "._1.jpg").write_bytes(b"metadata that macOS writes next to a file")
-    (people / "Iris" / "1.HEIC").write_bytes(b"a photo from an iPhone")
+    (people / "Iris" / "1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     (people / "Lost" / "1.jpg").symlink_to(tmp_path / "gone.jpg")
     (people / "Mia" / "cup.png").symlink_to(sample_photos / "coffee.png")
-    (people / "Joe.heic").write_bytes(b"a photo of a person")
+    (people / "Joe.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
     (people / "list.txt").write_text("no person")
 
     done = run(people, tmp_path / "data.pt", models_dir)
 
     assert done.returncode == 0
-    assert "1 person, 1 photo used, 5 refused" in done.stdout
+    assert "1 photo used, 5 refused\n1 person, 1 photo in the gallery" in done.stdout
     for refused in ("Iris/1.HEIC", "Joe.heic"):
-        assert f"{refused}: it is HEIC, which cannot be read: export it as JPEG" in done.stderr
+        assert f"{refused}: it is HEIC, which cannot be read without the package" in done.stderr
     assert "Lost/1.jpg: [Errno 2] No such file" in done.stderr
     assert done.stderr.splitlines()[-1] == (
         "WARNING: not enrolled: 5 people have no usable photo: Eve, Iris, Joe, Lost, Mia"
@@ -187,9 +193,144 @@ def test_an_undecodable_photo_name_is_printed_escaped(
 ) -> None:
     (tmp_path / "people" / "Ann").mkdir(parents=True)
     for name in (b"1\xf6.jpg", b"2.jpg"):
-        (tmp_path / "people" / "Ann" / os.fsdecode(name)).symlink_to(sample_photos / "obama.jpg")
+        photo = "obama.jpg" if name == b"2.jpg" else "obama2.jpg"
+        (tmp_path / "people" / "Ann" / os.fsdecode(name)).symlink_to(sample_photos / photo)
 
     done = run(tmp_path / "people", tmp_path / "data.pt", models_dir)
 
     assert done.returncode == 0
     assert "(Ann: 1\\udcf6.jpg and 2.jpg)" in done.stdout
+
+
+def portrait_with(
+    sample_photos: Path, path: Path, other: str, box: tuple[int, int, int, int]
+) -> None:
+    """Obama's portrait with a face of another sample photo pasted into the top left corner."""
+    portrait = Image.open(sample_photos / "obama.jpg").convert("RGB")
+    portrait.paste(Image.open(sample_photos / other).convert("RGB").crop(box), (0, 0))
+    portrait.save(path)
+
+
+def test_a_dominant_face_is_enrolled_and_the_ignored_one_described(
+    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "people").mkdir()
+    photo = tmp_path / "people" / "Obama.png"
+    portrait_with(sample_photos, photo, "t1.jpg", (440, 240, 600, 430))
+
+    done = run(tmp_path / "people", tmp_path / "data.pt", models_dir)
+
+    assert done.returncode == 0
+    assert re.search(
+        r"note: .*Obama\.png: enrolled the face at \[3\d\d, .*\] with probability [01]\.\d{3}, "
+        r"ignored 1 face at \[\d+, \d+, \d+, \d+\] with probability",
+        done.stderr,
+    )
+    alone = enroll.enroll(folder_of(sample_photos, tmp_path / "alone"), "sface", models_dir, 240)
+    (row,) = gallery.load(tmp_path / "data.pt", "sface").embeddings
+    assert float(row @ alone.embeddings[0]) > 0.98
+
+    strict = [*arguments(tmp_path / "people", tmp_path / "strict.pt", models_dir), "--strict"]
+    assert enroll.main(strict) == 1
+    assert not (tmp_path / "strict.pt").exists()
+
+
+def folder_of(sample_photos: Path, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "Obama.jpg").symlink_to(sample_photos / "obama.jpg")
+    return folder
+
+
+def test_two_equal_faces_are_refused_with_their_boxes(
+    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    people = folder_of(sample_photos, tmp_path / "people")
+    one = Image.open(sample_photos / "obama.jpg").convert("RGB")
+    both = Image.new("RGB", (one.width * 2, one.height))
+    both.paste(one, (0, 0))
+    both.paste(one, (one.width, 0))
+    both.save(people / "Two.png")
+
+    done = run(people, tmp_path / "data.pt", models_dir)
+
+    assert re.search(
+        r"Two\.png: 2 faces at (\[.*\] with probability [01]\.\d+(; )?){2}: none stands out",
+        done.stderr,
+    )
+    assert "no usable photo: Two" in done.stderr
+
+
+def test_poor_photos_and_wrong_ones_are_warned_about(
+    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    people = tmp_path / "people"
+    for person, photos in {
+        "Obama": ["obama.jpg", "obama2.jpg", "astronaut.png"],
+        "Somebody": ["obama3.jpg"],
+    }.items():
+        (people / person).mkdir(parents=True)
+        for photo in photos:
+            (people / person / photo).symlink_to(sample_photos / photo)
+    dark = Image.open(sample_photos / "biden.jpg").convert("RGB").point(lambda value: value * 0.3)
+    dark.save(people / "Joe.jpg")
+
+    done = run(people, tmp_path / "data.pt", models_dir)
+
+    assert done.returncode == 0
+    assert re.search(r"WARNING: .*Joe\.jpg: the face is dark: brightness \d+ of 255", done.stderr)
+    assert "Obama: astronaut.png looks like somebody else: its distance to" in done.stderr
+    assert re.search(r"(Obama and Somebody|Somebody and Obama) are 0\.\d{3} apart", done.stderr)
+    assert "Obama: without astronaut.png in the gallery, it would be Unknown" in done.stderr
+
+
+def test_the_threshold_is_written_into_the_gallery(
+    people: Path, models_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    done = run(people, tmp_path / "data.pt", models_dir)
+
+    metadata = torch.load(tmp_path / "data.pt", weights_only=True)[2]
+    assert metadata == {"model": "sface", "image_size": 240, "threshold": pytest.approx(0.637)}
+    assert f"threshold: {metadata['threshold']:.3f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        ([], 2, "pass the folder with the people's photos"),
+        (["nowhere"], 2, "nowhere is not a folder"),
+        (["--add", "nowhere"], 2, "nowhere is not a folder"),
+        (["people", "--list"], 2, "pass people to --add"),
+        (["people", "--image-size", "0"], 2, "use 32 to 1024 pixels"),
+        (["people", "--model", "none"], 2, "invalid choice: 'none'"),
+        (["empty"], 1, "has no photos"),
+        (["bad"], 1, "'unknown' is reserved"),
+        (["people", "--output", "empty"], 1, "empty is a folder"),
+        (["people", "--output", "no/data.pt"], 1, "no is not a folder"),
+        (["people", "--output", "fifo"], 1, "fifo is not a regular file"),
+        (["people", "--models-dir", "empty"], 1, "is missing: run python"),
+        (["--list"], 1, "There is no gallery data.pt"),
+        (["--remove", "Ann"], 1, "There is no gallery data.pt"),
+        (["--list", "--gallery", "fifo"], 1, "fifo is not a gallery: it is not a regular file"),
+        (["--merge", "fifo"], 1, "fifo is not a gallery"),
+        (["--merge", "gone.pt"], 1, "No such file or directory: 'gone.pt'"),
+    ],
+)
+def test_an_error_of_use_comes_before_torch(
+    tmp_path: Path, sample_photos: Path, words: list[str], status: int, message: str
+) -> None:
+    for folder in ("people", "empty", "bad/unknown"):
+        (tmp_path / folder).mkdir(parents=True)
+    for photo in ("people/Ann.jpg", "bad/unknown/1.jpg"):
+        (tmp_path / photo).symlink_to(sample_photos / "obama.jpg")
+    os.mkfifo(tmp_path / "fifo")
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv.pop(1)); "
+        "import enroll; sys.exit(enroll.main())"
+    )
+    command = [sys.executable, "-c", code, str(Path(enroll.__file__).parent), *words]
+
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == status, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_the_nearest_person_is_named_with_the_cosine_distance(tmp_path: Path) ->
 
     match = people.nearest(vector(0.8, 0.6))
 
-    assert match.name == match.nearest == "Ann"
+    assert (match.name, match.nearest) == ("Ann", "Ann")
     assert match.distance == pytest.approx(0.2)
 
 
@@ -53,7 +54,26 @@ def test_a_face_is_unknown_only_beyond_the_threshold(tmp_path: Path) -> None:
 
     assert load(path, "sface", threshold=distance).nearest(probe).name == "Ann"
     beyond = load(path, "sface", threshold=distance - 1e-4).nearest(probe)
-    assert (beyond.name, beyond.distance, beyond.nearest) == ("Unknown", distance, "Ann")
+    assert beyond == gallery.Match("Unknown", distance, "Ann")
+
+
+def test_names_are_read_in_one_form(tmp_path: Path) -> None:
+    rows = [row(1, 0), row(0, 1)]
+    path = write(tmp_path / "data.pt", [rows, ["A\u0308nn ", "Bob  Lee"], METADATA])
+
+    assert load(path, "sface").names == ("\u00c4nn", "Bob Lee")
+
+
+def test_any_known_model_is_accepted_without_one(tmp_path: Path) -> None:
+    sface = write(tmp_path / "sface.pt", [[row(1, 0)], ["Ann"], METADATA])
+    older = write(tmp_path / "older.pt", [[row(1, 0, length=512)], ["Ann"]])
+
+    assert load(sface, None).model == "sface"
+    assert load(older, None).model == "facenet-vggface2"
+    for model in ("new", ["sface"], None):
+        path = write(tmp_path / "new.pt", [[row(1, 0)], ["Ann"], {"model": model}])
+        with pytest.raises(GalleryError, match="which is not one of facenet-vggface2, sface"):
+            load(path, None)
 
 
 def test_the_callers_threshold_precedes_the_gallerys_and_the_models(tmp_path: Path) -> None:
@@ -93,6 +113,7 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
         ([[row(1, 0)], ["Ann", "Bob"], METADATA], "1 embeddings for 2 names"),
         ([[row(1, 0)], [7], METADATA], "not text"),
         ([[row(1, 0)], [""], METADATA], "a name that is empty"),
+        ([[row(1, 0)], [" "], METADATA], "a name that is empty"),
         ([[[1.0, 0.0]], ["Ann"], METADATA], "not a float tensor"),
         ([[torch.tensor([1, 0])], ["Ann"], METADATA], "not a float tensor"),
         ([[row(1), row(1, length=129)], ["Ann", "Bob"], METADATA], "different lengths"),
@@ -156,6 +177,21 @@ def test_a_saved_gallery_can_be_loaded(tmp_path: Path) -> None:
     assert people.names == ("Änn",)
     assert np.allclose(people.embeddings, [vector(0.6, 0.8)])
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_saved_gallery_may_have_a_threshold(tmp_path: Path) -> None:
+    gallery.save(tmp_path / "data.pt", [vector(1)], ["Ann"], "sface", 112, 0.25)
+
+    assert load(tmp_path / "data.pt", "sface").threshold == 0.25
+
+
+@pytest.mark.parametrize("kind", ["folder", "FIFO"])
+def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "data.pt"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+
+    with pytest.raises(GalleryError, match="it is not a regular file"):
+        load(path, "sface")
 
 
 def test_a_gallery_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:

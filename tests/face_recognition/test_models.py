@@ -196,3 +196,37 @@ def test_it_needs_only_the_standard_library() -> None:
     isolated = [sys.executable, "-I", "-S", models.__file__, "list"]
 
     assert subprocess.run(isolated, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["DEFAULT_DIR", "DEMO_DIR"])
+def test_an_installed_model_is_found_where_it_was_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    table(monkeypatch)
+    for folder in ("DEFAULT_DIR", "DEMO_DIR"):
+        monkeypatch.setattr(models, folder, tmp_path / folder)
+    with pytest.raises(ModelError, match=r"neither in .* nor in .*: run python .* fetch m\.$"):
+        models.installed_path("m")
+
+    (tmp_path / place).mkdir()
+    (tmp_path / place / "m.bin").write_bytes(DATA)
+    (tmp_path / place / "sface.onnx").write_bytes(b"")
+
+    assert models.installed_path("m") == tmp_path / place / "m.bin"
+    with pytest.raises(ModelError, match="fetch facenet-vggface2, or use --model sface, which is"):
+        models.installed_path("facenet-vggface2")
+    (tmp_path / place / "m.bin").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="has 7 bytes, not 1,048,576: delete it"):
+        models.installed_path("m")
+
+
+def test_the_models_own_folder_comes_before_the_demos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table(monkeypatch)
+    for folder in ("DEFAULT_DIR", "DEMO_DIR"):
+        monkeypatch.setattr(models, folder, tmp_path / folder)
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "m.bin").write_bytes(DATA)
+
+    assert models.installed_path("m") == tmp_path / "DEFAULT_DIR" / "m.bin"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from deploy.parts.gallery_file import check_gallery, gallery_model
 from pipeline.aws import AwsError
@@ -22,3 +23,23 @@ def test_a_gallerys_model_is_read_without_unpickling(
     (tmp_path / "data.pt").write_text("nothing")
     with pytest.raises(AwsError, match=r"is not a gallery written by torch\.save"):
         check_gallery(tmp_path / "data.pt", model)
+
+
+@pytest.mark.parametrize(
+    ("names", "metadata", "model"),
+    [
+        (["Ann"], {"model": "sface", "image_size": 240, "threshold": 0.605}, "sface"),
+        (["model", "Ann"], {"model": "sface"}, "sface"),
+        (["Ann", "model", "sface"], {"image_size": 240, "model": "sface"}, "sface"),
+        (["model", "Ann"], None, "facenet-vggface2"),
+        (["Ann"], None, "facenet-vggface2"),
+        (["model"], {}, "facenet-vggface2"),
+    ],
+)
+def test_a_person_may_be_called_like_a_metadata_key(
+    tmp_path: Path, names: list[str], metadata: dict[str, object] | None, model: str
+) -> None:
+    rows = [torch.ones(1, 128) for _ in names]
+    torch.save([rows, names, *([] if metadata is None else [metadata])], tmp_path / "data.pt")
+
+    assert gallery_model(tmp_path / "data.pt") == model

@@ -1,0 +1,99 @@
+"""The command line of enroll.py, checked without importing torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from models import DEFAULT_DIR, DEMO_DIR, MODELS
+
+DEFAULT_MODEL = "facenet-vggface2"
+DEFAULT_IMAGE_SIZE = 240
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = argparse.ArgumentParser(
+        description="Make a gallery from photos: "
+        "python face-recognition/enroll.py people --output data.pt",
+        epilog="With --list, --add, --remove or --merge, it shows or changes the gallery in "
+        "--output. Nobody in it is embedded again, so their photos are not needed.",
+    )
+    command.add_argument(
+        "people",
+        type=Path,
+        nargs="?",
+        help="a folder with one folder or one photo per person; makes a new gallery",
+    )
+    command.add_argument(
+        "--output",
+        "--gallery",
+        type=Path,
+        default=Path("data.pt"),
+        metavar="FILE",
+        help="the gallery to write, or to change; default: data.pt",
+    )
+    change = command.add_argument_group("a gallery that exists")
+    change.add_argument("--list", action="store_true", help="print its people and threshold")
+    change.add_argument(
+        "--remove", action="append", default=[], metavar="NAME", help="remove a person (repeatable)"
+    )
+    change.add_argument(
+        "--merge",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="OTHER.pt",
+        help="add the people of another gallery (repeatable)",
+    )
+    change.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="enroll more people, or more photos of the same (repeatable)",
+    )
+    photos = command.add_argument_group("photos")
+    photos.add_argument(
+        "--strict", action="store_true", help="refuse photos that show more than one face"
+    )
+    photos.add_argument("--model", choices=list(MODELS), help=f"default: {DEFAULT_MODEL}")
+    photos.add_argument(
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"where the model files are; default: {_shown(DEFAULT_DIR)}, then "
+        f"{_shown(DEMO_DIR)}, where make demo puts them",
+    )
+    photos.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PX",
+        help=f"for facenet-vggface2; default: {DEFAULT_IMAGE_SIZE}",
+    )
+    command.add_argument("--dry-run", action="store_true", help="say everything, but write nothing")
+    return command
+
+
+def _shown(folder: Path) -> str:
+    """A folder relative to the current one, if it is below it."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def check_use(options: argparse.Namespace, command: argparse.ArgumentParser) -> None:
+    """Exit with a usage error for options that do not go together, or folders that do not exist."""
+    changes = options.remove or options.merge or options.add
+    options.is_list_only = options.list and not changes
+    if options.people is None and not (changes or options.list):
+        command.error(
+            "pass the folder with the people's photos, or one of --list, --add, --remove, --merge"
+        )
+    if options.people is not None and (changes or options.list):
+        command.error(f"pass {options.people} to --add, or leave the other options out")
+    for folder in [options.people] if options.people is not None else options.add:
+        if not folder.is_dir():
+            command.error(f"{folder} is not a folder")
+    if options.image_size is not None and not 32 <= options.image_size <= 1024:
+        command.error(f"--image-size is {options.image_size}: use 32 to 1024 pixels")

@@ -1,0 +1,46 @@
+"""How people's names are written and compared: a copy of `pipeline/names.py`."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# The answers that are not a person's name, as `name_key` writes them.
+RESERVED = ("unknown", "no face")
+# Direction marks make a name read differently from what it is: https://trojansource.codes
+DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def normalized(name: str) -> str:
+    """The name in Unicode's form NFC, trimmed, with single spaces inside.
+
+    macOS stores file names in form NFD, so the same name arrives in two forms.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one name have in common: no case, no form, nothing invisible.
+
+    Compatibility caseless matching: https://www.unicode.org/versions/latest/core-spec/chapter-3/
+    (definition D146), without format characters such as the zero-width space.
+    """
+    visible = "".join(char for char in name if unicodedata.category(char) != "Cf")
+    folded = unicodedata.normalize("NFKC", visible).casefold()
+    return normalized(unicodedata.normalize("NFKC", folded).casefold())
+
+
+def name_fault(name: str) -> str:
+    """Why a person cannot have this name; empty if they can."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "the name is not UTF-8"
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+        return f"the name {name!r} has a control character"
+    if not DIRECTION_MARKS.isdisjoint(name):
+        return f"the name {name!r} has a character that changes the reading direction"
+    if not name_key(name):
+        return f"the name {name!r} shows nothing"
+    if name_key(name) in RESERVED:
+        return f"{name!r} is reserved for another answer"
+    return ""
