@@ -28,7 +28,7 @@ NOT_VIDEOS = (
     # text and data
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".htm", ".md", ".log", ".yaml",
     ".yml", ".ini", ".srt", ".vtt", ".ass", ".py", ".sh",
-    ".parquet", ".sql", ".db",
+    ".parquet", ".sql", ".db", ".ds_store",
     # archives
     ".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".tar", ".zst",
     # documents
