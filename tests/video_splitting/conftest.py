@@ -53,6 +53,7 @@ class Callee(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    face = staticmethod(face)
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), CalleeRequest)
