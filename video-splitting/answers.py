@@ -55,8 +55,8 @@ def put_text(s3: S3Client, bucket: str, answer: Answer) -> bool:
 def text_metadata(answer: Answer) -> dict[str, str]:
     """The text's metadata, in ASCII because S3 sends it in headers.
 
-    What S3 has no room for is left out: the people, from the last one on, then `faces`, then
-    `name`, which the text repeats.
+    What S3 has no room for is left out: the people, from the last one on, and, if the rest alone is
+    too long, `faces` and then `name`, which the text repeats.
     """
     agreement, face = answer.agreement, answer.agreement.face
     metadata = {
@@ -75,17 +75,13 @@ def text_metadata(answer: Answer) -> dict[str, str]:
         if agreement.name == UNKNOWN and "nearest" in face:
             metadata["nearest"] = quote(face["nearest"])
     metadata["faces"] = _compact(answer.looks[agreement.frame].faces)
-    short = [_short(person) for person in agreement.people]
-    while True:
-        people = {"people": _compact(short)} if short else {}
-        if _size({**metadata, **people}) <= MAX_METADATA_BYTES or not short:
-            break
-        short.pop()
-    metadata |= people
     for name in ("faces", "name"):
         if _size(metadata) > MAX_METADATA_BYTES:
             del metadata[name]
-    return metadata
+    short = [_short(person) for person in agreement.people]
+    while short and _size({**metadata, "people": _compact(short)}) > MAX_METADATA_BYTES:
+        short.pop()
+    return {**metadata, "people": _compact(short)} if short else metadata
 
 
 def put_details(s3: S3Client, bucket: str, answer: Answer) -> None:

@@ -345,14 +345,10 @@ def test_a_timeout_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> 
     assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
 
 
-def test_frames_taken_before_time_runs_out_are_kept(
-    files: Any, clip: Path, tmp_path: Path
-) -> None:
+def test_frames_taken_before_time_runs_out_are_kept(files: Any, clip: Path, tmp_path: Path) -> None:
     # GIVEN a store so slow that time runs out after the first run of ffmpeg
     files.stall = 0.8
-    footage = frames.Footage(
-        Camera(ffmpeg_module.Video(files.url(clip.name), "", ""), tmp_path, 3)
-    )
+    footage = frames.Footage(Camera(ffmpeg_module.Video(files.url(clip.name), "", ""), tmp_path, 3))
     assert [frame.time for frame in footage.spread(5)] == [0]
     assert "FfmpegTimeout: ffmpeg was stopped after 3 s" in footage.cut
 
