@@ -21,11 +21,11 @@ from video_errors import (
 
 # Seek this far ahead of the frame, so that rounding cannot move the seek past it.
 ROUNDING_S = 0.001
-# How far ahead the key frames are listed after a damaged picture, and how many are tried. Encoders
-# write one at least every 10 s.
-WHOLE_WITHIN_S = 30.0
+# How far ahead the key frames are listed after a damaged picture, and how many are tried. x264 and
+# x265 write one at least every 250 pictures.
+WHOLE_WITHIN_S = 12.0
 WHOLE_TRIES = 4
-# Decoding times are up to this much earlier than the times of presentation.
+# Pictures are decoded up to this much earlier than they appear.
 REORDERING_S = 0.5
 # The options that let only one packet through.
 ONE_PACKET = ("-t", f"{ROUNDING_S}")
@@ -59,6 +59,7 @@ class Camera:
         """Write the pictures to `folder`."""
         self.video = video
         self.folder = folder
+        self.first_path = folder / "first.jpg"
         self.seconds = seconds
         self._allowed = allowed
         self._spent = 0.0
@@ -69,7 +70,7 @@ class Camera:
 
         Reads the stream that players show. Raises the reason if nothing can be decoded.
         """
-        path = self.folder / "first.jpg"
+        path = self.first_path
         output = ["-frames:v", "1", "-update", "1", str(path)]
         messages = self.shoot(0, output, ffmpeg.SHOWINFO)
         probe = ffmpeg_output.parse_probe(messages)
@@ -99,7 +100,7 @@ class Camera:
 
     def _next_whole(self, shot: Shot, within: float) -> Shot | None:
         start = max(shot.appears - ROUNDING_S, 0)
-        listing = self._list(start, within, keys=True)
+        listing = self._list(start, within)
         keys = [key for key in ffmpeg_output.parse_keys(listing, start) if start <= key]
         for key in [key for key in keys if key <= shot.appears + within][:WHOLE_TRIES]:
             found = self._key_frame(key)
@@ -146,11 +147,10 @@ class Camera:
         options = options or ffmpeg.KEY_FRAMES_ALONE
         return self._run(ffmpeg.command(self.video, seek, output, pick, options))
 
-    def _list(self, seek: float, span: float | None, *, keys: bool = False) -> Path:
+    def _list(self, seek: float, span: float | None) -> Path:
         listing = self.folder / "packets"
         listing.unlink(missing_ok=True)
-        argv = ffmpeg.packets_command(self.video, seek, listing, span, keys=keys)
-        messages = self._run(argv)
+        messages = self._run(ffmpeg.packets_command(self.video, seek, listing, span))
         if ffmpeg_output.parse_packets(listing, seek, span) is None:
             raise_if_read_failed(messages)
         return listing

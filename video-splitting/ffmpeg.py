@@ -69,17 +69,15 @@ def command(
 
 
 def packets_command(
-    video: Video, seek: float, output: Path, span: float | None = None, *, keys: bool = False
+    video: Video, seek: float, output: Path, span: float | None = None
 ) -> list[str]:
     """The argument list that lists the packets of `video` from the key frame before `seek` on.
 
-    The list ends `span` seconds after `seek`, if given. With `keys`, containers with an index read
-    key frames only. Nothing is decoded.
+    The list ends `span` seconds after `seek`, if given. Nothing is decoded.
     """
     until = [] if span is None else ["-t", f"{span:.6f}"]
     listing = ["-c", "copy", "-copypriorss", "1", *until, "-f", "framecrc", str(output)]
-    options = ("-discard", "nokey") if keys else ()
-    return [*_input_arguments(video, seek, "-noaccurate_seek", *options), *listing]
+    return [*_input_arguments(video, seek, "-noaccurate_seek"), *listing]
 
 
 def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:

@@ -48,15 +48,17 @@ class Footage:
         self._camera = camera
         self._probe: Probe | None = None
         self._first: Frame | None = None
+        self._shot: Shot
         self.cut = ""  # why there are fewer frames than the video has, if so
 
     def first(self) -> Frame:
         """The first frame. Raises a VideoError if there is none."""
         if self._first is None:
             shot, self._probe = self._camera.first()
+            self._shot = shot
             # A picture that merely starts late counts as the one at 0.
-            moved = shot.appears - (self._probe.start or 0.0)
-            self._first = Frame(0, round(moved, 3), shot.path, shot.damaged)
+            at = 0.0 if shot.path == self._camera.first_path else round(shot.appears, 3)
+            self._first = Frame(0, at, shot.path, shot.damaged)
         return self._first
 
     def spread(self, wanted: int) -> list[Frame]:
@@ -82,7 +84,7 @@ class Footage:
             return
         start = max(probe.start or 0.0, 0.0)
         tail = _tail(camera, probe.duration)
-        appeared = start + taken[0].time
+        appeared = max(self._shot.appears, start)
         rate = probe.stream.rate if probe.stream else None
         spread = times(wanted, tail.end - start, rate)
         step = spread[1] - spread[0] if len(spread) > 1 else 0.0
