@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The trigger: lets the input bucket start the splitter, for video files only."""
+"""The trigger: lets every upload to the input bucket start the splitter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from deploy.parts.s3_trigger import (
 )
 from pipeline.aws import AwsError, error_code, retry_while
 from pipeline.cli import Run, deployment_options
-from pipeline.settings import VIDEO_SUFFIXES
 
 
 def ensure_trigger(run: Run) -> None:
@@ -43,7 +42,7 @@ def ensure_trigger(run: Run) -> None:
         return
     run.change(
         "set",
-        f"trigger of bucket '{bucket}': {len(VIDEO_SUFFIXES)} video suffixes",
+        f"trigger of bucket '{bucket}': every upload",
         # It takes S3 some seconds to see a new permission.
         lambda: retry_while(
             lambda: s3.put_bucket_notification_configuration(

@@ -12,13 +12,32 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PROJECT = {"project": "video-face-recognition"}  # on every resource that can be tagged
 
-# Uploads with these suffixes start the splitter. S3's suffix filters are case-sensitive, so each
-# suffix is listed in lower and upper case.
-VIDEO_SUFFIXES = tuple(
-    suffix
-    for name in ("mp4", "mov", "m4v", "mkv", "avi", "webm", "mpg", "mpeg")
-    for suffix in (f".{name}", f".{name.upper()}")
+# Uploads with these suffixes, in any case, are taken for videos. video-splitting/keys.py has its
+# own copy of both lists, as Lambdas import nothing from here.
+# fmt: off
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts",
+    ".mts", ".m2ts", ".3gp", ".3g2", ".wmv", ".asf", ".flv",
+    ".f4v", ".ogv", ".ogg", ".mxf", ".h264", ".264", ".h265", ".265", ".hevc",
 )
+# Objects with these suffixes, in any case, are plainly no videos: they are skipped with a log line.
+NOT_VIDEOS = (
+    # images
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic",
+    ".heif", ".avif", ".svg", ".ico", ".psd", ".raw",
+    # text and data
+    ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".htm", ".md", ".log", ".yaml",
+    ".yml", ".ini", ".srt", ".vtt", ".ass", ".py", ".sh",
+    ".parquet", ".sql", ".db", ".ds_store",
+    # archives
+    ".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".tar", ".zst",
+    # documents
+    ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".odt", ".ods", ".odp", ".rtf",
+    ".pages", ".key", ".numbers",
+    # sound
+    ".mp3", ".m4a", ".aac", ".wav", ".flac", ".oga", ".opus", ".wma", ".aif", ".aiff", ".mid",
+)
+# fmt: on
 
 # Bucket names: 3-63 lowercase letters, digits and hyphens, with a letter or digit at both ends.
 # The longest suffix is "-stage-1".

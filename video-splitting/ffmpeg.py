@@ -1,4 +1,4 @@
-"""Run ffmpeg on a video behind a URL and read what it reports.
+"""Run ffmpeg on a video behind a URL. What it prints is read by ffmpeg_output.py.
 
 The URL is presigned, so anyone who has it can read the video. No message that leaves this module
 contains it.
@@ -17,11 +17,14 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from video_errors import MAX_PIXELS, FfmpegFailed, FfmpegTimeout
+from video_errors import MAX_PIXELS, FfmpegFailed, FfmpegTimeout, TooLittleMemory
 
-# The containers that the trigger accepts, and MPEG-TS, which is often named .mpg. Playlists (HLS,
-# DASH, concat) refer to other files and hosts, so they are not allowed under any name.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts"
+# Containers that hold everything in one file, as video_errors.CONTAINERS names them. Playlists
+# (HLS, DASH, concat) refer to other files and hosts, so they are not allowed under any name.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo,mpegts,asf,asf_o,flv,ogg,mxf,h264,"
+    "hevc"
+)
 PROTOCOLS = "http,https,tcp,tls"
 # One frame of a 121 MB file: 5.3 MB in requests of 1 MiB, 11-15 MB in one open-ended request.
 REQUEST_BYTES = 1 << 20
@@ -31,51 +34,39 @@ STDERR_BYTES = 64 * 1024
 # the time between two checks: decoding 8K takes about 10 MB more every 10 ms.
 MEMORY_CHECK_S = 0.01
 MEMORY_RESERVE_BYTES = 32 << 20
-NO_TIMESTAMP = str(-(2**63))  # what ffmpeg lists for a packet without a timestamp
-# The filter that makes ffmpeg print the time of each frame; `parse_probe` reads it as `start`.
+# The filter that makes ffmpeg print the time of each frame.
 SHOWINFO = "showinfo=checksum=0"
+# The input options that decode key frames alone. Each is whole by itself, whatever is damaged
+# around it, and takes a quarter of the memory: for 8K HEVC in 10 bits, 190 MB instead of 745.
+KEY_FRAMES_ALONE = ("-noaccurate_seek", "-skip_frame", "nokey")
 
 
 @dataclass(frozen=True)
 class Video:
-    """Where to read a video: its URL, the ETag to expect and the CA certificates to trust."""
+    """Where to read a video: its URL, the ETag to expect and the CA certificates to trust.
+
+    `stream` is the index of the stream to read; None for the first one that is not a cover.
+    """
 
     url: str
     etag: str
     ca_file: str
+    stream: int | None = None
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What ffmpeg reported about its input, in seconds and frames per second; None if unknown.
-
-    `duration` is that of the file, including its sound. `start` is the time of the first frame
-    that passed the SHOWINFO filter.
-    """
-
-    duration: float | None
-    rate: float | None
-    start: float | None = None
-
-
-@dataclass(frozen=True)
-class Packets:
-    """When the last picture of a stretch of video appears, and when it ends, in seconds."""
-
-    last: float
-    end: float
-
-
-def command(video: Video, seek: float, output: list[str], pick: str = "") -> list[str]:
+def command(
+    video: Video, seek: float, output: list[str], pick: str = "", options: tuple[str, ...] = ()
+) -> list[str]:
     """The argument list that reads `video` from `seek` seconds on and writes JPEGs to `output`.
 
-    `pick` is a filter that selects frames.
+    `pick` is a filter that selects frames; `options` are further options for the input.
     """
     # Make the pixels square before encoding: JPEG would squash the faces of anamorphic video.
     filters = "scale=w='clip(round(iw*sar),1,4*iw)':h=ih,setsar=1"
     if pick:
         filters = f"{pick},{filters}"
-    return [*_input_arguments(video, seek), "-vf", filters, "-q:v", "2", "-f", "image2", *output]
+    argv = _input_arguments(video, seek, *options)
+    return [*argv, "-vf", filters, "-q:v", "2", "-f", "image2", *output]
 
 
 def packets_command(
@@ -91,9 +82,9 @@ def packets_command(
 
 
 def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
-    """The arguments that read the first video stream of `video`."""
+    """The arguments that read one video stream of `video`."""
     argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
-    argv += ["-loglevel", "info", "-y"]
+    argv += ["-loglevel", "level+info", "-y"]
     argv += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
     argv += ["-max_pixels", str(MAX_PIXELS), "-threads", "1"]
     argv += ["-rw_timeout", str(STALL_S * 1_000_000), "-max_redirects", "0"]
@@ -107,15 +98,16 @@ def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
     if seek > 0:
         argv += ["-ss", f"{seek:.6f}"]
     # V selects video streams that are not cover pictures.
-    return [*argv, *options, "-i", video.url, "-map", "0:V:0"]
+    stream = "0:V:0" if video.stream is None else f"0:{video.stream}"
+    return [*argv, *options, "-i", video.url, "-map", stream]
 
 
 def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -> tuple[int, str]:
     """Run ffmpeg for at most `seconds`; return its exit code and its messages without the URL.
 
     `limit` is the time that all runs on a video share; error messages name it. Raises
-    FfmpegTimeout, or FfmpegFailed if ffmpeg cannot be started, is killed or nearly exhausts the
-    function's memory. No process outlives the call.
+    FfmpegTimeout, TooLittleMemory before ffmpeg exhausts the function's memory, or FfmpegFailed if
+    it cannot be started or is killed. No process outlives the call.
     """
     # ffmpeg does not need the function's credentials.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
@@ -150,7 +142,7 @@ def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -
             ended.set()
             _stop(process, threading.Event())
         if out_of_memory.is_set():
-            raise FfmpegFailed(
+            raise TooLittleMemory(
                 f"ffmpeg was stopped before it used up the function's {_memory_mb()} MB: pictures "
                 "this large need more. Raise memory_mb in config.json, or upload a smaller video."
             )
@@ -223,37 +215,3 @@ def is_jpeg(path: Path) -> bool:
         return False
     content = path.read_bytes()
     return content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")
-
-
-def parse_probe(messages: str) -> Probe:
-    """Read the duration, frame rate and first frame's time from ffmpeg's messages."""
-    # Exactly two spaces: a video's own metadata, which can say anything, is indented further.
-    length = re.search(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", messages, re.MULTILINE)
-    duration = None
-    if length:
-        hours, minutes, seconds = length.groups()
-        duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    rate = re.search(r"^  Stream #0:.*: Video: .*?, ([\d.]+)(k?) fps\b", messages, re.MULTILINE)
-    fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
-    shown = re.search(
-        r"^\[Parsed_showinfo_\S+ @ \S+\] n: *0 .*?\bpts_time:(-?[\d.]+)", messages, re.MULTILINE
-    )
-    return Probe(duration or None, fps or None, float(shown[1]) if shown else None)
-
-
-def parse_packets(listing: Path, seek: float, span: float | None = None) -> Packets | None:
-    """Read a list that `packets_command` wrote, in the video's time; None if it has no packets."""
-    text = listing.read_text() if listing.is_file() else ""
-    base = re.search(r"^#tb 0: (\d+)/(\d+)$", text, re.MULTILINE)
-    if not base:
-        return None
-    unit = int(base[1]) / int(base[2])
-    # stream, decoding time, presentation time, duration, ...; MPEG-PS times only some packets
-    rows = re.findall(r"^0, *(-?\d+), *(-?\d+), *(\d+),", text, re.MULTILINE)
-    ticks = [(int(dts if pts == NO_TIMESTAMP else pts), int(length)) for dts, pts, length in rows]
-    spans = [(start * unit, (start + length) * unit) for start, length in ticks]
-    # Packets come in decoding order, which differs from the order of presentation.
-    spans = [(start, end) for start, end in spans if span is None or start <= span]
-    if not spans:
-        return None
-    return Packets(seek + max(start for start, _ in spans), seek + max(end for _, end in spans))

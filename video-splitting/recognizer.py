@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from agreement import Face
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -22,9 +24,16 @@ if TYPE_CHECKING:
 READ_MARGIN_S = 5
 RETRY_BASE_S = 0.2
 RETRY_CAP_S = 10.0
-# The texts that face-recognition/gallery.py defines.
-UNKNOWN = "Unknown"
-NO_FACE = "No face"
+# What an answer depends on besides the frame; an output's metadata has the same names.
+SETTINGS = ("model", "gallery", "threshold", "selection")
+RESULT_FIELDS = {
+    "image_file_name": str,
+    "output_key": str,
+    "source_etag": str,
+    "frame_etag": str,
+    "written": bool,
+    "faces": list,
+}
 
 
 class RecognitionError(Exception):
@@ -43,21 +52,34 @@ class RecognitionBadAnswer(RecognitionError):
     """The recognizer did not answer with one result for each frame."""
 
 
-class Face(TypedDict):
-    """A face that the recognizer found."""
-
-    name: str
-    distance: NotRequired[float]
+class RecognitionSettingsChanged(RecognitionError):
+    """The recognizer's gallery or settings changed between two calls for one video."""
 
 
 class Result(TypedDict):
-    """The recognizer's result for one frame; its faces come largest first."""
+    """The recognizer's result for one frame; its faces come largest first.
+
+    `written` says that the output object has this very frame's answer.
+    """
 
     image_file_name: str
     output_key: str
+    source_etag: str
+    frame_etag: str
+    written: bool
     faces: list[Face]
-    model: str
-    source_etag: NotRequired[str]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The recognizer's settings, as in an output's metadata, and one result per frame.
+
+    Without results, `unchanged` is true: the settings are those that were asked about.
+    """
+
+    settings: dict[str, str]
+    results: list[Result]
+    unchanged: bool = False
 
 
 def client_settings(callee_timeout_s: float, connections: int) -> dict[str, Any]:
@@ -82,25 +104,58 @@ class Recognizer:
     concurrency: int
     sleep: Callable[[float], None] = time.sleep
 
-    def recognize(
-        self, bucket: str, keys: Sequence[str], remaining_s: Callable[[], float]
-    ) -> list[Result]:
-        """One result for each of `keys`, in the same order; batches run in parallel.
+    def recognize_one(
+        self, bucket: str, key: str, write: str, remaining_s: Callable[[], float]
+    ) -> Answer:
+        """The faces of one frame; `write` says when its output is written: "always" or "known"."""
+        payload: dict[str, Any] = {"bucket_name": bucket, "image_file_name": key}
+        if write != "always":
+            payload["write"] = write
+        return self._call(payload, [key], remaining_s)
 
-        Tries every batch, then raises the first error, if any.
+    def recognize_all(
+        self,
+        bucket: str,
+        keys: Sequence[str],
+        remaining_s: Callable[[], float],
+        unchanged: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """All faces of each of `keys`, in the same order; batches run in parallel.
+
+        No output is written. With `unchanged`, the settings that an answer was made with, nothing
+        is computed if they are still the recognizer's. Tries every batch, then raises the first
+        error, if any; raises RecognitionSettingsChanged if batches were answered differently.
         """
         size = self.frames_per_invoke
         batches = [list(keys[at : at + size]) for at in range(0, len(keys), size)]
+        asked = {"unchanged": dict(unchanged)} if unchanged else {}
         with ThreadPoolExecutor(max_workers=min(self.concurrency, len(batches))) as pool:
-            calls = [pool.submit(self._call, bucket, batch, remaining_s) for batch in batches]
-        return [result for call in calls for result in call.result()]
+            calls = [
+                pool.submit(
+                    self._call,
+                    {"bucket_name": bucket, "image_file_names": batch, **asked},
+                    batch,
+                    remaining_s,
+                )
+                for batch in batches
+            ]
+        answers = [call.result() for call in calls]
+        self.check_same_settings(answers)
+        results = [result for answer in answers for result in answer.results]
+        return Answer(answers[0].settings, results, answers[0].unchanged)
 
-    def _call(self, bucket: str, keys: list[str], remaining_s: Callable[[], float]) -> list[Result]:
-        payload: dict[str, Any] = {"bucket_name": bucket}
-        if len(keys) == 1:
-            payload["image_file_name"] = keys[0]
-        else:
-            payload["image_file_names"] = keys
+    def check_same_settings(self, answers: Sequence[Answer]) -> None:
+        """Raise RecognitionSettingsChanged unless all answers were made with the same settings."""
+        first = answers[0]
+        if any((a.settings, a.unchanged) != (first.settings, first.unchanged) for a in answers):
+            raise RecognitionSettingsChanged(
+                f"'{self.function}' got another gallery or other settings while the video's frames "
+                "were recognized. A retry uses the new ones for all of them."
+            )
+
+    def _call(
+        self, payload: dict[str, Any], keys: list[str], remaining_s: Callable[[], float]
+    ) -> Answer:
         text, is_error = self._invoke(json.dumps(payload).encode(), remaining_s)
         if is_error:
             raise self._failure(keys, text)
@@ -141,25 +196,31 @@ class Recognizer:
         message = error.get("errorMessage") or text[:500].decode("utf-8", "replace")
         return RecognitionFailed(f"'{self.function}' raised {kind} on {_listed(keys)}: {message}")
 
-    def _parse(self, keys: list[str], text: bytes) -> list[Result]:
+    def _parse(self, keys: list[str], text: bytes) -> Answer:
         try:
             answer = json.loads(text)
         except ValueError as error:
             raise self._bad_answer(keys, text, "JSON") from error
-        results = answer.get("results") if isinstance(answer, dict) else None
-        if not isinstance(results, list) or "model" not in answer:
-            raise self._bad_answer(keys, text, "a model and results")
+        if not isinstance(answer, dict):
+            answer = {}
+        settings = {name: answer[name] for name in SETTINGS if isinstance(answer.get(name), str)}
+        if len(settings) != len(SETTINGS) or not _is_number(settings["threshold"]):
+            raise self._bad_answer(keys, text, f"its {', '.join(SETTINGS)}")
+        results = answer.get("results")
+        if answer.get("unchanged") is True and results == []:
+            return Answer(settings, [], unchanged=True)
+        if not isinstance(results, list):
+            raise self._bad_answer(keys, text, "results")
         found = {
-            result.get("image_file_name"): cast("Result", {**result, "model": answer["model"]})
+            result["image_file_name"]: cast("Result", result)
             for result in results
             if isinstance(result, dict)
-            and isinstance(result.get("faces"), list)
-            and isinstance(result.get("output_key"), str)
-            and all(isinstance(face, dict) and "name" in face for face in result["faces"])
+            and all(isinstance(result.get(name), kind) for name, kind in RESULT_FIELDS.items())
+            and all(map(_is_face, result["faces"]))
         }
         if len(results) != len(keys) or set(found) != set(keys):
             raise self._bad_answer(keys, text, "exactly one result")
-        return [found[key] for key in keys]
+        return Answer(settings, [found[key] for key in keys])
 
     def _bad_answer(self, keys: list[str], text: bytes, missing: str) -> RecognitionBadAnswer:
         return RecognitionBadAnswer(
@@ -168,22 +229,16 @@ class Recognizer:
         )
 
 
-def agreed_name(results: Sequence[Result]) -> tuple[str, int]:
-    """The name that most frames agree on and the number of its votes.
+def _is_face(face: Any) -> bool:
+    return (
+        isinstance(face, dict)
+        and isinstance(face.get("name"), str)
+        and isinstance(face.get("distance"), (int, float))
+    )
 
-    Each frame votes for its largest known face; the smallest distance breaks ties. If no face is
-    known, the name is UNKNOWN, or NO_FACE if there are no faces.
-    """
-    votes: dict[str, list[float]] = defaultdict(list)
-    for result in results:
-        known = [face for face in result["faces"] if face["name"] != UNKNOWN]
-        if known:
-            votes[known[0]["name"]].append(float(known[0].get("distance") or 0))
-    if votes:
-        name = min(votes, key=lambda name: (-len(votes[name]), min(votes[name])))
-        return name, len(votes[name])
-    strangers = sum(bool(result["faces"]) for result in results)
-    return (UNKNOWN, strangers) if strangers else (NO_FACE, len(results))
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", text) is not None
 
 
 def _listed(keys: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""S3 objects: a video, its frames in stage-1 and its agreed name."""
+"""S3 objects: a video and its frames in stage-1. Its answer is in answers.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import frames
-import recognizer
+import keys
 from botocore.exceptions import ClientError
+from frames import Frame
+from recognizer import Result
 from video_errors import EmptyVideo, VideoChanged, VideoForbidden, VideoGone
 
 if TYPE_CHECKING:
@@ -105,58 +106,103 @@ def check_not_overwritten(s3: S3Client, source: Source) -> None:
         )
 
 
-def check_frames_match(source: Source, results: list[recognizer.Result]) -> None:
+def check_frames_match(source: Source, results: list[Result]) -> None:
     """Raise VideoChanged if the recognizer read a frame that another event had put in its place.
 
     An event of an old video can replace the new video's frame. The recognizer, called for the new
-    video, then writes the old video's name, perhaps after the old event's retry has repaired
+    video, then answers for the old one, perhaps after the old event's retry has repaired
     everything.
     """
     for result in results:
-        # Older deployments of the recognizer do not report the ETag.
-        if result.get("source_etag", source.etag) != source.etag:
+        if result["source_etag"] != source.etag:
             raise VideoChanged(
                 f"its frame {result['image_file_name']} was overwritten by the event of another "
                 "video with this key. A retry names the faces of the current video."
             )
 
 
-def reusable_frames(s3: S3Client, bucket: str, source: Source, wanted: int) -> list[str]:
-    """Keys of the frames that an earlier event made of this very video; [] if any is missing."""
-    metadata = partial(_frame_metadata, s3, bucket, source, wanted)
-    count = int(metadata(0).get("frame-count", "0"))
+@dataclass(frozen=True)
+class Plan:
+    """Which frames of a video are taken: `auto`, or a number of them."""
+
+    frames: int
+    is_auto: bool = False
+
+    @property
+    def keeps_one(self) -> bool:
+        """Whether stage-1 keeps one frame per video."""
+        return self.is_auto or self.frames == 1
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy; frames made under another policy are made again."""
+        return "auto" if self.is_auto else "first" if self.frames == 1 else f"even-{self.frames}"
+
+    def key(self, video: str, index: int) -> str:
+        """The stage-1 key of the frame `index` that is kept of `video`."""
+        return keys.frame_key(video) if self.keeps_one else keys.numbered_key(video, index)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A frame in stage-1: its key, its ETag, and what its metadata say."""
+
+    key: str
+    etag: str
+    index: int
+    time: float
+    damaged: bool
+
+
+def kept_frames(s3: S3Client, bucket: str, source: Source, plan: Plan) -> list[Stored]:
+    """The frames that an earlier event kept of this very video; [] if any is missing."""
+    first, count = _kept(s3, bucket, source, plan, 0)
     with ThreadPoolExecutor(max_workers=4) as pool:
-        complete = all(pool.map(metadata, range(1, count)))
-    if not complete:
-        return []
-    return [frames.frame_key(source.key, index, wanted) for index in range(count)]
+        rest = pool.map(partial(_kept, s3, bucket, source, plan), range(1, count))
+        found = [first, *(stored for stored, _ in rest)]
+    return [stored for stored in found if stored] if all(found) else []
 
 
-def _frame_metadata(
-    s3: S3Client, bucket: str, source: Source, wanted: int, index: int
-) -> dict[str, str]:
-    """Metadata of a frame; empty if there is none of this video and frame policy."""
-    found = _metadata(s3, bucket, frames.frame_key(source.key, index, wanted))
-    expected = {**source.metadata, "frame-policy": frames.policy(wanted)}
-    return found if expected.items() <= found.items() else {}
+def _kept(
+    s3: S3Client, bucket: str, source: Source, plan: Plan, index: int
+) -> tuple[Stored | None, int]:
+    """A frame of this very video and policy, and how many there are; None if there is none."""
+    key = plan.key(source.key, index)
+    etag, found = described(s3, bucket, key)
+    expected = {**source.metadata, "frame-policy": plan.policy}
+    if not expected.items() <= found.items():
+        return None, 0
+    time, damaged = float(found["frame-time"]), "frame-damaged" in found
+    stored = Stored(key, etag, int(found["frame-index"]), time, damaged)
+    return stored, 1 if plan.keeps_one else int(found["frame-count"])
 
 
 def presigned(s3: S3Client, source: Source, seconds: int) -> str:
-    """A URL that can read exactly this version of the video for `seconds`."""
+    """A URL that can read exactly this version of the video for `seconds`.
+
+    S3 answers with a plain type and encoding, whatever the object was put with: ffmpeg would
+    unpack a video whose metadata say gzip, and fail.
+    """
     version = {"VersionId": source.version} if source.version else {}
     return s3.generate_presigned_url(
         "get_object",
-        Params={"Bucket": source.bucket, "Key": source.key, **version},
+        Params={
+            "Bucket": source.bucket,
+            "Key": source.key,
+            "ResponseContentType": "application/octet-stream",
+            "ResponseContentEncoding": "identity",
+            **version,
+        },
         ExpiresIn=seconds,
     )
 
 
 def put_frame(
-    s3: S3Client, bucket: str, source: Source, wanted: int, count: int, frame: frames.Frame
-) -> str:
-    """Upload one of `count` frames, of `wanted` asked for, with its origin; return its key."""
-    key = frames.frame_key(source.key, frame.index, wanted)
-    s3.put_object(
+    s3: S3Client, bucket: str, source: Source, plan: Plan, count: int, key: str, frame: Frame
+) -> Stored:
+    """Upload one of `count` frames with its origin to `key`."""
+    damaged = {"frame-damaged": "true"} if frame.damaged else {}
+    answer = s3.put_object(
         Bucket=bucket,
         Key=key,
         Body=frame.path.read_bytes(),
@@ -166,66 +212,47 @@ def put_frame(
             "frame-index": str(frame.index),
             "frame-count": str(count),
             "frame-time": f"{frame.time:g}",
-            "frame-policy": frames.policy(wanted),
+            "frame-policy": plan.policy,
+            **damaged,
         },
     )
-    return key
-
-
-def put_agreed_name(
-    s3: S3Client, bucket: str, source: Source, results: list[recognizer.Result]
-) -> str:
-    """Write the name that most frames agree on, next to the frames' own names; return its key.
-
-    The object holds only the name. One that already says the same of the same video is kept.
-    """
-    name, votes = recognizer.agreed_name(results)
-    key = f"{frames.stem(source.key)}.txt"
-    metadata = {
-        **source.metadata,
-        "name": quote(name),
-        "votes": str(votes),
-        "frames": str(len(results)),
-        "model": str(results[0]["model"]),
-    }
-    if _metadata(s3, bucket, key) != metadata:
-        s3.put_object(
-            Bucket=bucket,
-            Key=key,
-            Body=name.encode(),
-            ContentType="text/plain; charset=utf-8",
-            Metadata=metadata,
-        )
-    return key
+    return Stored(key, answer["ETag"].strip('"'), frame.index, frame.time, frame.damaged)
 
 
 def remove_surplus(s3: S3Client, bucket: str, source: Source, count: int) -> int:
-    """Delete frames, or their names, from index `count` on; return how many there were.
+    """Delete frames from index `count` on, and texts of frames; return how many there were.
 
-    A longer video under the same key, or a deployment that took more frames, left them. Objects
-    made from videos with other keys stay, whatever their names.
+    A longer video under the same key, a second look or a deployment that took more frames left
+    the frames; an older deployment left the texts. Objects made from videos with other keys stay,
+    whatever their names.
     """
     pages = s3.get_paginator("list_objects_v2").paginate(
-        Bucket=bucket, Prefix=f"{frames.stem(source.key)}/output-"
+        Bucket=bucket, Prefix=f"{keys.stem(source.key)}/output-"
     )
     made = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    own = {name: source.metadata[name] for name in ("source-bucket", "source-key")}
     surplus = [
         key
         for key in made
-        if frames.is_surplus(key, source.key, count)
-        and own.items() <= _metadata(s3, bucket, key).items()
+        if keys.is_surplus(key, source.key, count)
+        and is_made_from(source, described(s3, bucket, key)[1])
     ]
     for key in surplus:
         s3.delete_object(Bucket=bucket, Key=key)
     return len(surplus)
 
 
-def _metadata(s3: S3Client, bucket: str, key: str) -> dict[str, str]:
-    """An object's user metadata; empty if there is no object."""
+def is_made_from(source: Source, metadata: dict[str, str]) -> bool:
+    """Whether an object with these metadata was made from a video with this key."""
+    own = {name: source.metadata[name] for name in ("source-bucket", "source-key")}
+    return own.items() <= metadata.items()
+
+
+def described(s3: S3Client, bucket: str, key: str) -> tuple[str, dict[str, str]]:
+    """An object's ETag and user metadata; both empty if there is no object."""
     try:
-        return dict(s3.head_object(Bucket=bucket, Key=key)["Metadata"])
+        head = s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if error.response["Error"]["Code"] in MISSING:
-            return {}
+            return "", {}
         raise
+    return head["ETag"].strip('"'), dict(head["Metadata"])

@@ -5,23 +5,49 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# Frames larger than 8K (7680x4320) would need more memory than the function has.
-MAX_PIXELS = 7680 * 4320
+# The largest pictures of cameras, 8192x4320 (DCI 8K). Larger ones are refused before decoding.
+MAX_PIXELS = 8192 * 4320
+# What ffmpeg.py lets ffmpeg read, as users name it.
+CONTAINERS = "MP4, MOV, 3GP, MKV, WebM, AVI, MPEG, MPEG-TS, WMV/ASF, FLV, Ogg, MXF, raw H.264/HEVC"
 
 
 class VideoError(Exception):
-    """No frame could be taken from a video."""
+    """No frame could be taken from a video. `retry` says whether another attempt may succeed."""
+
+    retry = True
 
 
-class EmptyVideo(VideoError):
+class PermanentError(VideoError):
+    """No attempt can succeed before somebody changes the video or the deployment."""
+
+    retry = False
+
+
+class NotAVideo(PermanentError):
+    """The object's name is not that of a video."""
+
+
+class KeyTooLong(PermanentError):
+    """The video's key leaves no room for the keys of the objects made from it."""
+
+
+class TooLarge(PermanentError):
+    """The video's pictures have more pixels than MAX_PIXELS."""
+
+
+class TooLittleMemory(PermanentError):
+    """Decoding the video's pictures takes more memory than the function has."""
+
+
+class EmptyVideo(PermanentError):
     """The object has no bytes."""
 
 
-class UnreadableVideo(VideoError):
+class UnreadableVideo(PermanentError):
     """No frame can be decoded: the object is not a video, is cut short or has an unknown codec."""
 
 
-class NoVideoStream(VideoError):
+class NoVideoStream(PermanentError):
     """The file is fine but has no moving pictures, for example only sound."""
 
 
@@ -46,7 +72,7 @@ class FfmpegTimeout(VideoError):
 
 
 class FfmpegFailed(VideoError):
-    """ffmpeg could not be started, was killed or was about to exhaust the function's memory."""
+    """ffmpeg could not be started or was killed."""
 
 
 def failure(messages: str) -> VideoError:
@@ -56,7 +82,7 @@ def failure(messages: str) -> VideoError:
         if found:
             return build(found[0])
     lines = [line.strip() for line in messages.splitlines() if line.strip()]
-    last = re.sub(r"^\[[^]]*\] ", "", lines[-1]) if lines else "ffmpeg printed nothing"
+    last = re.sub(r"^(\[[^]]*\] )+", "", lines[-1]) if lines else "ffmpeg printed nothing"
     return UnreadableVideo(f"no frame could be decoded ({last}). Upload a video that plays.")
 
 
@@ -102,10 +128,18 @@ CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
         r"moov atom not found",
         _unreadable("it is not a video, or was cut short before its index"),
     ),
-    (r"Format not on whitelist|Not detecting m3u8.*", _unreadable("it is not a video file")),
+    (
+        r"[^][ ]+(?= @ \S+\](?: \[\w+\])? (?:Format not on whitelist|Not detecting m3u8))",
+        lambda words: UnreadableVideo(
+            f"it is not a video file that is read here (found: {words}). Upload one of "
+            f"{CONTAINERS}."
+        ),
+    ),
     (
         r"Picture size \S+ (?:is invalid|exceeds.*)",
-        _unreadable(f"its pictures have more than {MAX_PIXELS:,} pixels"),
+        lambda words: TooLarge(
+            f"its pictures have more than {MAX_PIXELS:,} pixels ({words}). Upload a smaller video."
+        ),
     ),
     (
         r"(?:Decoder|decoder) .*not found.*|no decoder.*|Could not find codec parameters.*",
@@ -113,6 +147,9 @@ CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
     ),
     (
         r"Invalid data found when processing input",
-        _unreadable("it is not a video, or it is damaged"),
+        lambda words: UnreadableVideo(
+            f"it is not a video, or it is damaged ({words}). Upload a file that plays, in one of "
+            f"{CONTAINERS}."
+        ),
     ),
 ]

@@ -10,7 +10,6 @@ from typing import Any
 
 from pipeline.cli import Run
 from pipeline.policies import function_arn
-from pipeline.settings import VIDEO_SUFFIXES
 
 STATEMENT = "input-bucket-may-invoke"
 KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
@@ -28,9 +27,11 @@ def input_bucket_arn(run: Run) -> str:
 
 
 def notification(current: Any, function: str, name: str) -> dict[str, Any]:
-    """Return the bucket's notifications: others' unchanged, and one of ours per video suffix.
+    """Return the bucket's notifications: others' unchanged, and ours for every upload.
 
-    Ours have an Id that starts with the function's `name`. `function` is the function's ARN.
+    S3's suffix filters are case-sensitive, and what they leave out vanishes without a word. The
+    splitter decides itself what is a video. Ours has an Id that starts with the function's `name`;
+    those of older deployments, one per suffix, are replaced. `function` is the function's ARN.
     """
     merged = {key: list(current[key]) for key in KINDS if current.get(key)}
     if "EventBridgeConfiguration" in current:
@@ -40,16 +41,12 @@ def notification(current: Any, function: str, name: str) -> dict[str, Any]:
         for config in merged.get("LambdaFunctionConfigurations", [])
         if not config.get("Id", "").startswith(f"{name}:")
     ]
-    ours = [
-        {
-            "Id": f"{name}:{suffix}",
-            "LambdaFunctionArn": function,
-            "Events": ["s3:ObjectCreated:*"],
-            "Filter": {"Key": {"FilterRules": [{"Name": "suffix", "Value": suffix}]}},
-        }
-        for suffix in VIDEO_SUFFIXES
-    ]
-    return {**merged, "LambdaFunctionConfigurations": others + ours}
+    ours = {
+        "Id": f"{name}:all",
+        "LambdaFunctionArn": function,
+        "Events": ["s3:ObjectCreated:*"],
+    }
+    return {**merged, "LambdaFunctionConfigurations": [*others, ours]}
 
 
 def same_notification(current: Any, wanted: dict[str, Any]) -> bool:
@@ -69,7 +66,7 @@ def _plain(configs: Any) -> list[Any]:
 
 
 def is_in_place(run: Run) -> bool:
-    """Return whether the input bucket starts the splitter for every video suffix."""
+    """Return whether the input bucket starts the splitter for every upload."""
     s3, bucket = run.aws.client("s3"), run.deployment.input_bucket
     current = s3.get_bucket_notification_configuration(Bucket=bucket)
     wanted = notification(current, splitter_arn(run), run.deployment.splitter.name)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import FunctionCodeTypeDef
 
 RUNTIME = "python3.12"
+NO_QUEUE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def splitter_target(
         "OUTPUT_BUCKET": deployment.output_bucket,
         "RECOGNITION_FUNCTION": recognizer,
         "RECOGNITION_TIMEOUT_S": str(deployment.recognizer.timeout_s),
+        "FAILURE_QUEUE_URL": _queue_url(run),
     }
     return Target(
         function,
@@ -75,6 +77,20 @@ def splitter_target(
             "Architectures": [layer.architecture],
         },
     )
+
+
+def _queue_url(run: Run) -> str:
+    """Return the failure queue's URL; raises AwsError if there is no queue.
+
+    A dry run that would create the queue gets a URL of the form that AWS gives.
+    """
+    sqs, name = run.aws.client("sqs"), run.deployment.failure_queue
+    found = read_or_none(lambda: sqs.get_queue_url(QueueName=name), *NO_QUEUE)
+    if found is not None:
+        return found["QueueUrl"]
+    if not run.dry_run:
+        raise AwsError(f"There is no queue '{name}': run {run.command('deploy/failures.py')}")
+    return f"{sqs.meta.endpoint_url}/{run.aws.account_id}/{name}"
 
 
 def recognizer_target(

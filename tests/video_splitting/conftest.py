@@ -26,16 +26,43 @@ sys.path.insert(0, str(FOLDER))
 Make = Callable[..., Path]
 
 
+def face(name: str, distance: float, nearest: str = "Ann") -> dict[str, Any]:
+    """A face as the recognizer reports it."""
+    return {
+        "name": name,
+        "distance": distance,
+        "probability": 0.99,
+        "box": [0.0, 0.0, 9.0, 9.0],
+        "nearest": nearest if name == "Unknown" else name,
+    }
+
+
+SETTINGS = {
+    "model": "sface",
+    "gallery": "0123abcd",
+    "threshold": "0.6370",
+    "selection": "known",
+}
+
+
 class Callee(http.server.ThreadingHTTPServer):
-    """A recognizer behind Lambda's Invoke API: answers from `script` first, then correctly."""
+    """A recognizer behind Lambda's Invoke API: answers from `script` first, then correctly.
+
+    `faces` has the faces of a frame by its key, or by its time in seconds; others show Ann. With
+    `s3`, it reads frames and writes outputs as face-recognition does.
+    """
 
     daemon_threads = True
+    face = staticmethod(face)
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), CalleeRequest)
         self.script: list[Callable[[dict[str, Any]], tuple[int, dict[str, str], Any]]] = []
         self.payloads: list[dict[str, Any]] = []
-        self.faces: dict[str, list[dict[str, Any]]] = {}
+        self.faces: dict[Any, list[dict[str, Any]]] = {}
+        self.settings = dict(SETTINGS)
+        self.s3: Any = None
+        self.output = ""
         self.busy = self.most_busy = 0
         self.seconds = 0.0
         self.lock = threading.Lock()
@@ -48,17 +75,48 @@ class Callee(http.server.ThreadingHTTPServer):
         """Ignore clients that disconnect when they stop waiting."""
 
     def good_answer(self, payload: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
-        keys = payload.get("image_file_names") or [payload["image_file_name"]]
-        default = [{"name": "Ann", "distance": 0.4, "probability": 0.99, "box": [0, 0, 9, 9]}]
-        results = [
-            {
-                "image_file_name": key,
-                "output_key": key.removesuffix(".jpg") + ".txt",
-                "faces": self.faces.get(key, default),
-            }
-            for key in keys
-        ]
-        return 200, {}, {"model": "facenet-vggface2", "results": results}
+        if payload.get("unchanged") == self.settings:
+            return 200, {}, {**self.settings, "unchanged": True, "results": []}
+        several = payload.get("image_file_names")
+        write = "never" if several else payload.get("write", "always")
+        keys = several or [payload["image_file_name"]]
+        results = [self.result(payload["bucket_name"], key, write) for key in keys]
+        return 200, {}, {**self.settings, "results": results}
+
+    def result(self, bucket: str, key: str, write: str) -> dict[str, Any]:
+        metadata, etag = {"source-etag": "", "frame-time": "0"}, ""
+        if self.s3:
+            head = self.s3.head_object(Bucket=bucket, Key=key)
+            metadata, etag = head["Metadata"], head["ETag"].strip('"')
+        default = [face("Ann", 0.4)]
+        faces = self.faces.get(key, self.faces.get(float(metadata["frame-time"]), default))
+        target = key.removesuffix(".jpg") + ".txt"
+        source = {name: metadata[name] for name in metadata if name.startswith("source-")}
+        identity = {**source, "frame-etag": etag, **self.settings}
+        known = [one["name"] for one in faces if one["name"] != "Unknown"]
+        written = False
+        if self.s3 and write != "never":
+            written = identity.items() <= self.metadata(target).items()
+            if not written and (known or write == "always"):
+                text = [*known, *(one["name"] for one in faces), "No face"][0]
+                place = {"Bucket": self.output, "Key": target}
+                self.s3.put_object(**place, Body=text.encode(), Metadata=identity)
+                written = True
+        return {
+            "image_file_name": key,
+            "output_key": target,
+            "source_etag": metadata["source-etag"],
+            "frame_etag": etag,
+            "written": written,
+            "faces": faces,
+        }
+
+    def metadata(self, key: str) -> dict[str, str]:
+        try:
+            found: dict[str, str] = self.s3.head_object(Bucket=self.output, Key=key)["Metadata"]
+        except self.s3.exceptions.ClientError:
+            return {}
+        return found
 
 
 class CalleeRequest(http.server.BaseHTTPRequestHandler):
@@ -238,6 +296,16 @@ class World:
     def keys(self, bucket: str) -> list[str]:
         return [item["Key"] for item in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
 
+    def versions(self, bucket: str) -> list[tuple[str, str]]:
+        """Every object's key and version, which changes whenever it is written."""
+        found = self.s3.list_object_versions(Bucket=bucket).get("Versions", [])
+        return [(item["Key"], item["VersionId"]) for item in found]
+
+    def keep_versions(self) -> None:
+        for bucket in (self.stage, self.output):
+            settings = {"Status": "Enabled"}
+            self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=settings)
+
     def metadata(self, bucket: str, key: str) -> dict[str, str]:
         found: dict[str, str] = self.s3.head_object(Bucket=bucket, Key=key)["Metadata"]
         return found
@@ -279,7 +347,9 @@ def world(
     module = importlib.util.module_from_spec(spec)
     sys.modules["video_splitting_handler"] = module
     spec.loader.exec_module(module)
-    return World(module, boto3.client("s3", endpoint_url=store_url), prefix)
+    made = World(module, boto3.client("s3", endpoint_url=store_url), prefix)
+    callee.s3, callee.output = made.s3, made.output
+    return made
 
 
 @pytest.fixture

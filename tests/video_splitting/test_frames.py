@@ -15,9 +15,8 @@ import ffmpeg as ffmpeg_module
 import frames
 import pytest
 import video_errors
+from camera import Camera
 from PIL import Image
-
-from pipeline.settings import VIDEO_SUFFIXES
 
 
 @pytest.fixture(autouse=True)
@@ -26,39 +25,8 @@ def _binary(monkeypatch: pytest.MonkeyPatch, ffmpeg: str) -> None:
 
 
 def take(files: Any, name: str, folder: Path, wanted: int = 1, seconds: float = 20) -> list[Any]:
-    return frames.take(ffmpeg_module.Video(files.url(name), "", ""), wanted, folder, seconds)
-
-
-@pytest.mark.parametrize(
-    ("key", "stem"),
-    [
-        ("test_00.mp4", "test_00"),
-        ("a/b c/ü.mp4", "a/b c/ü"),
-        ("a.mov", "a.mov"),
-        ("a.MP4", "a.MP4"),
-        ("a.tar.mp4", "a.tar"),
-        ("a.mov.mp4", "a.mov.mp4"),
-        ("a.mp4.mp4", "a.mp4.mp4"),
-    ],
-)
-def test_stem(key: str, stem: str) -> None:
-    assert frames.stem(key) == stem
-
-
-def test_no_two_videos_share_a_stem() -> None:
-    names = ["a", "a.b", "a.jpg", ".", "a.mp4", "a.MP4", "a.mov", "a.mp4.mov"]
-    keys = {name + suffix for name in names for suffix in VIDEO_SUFFIXES}
-    assert len({frames.stem(key) for key in keys}) == len(keys)
-
-
-def test_suffixes_match_the_trigger() -> None:
-    assert {suffix.lower() for suffix in VIDEO_SUFFIXES} == set(frames.VIDEO_SUFFIXES)
-
-
-def test_frame_keys() -> None:
-    assert frames.frame_key("x/test_00.mp4", 0, 1) == "x/test_00.jpg"
-    assert frames.frame_key("x/test_00.mp4", 3, 8) == "x/test_00/output-03.jpg"
-    assert frames.frame_key("a.mov", 0, 1) == "a.mov.jpg"
+    video = ffmpeg_module.Video(files.url(name), "", "")
+    return frames.Footage(Camera(video, folder, seconds)).spread(wanted)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +40,6 @@ def test_frame_keys() -> None:
 )
 def test_times(wanted: int, duration: float, rate: float | None, expected: list[float]) -> None:
     assert frames.times(wanted, duration, rate) == expected
-
-
-def test_the_duration_is_not_read_from_metadata_of_the_video() -> None:
-    messages = (
-        "  Metadata:\n    title           : x\n                    :   Duration: 99:00:00.00\n"
-        "  Duration: 00:01:02.50, start: 0.0\n"
-        "  Stream #0:0[0x1](und): Video: h264 (High), yuv420p, 320x240, 61 kb/s, 29.97 fps, 30 tbr"
-    )
-    assert ffmpeg_module.parse_probe(messages) == ffmpeg_module.Probe(62.5, 29.97)
 
 
 def test_frames_are_taken_at_their_times(files: Any, make: Any, tmp_path: Path) -> None:
@@ -365,14 +324,14 @@ def test_urls_are_removed_from_messages() -> None:
 
 def test_pictures_over_the_pixel_limit(files: Any, make: Any, tmp_path: Path) -> None:
     make("huge.avi", "-c:v", "mjpeg", source="color=s=8200x4400:r=1:d=1")
-    with pytest.raises(video_errors.UnreadableVideo, match="more than 33,177,600 pixels"):
+    with pytest.raises(video_errors.TooLarge, match="more than 35,389,440 pixels"):
         take(files, "huge.avi", tmp_path)
 
 
 def test_the_store_is_unreachable(tmp_path: Path) -> None:
     video = ffmpeg_module.Video("http://127.0.0.1:9/x.mp4?X-Amz-Signature=SECRET", "", "")
     with pytest.raises(video_errors.VideoUnreachable, match="refused") as raised:
-        frames.take(video, 1, tmp_path, 20)
+        frames.Footage(Camera(video, tmp_path, 20)).first()
     assert "SECRET" not in str(raised.value)
 
 
@@ -386,31 +345,12 @@ def test_a_timeout_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> 
     assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
 
 
-def test_a_timeout_in_a_later_run_names_the_total_limit(
-    files: Any, clip: Path, tmp_path: Path
-) -> None:
+def test_frames_taken_before_time_runs_out_are_kept(files: Any, clip: Path, tmp_path: Path) -> None:
     # GIVEN a store so slow that time runs out after the first run of ffmpeg
     files.stall = 0.8
-    with pytest.raises(video_errors.FfmpegTimeout, match="after 3 s"):
-        take(files, clip.name, tmp_path, 5, seconds=3)
-    assert (tmp_path / "first.jpg").exists()
-
-
-def test_pictures_too_large_for_the_memory_of_the_function(
-    files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    # GIVEN pictures for which ffmpeg needs more than 200 MB
-    options = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error")
-    source = "testsrc2=s=3840x2160:r=25:d=0.4"
-    make("uhd.mp4", *options, "-pix_fmt", "yuv420p10le", source=source)
-    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
-    # WHEN the function has less, THEN ffmpeg is stopped but the function goes on
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own + 150))
-    with pytest.raises(video_errors.FfmpegFailed, match=rf"{own + 150} MB: .* Raise memory_mb"):
-        take(files, "uhd.mp4", tmp_path)
-    # AND with enough memory it succeeds
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own + 350))
-    assert take(files, "uhd.mp4", tmp_path)
+    footage = frames.Footage(Camera(ffmpeg_module.Video(files.url(clip.name), "", ""), tmp_path, 3))
+    assert [frame.time for frame in footage.spread(5)] == [0]
+    assert "FfmpegTimeout: ffmpeg was stopped after 3 s" in footage.cut
 
 
 def test_a_missing_ffmpeg(files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -450,9 +390,9 @@ def test_https_is_verified(files: Any, clip: Path, tmp_path: Path) -> None:
     other.mkdir()
     try:
         # WHEN the certificate is trusted, THEN the video is read, and otherwise it is not
-        assert frames.take(ffmpeg_module.Video(url, "", str(certificate)), 1, tmp_path, 20)
+        assert Camera(ffmpeg_module.Video(url, "", str(certificate)), tmp_path, 20).first()
         with pytest.raises(video_errors.VideoUnreachable, match="certificate verify failed"):
-            frames.take(ffmpeg_module.Video(url, "", unrelated_cas), 1, other, 20)
+            Camera(ffmpeg_module.Video(url, "", unrelated_cas), other, 20).first()
     finally:
         server.shutdown()
         server.server_close()

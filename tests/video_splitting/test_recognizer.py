@@ -39,9 +39,9 @@ def test_throttled_calls_are_retried(callee: Any) -> None:
     callee.script = [lambda _: THROTTLED] * 3
     pauses: list[float] = []
     # WHEN
-    results = build(callee, sleep=pauses.append).recognize("b", ["a.jpg"], one_minute)
+    answer = build(callee, sleep=pauses.append).recognize_one("b", "a.jpg", "always", one_minute)
     # THEN the fourth attempt succeeds, and the pauses are random within a growing range
-    assert results[0]["faces"][0]["name"] == "Ann"
+    assert answer.results[0]["faces"][0]["name"] == "Ann"
     assert len(callee.payloads) == 4
     assert len(set(pauses)) == 3
     assert all(0 <= pause <= 0.2 * 2**n for n, pause in enumerate(pauses))
@@ -57,7 +57,7 @@ def test_retries_end_when_time_runs_out(callee: Any) -> None:
 
     # WHEN, THEN no attempt is made that has too little time left
     with pytest.raises(recognizer.RecognitionThrottled, match=r"'namer' was throttled \d times"):
-        build(callee, sleep=sleep).recognize("b", ["a.jpg"], lambda: clock[0])
+        build(callee, sleep=sleep).recognize_one("b", "a.jpg", "always", lambda: clock[0])
     assert 1 < len(callee.payloads) <= 5
 
 
@@ -66,7 +66,7 @@ def test_other_errors_are_not_retried(callee: Any, status: int) -> None:
     callee.script = [lambda _: (status, {"X-Amzn-ErrorType": "ServiceException"}, {})]
     tester = build(callee)
     with pytest.raises(tester.client.exceptions.ClientError):
-        tester.recognize("b", ["a.jpg"], one_minute)
+        tester.recognize_one("b", "a.jpg", "always", one_minute)
     assert len(callee.payloads) == 1
 
 
@@ -75,7 +75,7 @@ def test_a_slow_call_is_not_repeated(callee: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(recognizer, "READ_MARGIN_S", 0)
     callee.seconds = 2
     with pytest.raises(ReadTimeoutError):
-        build(callee, timeout_s=1).recognize("b", ["a.jpg"], one_minute)
+        build(callee, timeout_s=1).recognize_one("b", "a.jpg", "always", one_minute)
     time.sleep(0.5)
     assert len(callee.payloads) == 1
 
@@ -86,7 +86,15 @@ def test_the_client_waits_longer_than_the_callee_may_run() -> None:
     assert settings["retries"]["total_max_attempts"] == 1
 
 
-RESULT = {"image_file_name": "a.jpg", "output_key": "a.txt", "faces": []}
+RESULT = {
+    "image_file_name": "a.jpg",
+    "output_key": "a.txt",
+    "source_etag": "e",
+    "frame_etag": "f",
+    "written": True,
+    "faces": [],
+}
+OF = {"model": "m", "gallery": "g", "threshold": "0.6370", "selection": "known"}
 
 
 @pytest.mark.parametrize(
@@ -95,20 +103,24 @@ RESULT = {"image_file_name": "a.jpg", "output_key": "a.txt", "faces": []}
         b"not json",
         {},
         [],
-        {"model": "m", "results": []},
+        {**OF, "results": []},
+        {**OF, "unchanged": False, "results": []},
+        {**OF, "unchanged": True, "results": [RESULT, RESULT]},
         {"results": [RESULT]},
-        {"model": "m", "results": [RESULT, RESULT]},
-        {"model": "m", "results": [{**RESULT, "image_file_name": "b.jpg"}]},
-        {"model": "m", "results": [{**RESULT, "faces": None}]},
-        {"model": "m", "results": [{**RESULT, "faces": [{"distance": 1}]}]},
-        {"model": "m", "results": [{"image_file_name": "a.jpg", "faces": []}]},
-        {"model": "m", "results": [None]},
+        *({**OF, name: None, "results": [RESULT]} for name in OF),
+        {**OF, "threshold": "near", "results": [RESULT]},
+        {**OF, "results": [RESULT, RESULT]},
+        {**OF, "results": [{**RESULT, "image_file_name": "b.jpg"}]},
+        *({**OF, "results": [{**RESULT, name: None}]} for name in RESULT),
+        {**OF, "results": [{**RESULT, "faces": [{"distance": 1}]}]},
+        {**OF, "results": [{**RESULT, "faces": [{"name": "Ann"}]}]},
+        {**OF, "results": [None]},
     ],
 )
 def test_malformed_answers_are_rejected(callee: Any, answer: Any) -> None:
     callee.script = [lambda _: (200, {}, answer)]
     with pytest.raises(recognizer.RecognitionBadAnswer, match=r"'namer' answered without .* a.jpg"):
-        build(callee).recognize("b", ["a.jpg"], one_minute)
+        build(callee).recognize_one("b", "a.jpg", "always", one_minute)
 
 
 def test_results_are_in_the_order_of_the_frames(callee: Any) -> None:
@@ -119,9 +131,9 @@ def test_results_are_in_the_order_of_the_frames(callee: Any) -> None:
         return status, headers, {**body, "results": body["results"][::-1]}
 
     callee.script = [backwards, backwards]
-    results = build(callee).recognize("b", keys, one_minute)
-    assert [result["image_file_name"] for result in results] == keys
-    assert {result["model"] for result in results} == {"facenet-vggface2"}
+    answer = build(callee).recognize_all("b", keys, one_minute)
+    assert [result["image_file_name"] for result in answer.results] == keys
+    assert answer.settings == callee.settings
 
 
 def test_every_batch_is_tried(callee: Any) -> None:
@@ -129,35 +141,33 @@ def test_every_batch_is_tried(callee: Any) -> None:
     callee.script = [lambda _: (200, {"X-Amz-Function-Error": "Unhandled"}, error)]
     keys = [f"{index}.jpg" for index in range(9)]
     with pytest.raises(recognizer.RecognitionFailed, match=r"raised Boom on .*: no"):
-        build(callee).recognize("b", keys, one_minute)
+        build(callee).recognize_all("b", keys, one_minute)
     assert len(callee.payloads) == 3
 
 
 def test_an_error_that_is_not_json(callee: Any) -> None:
     callee.script = [lambda _: (200, {"X-Amz-Function-Error": "Unhandled"}, b"Runtime exited")]
     with pytest.raises(recognizer.RecognitionFailed, match=r"an error on a.jpg: Runtime exited"):
-        build(callee).recognize("b", ["a.jpg"], one_minute)
+        build(callee).recognize_one("b", "a.jpg", "always", one_minute)
 
 
-def result(*names: str, distance: float = 0.5) -> recognizer.Result:
-    return {
-        "image_file_name": "a.jpg",
-        "output_key": "a.txt",
-        "model": "sface",
-        "faces": [{"name": name, "distance": distance} for name in names],
-    }
+def test_the_payload_of_each_call(callee: Any) -> None:
+    caller = build(callee)
+    caller.recognize_one("b", "a.jpg", "always", one_minute)
+    caller.recognize_one("b", "a.jpg", "known", one_minute)
+    caller.recognize_all("b", ["a.jpg"], one_minute, {"model": "m"})
+    assert callee.payloads == [
+        {"bucket_name": "b", "image_file_name": "a.jpg"},
+        {"bucket_name": "b", "image_file_name": "a.jpg", "write": "known"},
+        {"bucket_name": "b", "image_file_names": ["a.jpg"], "unchanged": {"model": "m"}},
+    ]
 
 
-@pytest.mark.parametrize(
-    ("results", "expected"),
-    [
-        ([result("Ann"), result("Bob"), result("Bob")], ("Bob", 2)),
-        ([result("Ann"), result("Unknown"), result("Unknown"), result()], ("Ann", 1)),
-        ([result("Ann", distance=0.6), result("Bob", distance=0.3)], ("Bob", 1)),
-        ([result("Unknown", "Bob"), result()], ("Bob", 1)),
-        ([result("Unknown"), result(), result()], ("Unknown", 1)),
-        ([result(), result()], ("No face", 2)),
-    ],
-)
-def test_agreed_name(results: list[recognizer.Result], expected: tuple[str, int]) -> None:
-    assert recognizer.agreed_name(results) == expected
+def test_nothing_is_computed_for_unchanged_settings(callee: Any) -> None:
+    keys = [f"{index}.jpg" for index in range(5)]
+    answer = build(callee).recognize_all("b", keys, one_minute, callee.settings)
+    assert (answer.unchanged, answer.results) == (True, [])
+    # BUT an environment that has another gallery already is not mixed with one that has not
+    callee.script = [lambda _: (200, {}, {**OF, "unchanged": True, "results": []})]
+    with pytest.raises(recognizer.RecognitionSettingsChanged, match="got another gallery"):
+        build(callee).recognize_all("b", keys, one_minute, callee.settings)

@@ -12,7 +12,7 @@ from deploy.parts.concurrency import Concurrency
 from deploy.parts.overrides import read_overrides
 from deploy.parts.s3_trigger import notification
 from deploy.parts.targets import zip_code
-from pipeline.settings import ROOT, VIDEO_SUFFIXES, SettingsError
+from pipeline.settings import ROOT, SettingsError
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
 
@@ -91,6 +91,11 @@ def test_other_notifications_are_kept_and_ours_are_replaced() -> None:
     assert merged["QueueConfigurations"] == [queue]
     assert "EventBridgeConfiguration" in merged
     assert "ResponseMetadata" not in merged
-    assert [c["Filter"]["Key"]["FilterRules"][0]["Value"] for c in ours] == list(VIDEO_SUFFIXES)
-    assert {c["LambdaFunctionArn"] for c in ours} == {ARN}
+    assert ours == [
+        {
+            "Id": "video-splitting:all",
+            "LambdaFunctionArn": ARN,
+            "Events": ["s3:ObjectCreated:*"],
+        }
+    ]
     assert notification(merged, ARN, "video-splitting") == merged

@@ -1,0 +1,171 @@
+"""Take pictures of one video with ffmpeg, run as often as needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ffmpeg
+import ffmpeg_output
+from ffmpeg_output import Packets, Probe
+from video_errors import (
+    FfmpegTimeout,
+    NoVideoStream,
+    TooLittleMemory,
+    UnreadableVideo,
+    VideoUnreachable,
+    failure,
+)
+
+# Seek this far ahead of the frame, so that rounding cannot move the seek past it.
+ROUNDING_S = 0.001
+# How far ahead the key frames are listed after a damaged picture, and how many are tried. x264 and
+# x265 write one at least every 250 pictures.
+WHOLE_WITHIN_S = 12.0
+WHOLE_TRIES = 4
+# Pictures are decoded up to this much earlier than they appear.
+REORDERING_S = 0.5
+# The options that let only one packet through.
+ONE_PACKET = ("-t", f"{ROUNDING_S}")
+# Errors after which the frames taken so far are kept.
+OUT_OF_REACH = (FfmpegTimeout, VideoUnreachable)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture, the time at which it appears in the video, and whether it may be a smear."""
+
+    appears: float
+    path: Path
+    damaged: bool = False
+
+
+class Camera:
+    """Runs ffmpeg on one video for at most `seconds` in all.
+
+    `allowed` says how many seconds a run may take now. After pictures that take too much memory,
+    only key frames are decoded, which takes far less.
+    """
+
+    def __init__(
+        self,
+        video: ffmpeg.Video,
+        folder: Path,
+        seconds: float,
+        allowed: Callable[[], float] = lambda: float("inf"),
+    ) -> None:
+        """Write the pictures to `folder`."""
+        self.video = video
+        self.folder = folder
+        self.first_path = folder / "first.jpg"
+        self.seconds = seconds
+        self._allowed = allowed
+        self._spent = 0.0
+        self._key_frames_only = False
+
+    def first(self) -> tuple[Shot, Probe]:
+        """The first picture, or the first whole one soon after it; and what ffmpeg reported.
+
+        Reads the stream that players show. Raises the reason if nothing can be decoded.
+        """
+        path = self.first_path
+        output = ["-frames:v", "1", "-update", "1", str(path)]
+        messages = self.shoot(0, output, ffmpeg.SHOWINFO)
+        probe = ffmpeg_output.parse_probe(messages)
+        read = next((stream for stream in probe.streams if not stream.is_cover), None)
+        if probe.stream and read and probe.stream.index != read.index:
+            self.video = replace(self.video, stream=probe.stream.index)
+            path.unlink(missing_ok=True)
+            messages = self.shoot(0, output, ffmpeg.SHOWINFO)
+            probe = ffmpeg_output.parse_probe(messages)
+        if not ffmpeg.is_jpeg(path):
+            raise failure(messages)
+        shot = Shot(probe.start or 0.0, path, ffmpeg_output.first_is_damaged(messages))
+        return self.whole(shot), probe
+
+    def whole(self, shot: Shot, within: float = WHOLE_WITHIN_S) -> Shot:
+        """`shot`; if it is damaged, the next key frame within so many seconds that is not.
+
+        A key frame starts a group of pictures that refers to no earlier one. If all are damaged,
+        it is `shot` after all.
+        """
+        if not shot.damaged:
+            return shot
+        try:
+            return self._next_whole(shot, within) or shot
+        except OUT_OF_REACH:
+            return shot
+
+    def _next_whole(self, shot: Shot, within: float) -> Shot | None:
+        start = max(shot.appears - ROUNDING_S, 0)
+        listing = self._list(start, within)
+        keys = [key for key in ffmpeg_output.parse_keys(listing, start) if start <= key]
+        for key in [key for key in keys if key <= shot.appears + within][:WHOLE_TRIES]:
+            found = self._key_frame(key)
+            if found and not found.damaged:
+                return found
+        return None
+
+    def _key_frame(self, key: float) -> Shot | None:
+        """The key frame that appears at `key`, decoded alone; None if it cannot be reached."""
+        early = min(REORDERING_S, key)
+        for seek, wait, only in ((key + ROUNDING_S, 0.0, ONE_PACKET), (key - early, early, ())):
+            shot = self.shot(seek, max(wait - ROUNDING_S, 0), (*ffmpeg.KEY_FRAMES_ALONE, *only))
+            # MPEG-TS is seeked by decoding times and may land a group later.
+            if shot and abs(shot.appears - key) <= 3 * ROUNDING_S:
+                return shot
+        return None
+
+    def shot(self, seek: float, wait: float = 0, options: tuple[str, ...] = ()) -> Shot | None:
+        """The first frame from `wait` seconds after `seek` on; None if none can be decoded."""
+        path = self.folder / f"from-{seek:.6f}-{wait:.6f}-{len(options)}.jpg"
+        path.unlink(missing_ok=True)
+        pick = f"select='gte(t,{wait:.6f})',{ffmpeg.SHOWINFO}" if wait else ffmpeg.SHOWINFO
+        output = ["-frames:v", "1", "-update", "1", str(path)]
+        messages = self.shoot(seek, output, pick, options)
+        if not ffmpeg.is_jpeg(path):
+            raise_if_read_failed(messages)
+            return None
+        appears = seek + (ffmpeg_output.parse_probe(messages).start or 0.0)
+        return Shot(appears, path, ffmpeg_output.first_is_damaged(messages))
+
+    def packets(self, seek: float, span: float | None = None) -> Packets | None:
+        """The packets from the key frame before `seek` to `span` seconds after, or to the end."""
+        return ffmpeg_output.parse_packets(self._list(seek, span), seek, span)
+
+    def shoot(
+        self, seek: float, output: list[str], pick: str = "", options: tuple[str, ...] = ()
+    ) -> str:
+        """Write the frames from `seek` on that pass the filter `pick`; return ffmpeg's messages."""
+        if not self._key_frames_only:
+            try:
+                return self._run(ffmpeg.command(self.video, seek, output, pick, options))
+            except TooLittleMemory:
+                self._key_frames_only = True
+        options = options or ffmpeg.KEY_FRAMES_ALONE
+        return self._run(ffmpeg.command(self.video, seek, output, pick, options))
+
+    def _list(self, seek: float, span: float | None) -> Path:
+        listing = self.folder / "packets"
+        listing.unlink(missing_ok=True)
+        messages = self._run(ffmpeg.packets_command(self.video, seek, listing, span))
+        if ffmpeg_output.parse_packets(listing, seek, span) is None:
+            raise_if_read_failed(messages)
+        return listing
+
+    def _run(self, argv: list[str]) -> str:
+        started = time.monotonic()
+        left = min(self.seconds - self._spent, self._allowed())
+        try:
+            return ffmpeg.run(argv, self.video.url, left, self.seconds)[1]
+        finally:
+            self._spent += time.monotonic() - started
+
+
+def raise_if_read_failed(messages: str) -> None:
+    """Raise, unless the frame is missing only because the video ends or is damaged before it."""
+    cause = failure(messages)
+    if not isinstance(cause, (UnreadableVideo, NoVideoStream)):
+        raise cause
