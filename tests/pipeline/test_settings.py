@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.settings import (
-    ROOT,
     NOT_VIDEOS,
+    ROOT,
     VIDEO_SUFFIXES,
     Deployment,
     SettingsError,
