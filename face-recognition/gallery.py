@@ -163,7 +163,7 @@ def _checked(
         )
     if not all(isinstance(name, str) and normalized(name) for name in names):
         raise GalleryError(f"The gallery {path} has a name that is empty or not text.")
-    if not all(_is_utf8(name) for name in names):
+    if not all(is_utf8(name) for name in names):
         raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enroll again.")
     if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
         raise GalleryError(f"The gallery {path} has an embedding that is not a float tensor.")
@@ -210,7 +210,7 @@ def save(
         raise
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(name: str) -> bool:
     """Whether a name can be encoded; a file name with undecodable bytes cannot."""
     try:
         name.encode()

@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 SAME_NAME = {
     "__init__": "Python's name for a package",
     "conftest": "pytest's name for a folder's fixtures",
+    "keys": "clients compute the keys that the splitter writes; a test compares them",
     "handler": "the entry point of each Lambda function",
     "checks": "deploy.parts checks a deployment, workload.grading a run",
     "recognition": "the bench measures what face-recognition's module does",

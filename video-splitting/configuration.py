@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from answers import ANSWERS
 from store import Plan
+from video_answer import ANSWERS
 
 # With FRAMES=auto, a video has at most this many frames looked at.
 AUTO_FRAMES = 5

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import answers
 import ffmpeg
 import keys
 import store
+import video_answer
 from agreement import Agreement, Look, agree
 from camera import Camera
 from frames import Footage, Frame
@@ -100,7 +100,7 @@ class Splitter:
                 notes = self._look_again(source, footage, kept, answer)
             else:
                 notes = {"frames": 1, "looks": 1}
-                if self.answers == answers.DETAILS:
+                if self.answers == video_answer.DETAILS:
                     self._write_details(source, kept, answer)
         self._tidy(source, 0)
         return notes
@@ -159,7 +159,7 @@ class Splitter:
         (result,) = answer.results
         if not result["written"]:
             return False
-        if self.answers == answers.TEXT:
+        if self.answers == video_answer.TEXT:
             return True
         text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
         return "frames" not in text or self._has_details(
@@ -167,7 +167,7 @@ class Splitter:
         )
 
     def _has_details(self, source: Source, settings: dict[str, str], frame_etag: str) -> bool:
-        origin = answers.details_origin(source, settings, frame_etag)
+        origin = video_answer.details_origin(source, settings, frame_etag)
         found = store.described(self.s3, self.output, keys.json_key(source.key))[1]
         return origin.items() <= found.items()
 
@@ -181,7 +181,10 @@ class Splitter:
             not expected.items() <= text.items()
             or etag not in {one.etag for one in kept}
             or len(settings) != len(SETTINGS)
-            or (self.answers == answers.DETAILS and not self._has_details(source, settings, etag))
+            or (
+                self.answers == video_answer.DETAILS
+                and not self._has_details(source, settings, etag)
+            )
         ):
             return {}
         return settings
@@ -236,11 +239,13 @@ class Splitter:
         frame_etag: str,
     ) -> None:
         with logged("agree", source) as notes:
-            answer = answers.Answer(source, looks, agreement, settings, frame_etag, self.answers)
+            answer = video_answer.Answer(
+                source, looks, agreement, settings, frame_etag, self.answers
+            )
             # Details first: the text says that they are there.
-            if self.answers == answers.DETAILS:
-                answers.put_details(self.s3, self.output, answer)
-            notes["written"] = answers.put_text(self.s3, self.output, answer)
+            if self.answers == video_answer.DETAILS:
+                video_answer.put_details(self.s3, self.output, answer)
+            notes["written"] = video_answer.put_text(self.s3, self.output, answer)
 
     def _write_details(self, source: Source, kept: Stored, answer: Answer) -> None:
         """The details of an answer from one frame, whose text the recognizer has written."""
@@ -249,10 +254,10 @@ class Splitter:
             return
         looks = [_look(kept, result)]
         agreement = agree(looks, float(answer.settings["threshold"]))
-        answers.put_details(
+        video_answer.put_details(
             self.s3,
             self.output,
-            answers.Answer(
+            video_answer.Answer(
                 source, looks, agreement, answer.settings, result["frame_etag"], self.answers
             ),
         )
@@ -264,8 +269,8 @@ class Splitter:
                 pool.submit(store.remove_surplus, self.s3, bucket, source, count)
                 for bucket in (self.stage, self.output)
             ]
-            if self.answers == answers.TEXT:
-                jobs.append(pool.submit(answers.remove_details, self.s3, self.output, source))
+            if self.answers == video_answer.TEXT:
+                jobs.append(pool.submit(video_answer.remove_details, self.s3, self.output, source))
             notes["removed"] = sum(job.result() for job in jobs)
 
 

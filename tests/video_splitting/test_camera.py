@@ -37,7 +37,7 @@ def film(files: Any, name: str, folder: Path, seconds: float = 20) -> frames.Foo
 
 def damage(path: Path, target: Path, ffmpeg: str, *numbers: int) -> None:
     """Overwrite a quarter of these packets of an MP4, in decoding order, in its middle."""
-    command = [ffmpeg, "-i", path, "-map", "0:v", "-c", "copy", "-bsf:v", "showinfo"]
+    command = [ffmpeg, "-i", str(path), "-map", "0:v", "-c", "copy", "-bsf:v", "showinfo"]
     listing = subprocess.run([*command, "-f", "null", "-"], capture_output=True, text=True).stderr
     sizes = [int(size) for size in re.findall(r"n: *\d+ size: *(\d+)", listing)]
     data = bytearray(path.read_bytes())
@@ -51,8 +51,8 @@ def damage(path: Path, target: Path, ffmpeg: str, *numbers: int) -> None:
 
 def still(path: Path, at: float, target: Path, ffmpeg: str) -> Path:
     """The picture of an undamaged video at a time."""
-    command = [ffmpeg, "-v", "error", "-y", "-ss", str(at), "-i", path, "-frames:v", "1"]
-    subprocess.run([*command, "-q:v", "2", "-update", "1", target], check=True)
+    command = [ffmpeg, "-v", "error", "-y", "-ss", str(at), "-i", str(path), "-frames:v", "1"]
+    subprocess.run([*command, "-q:v", "2", "-update", "1", str(target)], check=True)
     return target
 
 
@@ -124,7 +124,8 @@ def test_texts_in_a_video_do_not_make_it_damaged(files: Any, make: Any, tmp_path
 
 def messages(before: str = "", after: str = "") -> str:
     return (
-        "[info]     title           : x\n[info]                     : [info]   Duration: 9:00:00.0\n"
+        "[info]     title           : x\n"
+        "[info]                     : [info]   Duration: 9:00:00.0\n"
         "[h264 @ 0x5] [error] printed while ffmpeg looks at the file\n"
         "[info]   Duration: 00:01:02.50, start: 0.000000\n"
         "[info]   Stream #0:0[0x1](und): Video: h264 (High), yuv420p, 320x240, 29.97 fps, 30 tbr\n"
@@ -215,15 +216,15 @@ def test_a_cover_is_never_a_frame(
     # GIVEN a blue cover before a red video, and alone with sound
     cover = tmp_path / "cover.jpg"
     Image.new("RGB", (300, 300), "blue").save(cover)
-    attach = ["-attach", cover, "-metadata:s:t", "mimetype=image/jpeg"]
+    attach = ["-attach", str(cover), "-metadata:s:t", "mimetype=image/jpeg"]
     for name, source in (("cover", "color=red:s=64x64:r=10:d=1"), ("sound-only", "sine=d=1")):
         command = [ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", source]
         if kind == "mp4":
-            command += ["-i", cover, "-map", "1", "-map", "0", "-c:v:0", "copy"]
+            command += ["-i", str(cover), "-map", "1", "-map", "0", "-c:v:0", "copy"]
             command += ["-disposition:v:0", "attached_pic"]
         else:
             command += attach
-        subprocess.run([*command, videos / f"{name}.{kind}"], check=True)
+        subprocess.run([*command, str(videos / f"{name}.{kind}")], check=True)
     # WHEN, THEN
     assert color(film(files, f"cover.{kind}", tmp_path).first().path) == "red"
     (tmp_path / "first.jpg").unlink()
@@ -300,8 +301,8 @@ def test_pictures_too_large_for_the_memory_of_the_function(
     files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # GIVEN pictures for which ffmpeg needs more than 150 MB, and two groups of them
-    options = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")
-    options += ("-x265-params", "log-level=error:keyint=5")
+    options = ["-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"]
+    options += ["-x265-params", "log-level=error:keyint=5"]
     make("uhd.mp4", *options, source="testsrc2=s=3840x2160:r=25:d=0.4")
     # WHEN the function has less, THEN key frames are decoded by themselves
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own_mb() + 230))
