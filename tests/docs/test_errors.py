@@ -62,6 +62,8 @@ def test_the_table_is_read() -> None:
 
 @pytest.mark.parametrize("message", documented())
 def test_a_documented_message_is_one_of_the_programs(message: str) -> None:
+    if message in texts():
+        return  # the name of an error, for instance
     parts = [re.escape(part) for part in message.split("...")]
     assert max(map(len, parts)) > 10, "too little to be found by"
 

@@ -245,7 +245,7 @@ def test_the_demo_exits_with_1_if_an_answer_is_wrong(
     (line,) = [line for line in demo.stdout.splitlines() if line.startswith("who.mp4")]
     assert line.split() == [
         *("who.mp4", "Barack", "Obama", "Joe", "Biden"),
-        *line.split()[5:8],
+        *line.split()[5:9],
         "WRONG",
     ]
     assert "0 of 1 right" in demo.stdout
