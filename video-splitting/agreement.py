@@ -3,7 +3,7 @@
 Every known face of every frame votes. With more frames, a stranger has more chances to come near
 somebody in the gallery by accident: in one blurred or turned picture. So a name that several frames
 were asked for needs support: it is seen in more than half of the frames that show a face, or one
-face is far nearer than it need be. bench/second_look.py measures how many strangers each rule names.
+face is far nearer than it need be. bench/second_look.py measures how many strangers a rule names.
 """
 
 from __future__ import annotations
