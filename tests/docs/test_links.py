@@ -24,14 +24,14 @@ def test_every_relative_link_and_anchor_resolves() -> None:
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
-    reached, todo = set(), [ROOT / "README.md"]
-    while todo:
-        path = todo.pop().resolve()
+    reached, queue = set(), [ROOT / "README.md"]
+    while queue:
+        path = queue.pop().resolve()
         if path in reached or path.suffix != ".md":
             continue
         reached.add(path)
         links = (link.partition("#")[0] for link in Page(path).links if "://" not in link)
-        todo += [path.parent / link for link in links if link]
+        queue += [path.parent / link for link in links if link]
 
     assert {page.path for page in pages()} == reached
 
