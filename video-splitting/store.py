@@ -1,4 +1,4 @@
-"""S3 objects: a video and its frames in stage-1. Its answer is in answers.py."""
+"""S3 objects: a video and its frames in stage-1. Its answer is in video_answer.py."""
 
 from __future__ import annotations
 
