@@ -44,6 +44,7 @@ def looks(*frames: str, damaged: tuple[int, ...] = ()) -> list[Look]:
         (["a", "A", "a"], "A", 1),  # the frame with the smallest distance
         (["a", "a", "a"], "A", 0),  # the first of equals
         (["A B", "A B", "B A"], "A", 0),  # more often the largest known face
+        (["B A", "B A", "A B"], "B", 0),
         (["? B", "b", "A"], "B", 0),  # a known face that is not the largest votes
         (["A", "C"], "C", 1),  # the smallest distance
         (["A b", "a B"], "A", 0),  # all alike: by name, so that every run says the same
