@@ -65,11 +65,11 @@ build/ffmpeg.zip: install_ffmpeg.sh | $(INSTALLED)
 
 # The lists are complete (every dependency of a dependency is pinned), so --no-deps installs
 # exactly them; facenet-pytorch's own, outdated pins would forbid current torch and numpy.
-$(INSTALLED): requirements-dev.txt face-recognition/requirements.txt
+$(INSTALLED): requirements-dev.txt face-recognition/requirements.txt face-recognition/requirements-build.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV): torch first, about 200 MB ..."
-	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' face-recognition/requirements.txt)"
-	$(PIP) -r face-recognition/requirements.txt
+	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' face-recognition/requirements-build.txt)"
+	$(PIP) -r face-recognition/requirements.txt -r face-recognition/requirements-build.txt
 	$(PIP) -r requirements-dev.txt
 	@touch $@

@@ -15,6 +15,7 @@ from facenet-pytorch's weights. torch, the way of facenet-pytorch's own document
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,7 +161,10 @@ class InTiles:
         for top, bottom in _parts(height):
             for left, right in _parts(width):
                 tile = x[:, :, 2 * top : 2 * bottom + 10, 2 * left : 2 * right + 10]
-                out[:, :, top:bottom, left:right] = self._network(tile)
+                answer, place = self._network(tile), out[:, :, top:bottom, left:right]
+                if answer.shape != place.shape:
+                    raise EngineError(f"p-net gave {answer.shape} for a tile of {tile.shape}.")
+                place[:] = answer
         return out
 
 
@@ -168,7 +172,7 @@ def _parts(size: int) -> list[tuple[int, int]]:
     """`size` cells in equal parts of about TILE."""
     number = max(1, round(size / TILE))
     edges = [size * i // number for i in range(number + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _shape(name: str) -> Shape:
@@ -191,5 +195,7 @@ def _files(name: str, folder: Path) -> tuple[Path, Path]:
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise EngineError(f"The network {name} is missing ({error}): {again}.") from error
     if found != sizes:
-        raise EngineError(f"{paths[0]} and {paths[1].name} have {found} bytes, not {sizes}: {again}.")
+        raise EngineError(
+            f"{paths[0]} and {paths[1].name} have {found} bytes, not {sizes}: {again}."
+        )
     return paths

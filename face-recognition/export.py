@@ -35,8 +35,10 @@ Convert = Callable[[str, Path], networks.Files]
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parent / "build" / "samples" / "photos"
 # What the files are made from and judged by, beside the weights.
-SOURCES = ("align", "engine", "engine_torch", "export", "ncnn_files", "networks", "onnx_weights")
-SOURCES += ("parity",)
+SOURCES = (
+    *("align", "engine", "engine_torch", "export", "ncnn_files", "networks", "onnx_weights"),
+    "parity",
+)
 PACKAGES = ("facenet-pytorch", "ncnn")
 MAKERS = {
     "p-net": networks.p_net,

@@ -134,17 +134,23 @@ def test_damaged_files_are_refused(change: str, made: Path, tmp_path: Path) -> N
         engine.choose("ncnn", folder, 1)("r-net")
 
 
-def test_an_answer_of_another_length_is_an_error(made: Path, tmp_path: Path) -> None:
-    # GIVEN O-Net's files under R-Net's name: ncnn runs them on 24 x 24 px without an error
+def test_the_files_of_another_network_are_refused(made: Path, tmp_path: Path) -> None:
+    # GIVEN SFace's files under the name of the network that takes any size
     folder = tmp_path / "copy"
     shutil.copytree(made, folder)
     for kind in ("param", "bin"):
-        shutil.copy(folder / f"o-net.{kind}", folder / f"r-net.{kind}")
+        shutil.copy(folder / f"sface.{kind}", folder / f"p-net.{kind}")
     sizes = json.loads((folder / "networks.json").read_text())
-    (folder / "networks.json").write_text(json.dumps({**sizes, "r-net": sizes["o-net"]}))
+    (folder / "networks.json").write_text(json.dumps({**sizes, "p-net": sizes["sface"]}))
 
-    with pytest.raises(engine.EngineError, match="r-net"):
-        engine.choose("ncnn", folder, 1)("r-net")(noise(1, 3, 24, 24))
+    with pytest.raises(engine.EngineError, match="p-net gave"):
+        engine.choose("ncnn", folder, 1)("p-net")(noise(1, 3, 112, 112))
+
+
+@pytest.mark.parametrize("answer", [np.zeros((1, 5), np.float32), np.zeros((1, 6))])
+def test_another_answer_is_refused(answer: Any) -> None:
+    with pytest.raises(engine.EngineError, match=r"r-net gave float.* of shape \(1, "):
+        engine.Checked("r-net", lambda _: answer)(noise(1, 3, 24, 24))
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -22,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 FOLDER = Path(gallery_file.__file__).parent
-METADATA = {"model": "sface", "image_size": 240, "threshold": 0.5}
+METADATA: dict[str, Any] = {"model": "sface", "image_size": 240, "threshold": 0.5}
 
 
 def saved(content: Any, is_zip: bool = True) -> bytes:
@@ -221,10 +222,8 @@ def test_damaged_bytes_give_this_error_or_a_gallery(draw: st.DataObject, is_zip:
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     end = draw.draw(st.integers(0, len(data)))
     for damaged in (bytes(data), bytes(data[:end])):
-        try:
+        with contextlib.suppress(GalleryFileError):
             gallery_file.read(damaged)
-        except GalleryFileError as error:
-            assert str(error)
 
 
 def test_metadata_are_read_without_numpy() -> None:
