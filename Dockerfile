@@ -13,12 +13,12 @@ ARG MODEL=facenet-vggface2
 ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-COPY face-recognition/requirements.txt /build/
-# --no-deps, because the list is complete and facenet-pytorch's pins would forbid current torch.
+COPY face-recognition/requirements*.txt /build/
+# --no-deps, because the lists are complete and facenet-pytorch's pins would forbid current torch.
 # torch's headers, tests and tools are removed, and the packages that only torch.compile imports.
 WORKDIR /packages
 RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
-      -r /build/requirements.txt \
+      -r /build/requirements.txt -r /build/requirements-build.txt \
  && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
  && rm -rf torch/include torch/test torch/lib/*.a bin share \
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*

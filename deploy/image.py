@@ -47,7 +47,7 @@ def image_tag(
     digest = hashlib.sha256(" ".join(filter(None, (model, architecture, base_image))).encode())
     files = [context / "Dockerfile", gallery]
     files += sorted((context / "face-recognition").glob("*.py"))
-    files += [context / "face-recognition" / "requirements.txt"]
+    files += sorted((context / "face-recognition").glob("requirements*.txt"))
     for path in (path for path in files if path.exists()):
         name = "data.pt" if path == gallery else path.name
         digest.update(f"{name} {path.stat().st_size}\n".encode())
