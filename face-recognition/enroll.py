@@ -14,9 +14,11 @@ import embed
 import gallery
 import numpy as np
 from detect import Detector
+from engine import EngineError
 from gallery import NO_FACE, THRESHOLDS, UNKNOWN, Array
 from images import HEIC, UnreadableImage, read_rgb
-from models import DEFAULT_DIR, MODELS, ModelError, model_path
+from models import DEFAULT_DIR, MODELS, ModelError
+from recognition import networks
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 HEIC_SUFFIXES = {".heic", ".heif"}
@@ -98,14 +100,14 @@ class Enrolled:
 def enroll(folder: Path, model: str, models_dir: Path, image_size: int) -> Enrolled:
     """Embed every photo that shows exactly one face.
 
-    Raises EnrollError if there is no such photo, ModelError if there is no model file.
+    Raises EnrollError if there is no such photo, EngineError if a network is missing.
     """
     found = find_photos(folder)
     if not found.photos:
         what = f"{folder} has no photos: it must contain one folder or one photo per person."
         raise EnrollError("\n".join([what, *found.refused]))
-    detector = Detector()
-    embedder = embed.load(model, model_path(model, models_dir), image_size)
+    load = networks(models_dir)
+    detector, embedder = Detector(load), embed.load(model, load, image_size)
     done = Enrolled([], [], found.refused, [])
     for photo in _counted(found.photos):
         try:
@@ -214,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
         "--models-dir",
         type=Path,
         default=DEFAULT_DIR,
-        help="the folder with the model files; default: models/ next to this script",
+        help="the folder with the networks that export.py made; default: models/ next to this script",
     )
     parser.add_argument(
         "--image-size", type=int, default=240, help="px, for facenet only; default: 240"
@@ -227,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
         done = enroll(options.people, options.model, options.models_dir, options.image_size)
         names = [photo.person for photo in done.photos]
         gallery.save(options.output, done.embeddings, names, options.model, options.image_size)
-    except (EnrollError, ModelError, OSError) as error:
+    except (EngineError, EnrollError, ModelError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     for reason in done.refused:

@@ -154,17 +154,30 @@ def main(argv: list[str] | None = None) -> int:
         "python face-recognition/export.py sface --output build/engine"
     )
     parser.add_argument("model", choices=list(MODELS))
-    parser.add_argument("--output", type=Path, required=True, help="the folder for the files")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--output", type=Path, help="the folder for the files")
+    place.add_argument(
+        "--cache",
+        type=Path,
+        help="keep them in a folder in this one, named after what they are made from, and print "
+        "its path; nothing is made if it is there",
+    )
     parser.add_argument("--models-dir", type=Path, default=DEFAULT_DIR)
     parser.add_argument("--photos", type=Path, default=SAMPLES, help="default: the samples")
     options = parser.parse_args(argv)
     try:
+        output = options.output
+        if options.cache:
+            output = options.cache / folder_name(options.model, options.models_dir)
+            print(output, flush=True)
+            if output.is_dir():
+                return 0
         pictures = read_pictures(options.photos)
-        found = export(options.model, options.models_dir, options.output, pictures)
+        found = export(options.model, options.models_dir, output, pictures)
     except (EngineError, ExportError, ModelError, OSError, parity.ParityError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print("\n".join(found))
+    print("\n".join(found), file=sys.stderr)
     return 0
 
 

@@ -26,24 +26,24 @@ class Done:
     stderr: str
 
 
-def arguments(people: Path, output: Path, models_dir: Path) -> list[str]:
-    options = ["--output", str(output), "--model", "sface", "--models-dir", str(models_dir)]
+def arguments(people: Path, output: Path, networks_dir: Path) -> list[str]:
+    options = ["--output", str(output), "--model", "sface", "--models-dir", str(networks_dir)]
     return [str(people), *options]
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """run(people, output, models_dir) runs the command in this process, which has torch loaded."""
+    """run(people, output, networks_dir) runs the command in this process, which has torch loaded."""
 
-    def in_this_process(people: Path, output: Path, models_dir: Path) -> Done:
-        status = enroll.main(arguments(people, output, models_dir))
+    def in_this_process(people: Path, output: Path, networks_dir: Path) -> Done:
+        status = enroll.main(arguments(people, output, networks_dir))
         return Done(status, *capsys.readouterr())
 
     return in_this_process
 
 
 def test_good_photos_are_enrolled_and_bad_ones_refused_with_a_reason(
-    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+    sample_photos: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     # GIVEN a person's folder, a person's photo, and photos that cannot be used
     people = tmp_path / "people"
@@ -56,7 +56,7 @@ def test_good_photos_are_enrolled_and_bad_ones_refused_with_a_reason(
     (people / "Änn Ö" / "notes.txt").write_text("no photo")
     (people / ".hidden").mkdir()
 
-    done = run(people, tmp_path / "data.pt", models_dir)
+    done = run(people, tmp_path / "data.pt", networks_dir)
 
     assert done.returncode == 0
     assert "2 people, 3 photos used, 4 refused" in done.stdout
@@ -73,16 +73,16 @@ def test_good_photos_are_enrolled_and_bad_ones_refused_with_a_reason(
 
 
 def test_the_same_photos_give_the_same_gallery(
-    people: Path, models_dir: Path, tmp_path: Path, run: Run
+    people: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     command = [sys.executable, enroll.__file__]
-    command += arguments(people, tmp_path / "one.pt", models_dir)
+    command += arguments(people, tmp_path / "one.pt", networks_dir)
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=one_thread)
     assert done.returncode == 0
     assert f"wrote {tmp_path / 'one.pt'}" in done.stdout
 
-    assert run(people, tmp_path / "two.pt", models_dir).returncode == 0
+    assert run(people, tmp_path / "two.pt", networks_dir).returncode == 0
 
     one, two = (gallery.load(tmp_path / name, "sface") for name in ("one.pt", "two.pt"))
     assert one.names == two.names == ("Barack Obama", "Eileen Collins", "Joe Biden")
@@ -91,11 +91,11 @@ def test_the_same_photos_give_the_same_gallery(
 
 @pytest.mark.parametrize("kind", ["empty", "faceless", "called Unknown", "no model"])
 def test_a_folder_that_cannot_be_enrolled_is_a_clear_error(
-    sample_photos: Path, models_dir: Path, tmp_path: Path, kind: str, run: Run
+    sample_photos: Path, networks_dir: Path, tmp_path: Path, kind: str, run: Run
 ) -> None:
     people = tmp_path / "people"
     people.mkdir()
-    message, folder = "has no photos", models_dir
+    message, folder = "has no photos", networks_dir
     if kind == "faceless":
         Image.new("RGB", (200, 200)).save(people / "Ann.png")
         message = "No photo shows exactly one face"
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_enrolled_is_a_clear_error(
 
 
 def test_people_without_a_usable_photo_are_named(
-    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+    sample_photos: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     people = tmp_path / "people"
     for person in ("Ann", "Eve", "Iris", "Lost", "Mia"):
@@ -129,7 +129,7 @@ def test_people_without_a_usable_photo_are_named(
     (people / "Joe.heic").write_bytes(b"a photo of a person")
     (people / "list.txt").write_text("no person")
 
-    done = run(people, tmp_path / "data.pt", models_dir)
+    done = run(people, tmp_path / "data.pt", networks_dir)
 
     assert done.returncode == 0
     assert "1 person, 1 photo used, 5 refused" in done.stdout
@@ -142,7 +142,7 @@ def test_people_without_a_usable_photo_are_named(
 
 
 def test_a_damaged_photo_of_any_kind_is_refused(
-    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+    sample_photos: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     people = tmp_path / "people"
     people.mkdir()
@@ -151,7 +151,7 @@ def test_a_damaged_photo_of_any_kind_is_refused(
     head, _, pixels = (tmp_path / "whole.avif").read_bytes().partition(b"mdat")
     (people / "Bob.jpg").write_bytes(head + b"mdat" + bytes(len(pixels)))
 
-    done = run(people, tmp_path / "data.pt", models_dir)
+    done = run(people, tmp_path / "data.pt", networks_dir)
 
     assert done.returncode == 0
     assert "Bob.jpg: it is not a readable image" in done.stderr
@@ -160,7 +160,7 @@ def test_a_damaged_photo_of_any_kind_is_refused(
 
 @pytest.mark.parametrize("kind", ["no such folder", "a folder", "not UTF-8"])
 def test_a_run_that_cannot_succeed_fails_before_the_work(
-    people: Path, models_dir: Path, tmp_path: Path, kind: str, run: Run
+    people: Path, networks_dir: Path, tmp_path: Path, kind: str, run: Run
 ) -> None:
     folder, output = people, tmp_path / "data.pt"
     if kind == "no such folder":
@@ -183,13 +183,13 @@ def test_a_run_that_cannot_succeed_fails_before_the_work(
 
 
 def test_an_undecodable_photo_name_is_printed_escaped(
-    sample_photos: Path, models_dir: Path, tmp_path: Path, run: Run
+    sample_photos: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / "people" / "Ann").mkdir(parents=True)
     for name in (b"1\xf6.jpg", b"2.jpg"):
         (tmp_path / "people" / "Ann" / os.fsdecode(name)).symlink_to(sample_photos / "obama.jpg")
 
-    done = run(tmp_path / "people", tmp_path / "data.pt", models_dir)
+    done = run(tmp_path / "people", tmp_path / "data.pt", networks_dir)
 
     assert done.returncode == 0
     assert "(Ann: 1\\udcf6.jpg and 2.jpg)" in done.stdout
