@@ -216,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
         "--models-dir",
         type=Path,
         default=DEFAULT_DIR,
-        help="the folder with the networks that export.py made; default: models/ next to this script",
+        help="the folder with the networks from export.py; default: models/ next to this script",
     )
     parser.add_argument(
         "--image-size", type=int, default=240, help="px, for facenet only; default: 240"

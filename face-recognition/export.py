@@ -13,7 +13,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -118,10 +117,18 @@ def export(
             (made / MANIFEST).write_text(json.dumps(sizes, indent=2) + "\n")
             ours = choose("ncnn", made, 1)(name)
             found.append(parity.compare(name, ours, original(name), views))
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
+        _put(made, folder)
     return found
+
+
+def _put(made: Path, folder: Path) -> None:
+    """Move the files to `folder`, which may also hold the models, the list of files last."""
+    if not folder.exists():
+        made.rename(folder)
+        return
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):
+        path.replace(folder / path.name)
 
 
 def read_pictures(folder: Path) -> list[Array]:

@@ -25,8 +25,11 @@ import gallery
 import models
 import recognition
 import torch
+import torchvision_substitute
 from engine import Load
 from enroll import enroll
+
+torchvision_substitute.install()  # the tests import facenet-pytorch
 
 # One thread, like the function: threads of test processes that share two cores wait for each
 # other, which makes detection 6 times as slow.

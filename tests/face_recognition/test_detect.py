@@ -293,7 +293,8 @@ from detect import Detector
 from recognition import networks
 image = np.random.default_rng(0).integers(0, 256, (500, 750, 3), np.uint8)
 image = image.repeat(12, axis=0).repeat(12, axis=1)
-print(len(Detector(networks(Path(sys.argv[1]))).largest(image)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+found = Detector(networks(Path(sys.argv[1]))).largest(image)
+print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 

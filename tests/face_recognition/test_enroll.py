@@ -33,7 +33,7 @@ def arguments(people: Path, output: Path, networks_dir: Path) -> list[str]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """run(people, output, networks_dir) runs the command in this process, which has torch loaded."""
+    """run(people, output, networks_dir) runs the command in this process, to save time."""
 
     def in_this_process(people: Path, output: Path, networks_dir: Path) -> Done:
         status = enroll.main(arguments(people, output, networks_dir))
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_enrolled_is_a_clear_error(
         message = "'Unknown' is reserved for another answer"
     if kind == "no model":
         (people / "Ann.jpg").symlink_to(sample_photos / "obama.jpg")
-        message, folder = "models.py fetch sface", tmp_path
+        message, folder = "export.py", tmp_path
     output = tmp_path / "data.pt"
     output.write_text("an older gallery")
 

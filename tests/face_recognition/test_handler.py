@@ -466,7 +466,7 @@ def test_a_long_key_is_stored_as_its_hash(handler: ModuleType, s3: Any, put: Any
 @pytest.mark.parametrize(
     ("variables", "error"),
     [
-        ({"MODEL": "facenet-vggface2", "MODELS_DIR": "/nowhere"}, EngineError),
+        ({"MODELS_DIR": "/nowhere"}, EngineError),
         ({"ENGINE": "other"}, EngineError),
         ({"GALLERY": "/nowhere/data.pt"}, GalleryError),
         ({"FACES": "some"}, SettingsError),
