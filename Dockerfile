@@ -13,29 +13,44 @@ ARG MODEL=facenet-vggface2
 ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-COPY face-recognition/requirements.txt /build/
-# --no-deps, because the list is complete and facenet-pytorch's pins would forbid current torch.
-# torch's headers, tests and tools are removed, and the packages that only torch.compile imports.
-WORKDIR /packages
+COPY face-recognition/requirements*.txt /build/
+# What the function runs on.
+WORKDIR /task
 RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements.txt \
+ && rm -rf bin share
+# What the networks are made from. --no-deps, because the lists are complete and facenet-pytorch's
+# pins would forbid current torch. torch's headers, tests and tools are removed, and the packages
+# that only torch.compile imports.
+WORKDIR /torch
+RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
+      -r /build/requirements-build.txt \
  && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
  && rm -rf torch/include torch/test torch/lib/*.a bin share \
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
 COPY face-recognition/models.py /build/
-RUN PYTHONPATH=/packages python /build/models.py fetch "${MODEL}" --dir /models
-# A gallery made for another model must fail the build, not the first invocation.
+RUN python /build/models.py fetch "${MODEL}" --dir /models
+# Networks that do not agree with torch's fail the build. ENGINE=torch puts torch itself and the
+# model into the function instead.
+ARG ENGINE=ncnn
 COPY face-recognition/*.py data.p[t] /check/
+RUN if [ "${ENGINE}" = torch ]; then \
+      cp -a /torch/. /task/ && cp -a /models /task/models; \
+    else \
+      PYTHONPATH=/task:/torch HOME=/tmp python /check/export.py "${MODEL}" \
+        --models-dir /models --output /task/models; \
+    fi
+# A gallery made for another model must fail the build, not the first invocation.
 RUN if [ -e /check/data.pt ]; then \
-      PYTHONPATH=/packages:/check MODEL="${MODEL}" MODELS_DIR=/models python -c \
+      PYTHONPATH=/task:/check MODEL="${MODEL}" ENGINE="${ENGINE}" MODELS_DIR=/task/models python -c \
         "from pathlib import Path; from recognition import Recognizer; Recognizer.from_environment(Path('/check'))"; \
     fi
 
 FROM ${BASE_IMAGE}
 ARG MODEL=facenet-vggface2
+ARG ENGINE=ncnn
 # Lambda's file system is read-only except for /tmp, and its user has no home directory.
-ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} PYTHONDONTWRITEBYTECODE=1
-COPY --from=build /packages ${LAMBDA_TASK_ROOT}/
-COPY --from=build /models ${LAMBDA_TASK_ROOT}/models/
+ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} ENGINE=${ENGINE} PYTHONDONTWRITEBYTECODE=1
+COPY --from=build /task ${LAMBDA_TASK_ROOT}/
 COPY face-recognition/*.py data.p[t] ${LAMBDA_TASK_ROOT}/
 CMD ["handler.handler"]

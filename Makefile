@@ -71,11 +71,11 @@ build/ffmpeg.zip: install_ffmpeg.sh | $(INSTALLED)
 
 # The requirements files pin every dependency of every dependency, so --no-deps installs exactly
 # those. It also overrides facenet-pytorch's outdated pins, which rule out current torch and numpy.
-$(INSTALLED): requirements-dev.txt face-recognition/requirements.txt
+$(INSTALLED): requirements-dev.txt face-recognition/requirements.txt face-recognition/requirements-build.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV), starting with torch (about 200 MB) ..."
-	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' face-recognition/requirements.txt)"
-	$(PIP) -r face-recognition/requirements.txt
+	$(PIP) --timeout 60 --extra-index-url $(TORCH_INDEX) "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' face-recognition/requirements-build.txt)"
+	$(PIP) -r face-recognition/requirements.txt -r face-recognition/requirements-build.txt
 	$(PIP) -r requirements-dev.txt
 	@touch $@

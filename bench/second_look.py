@@ -19,14 +19,15 @@ sys.path[:0] = [str(ROOT / part) for part in ("video-splitting", "face-recogniti
 import agreement
 import embed
 import gallery
-import models
 import numpy as np
+import recognition
 from detect import Detector
 from gallery import Array
 from images import read_rgb
 from PIL import Image, ImageFilter
 
 from samples.packages import fetch_photos
+from samples.stack import networks
 
 PHOTOS = ("astronaut.png", "t1.jpg", "obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg")
 FRAMES = 5
@@ -49,8 +50,9 @@ def jittered(face: Image.Image, random: np.random.Generator) -> Image.Image:
 def strangers() -> list[tuple[Array, Array]]:
     """For each face: its own embedding, and those of its videos (VIDEOS_PER_FACE x FRAMES x D)."""
     folder = fetch_photos(ROOT / "build" / "samples" / "photos")
-    embedder = embed.load("sface", models.fetch("sface", ROOT / "build" / "models"), 112)
-    detector, random, found = Detector(), np.random.default_rng(0), []
+    load = recognition.networks(networks("sface"))
+    detector, embedder = Detector(load), embed.load("sface", load, 112)
+    random, found = np.random.default_rng(0), []
     for name in PHOTOS:
         image = read_rgb((folder / name).read_bytes())
         for face in detector.all(image):

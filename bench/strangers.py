@@ -18,8 +18,8 @@ sys.path[:0] = [str(ROOT / "face-recognition"), str(ROOT)]
 
 import embed
 import gallery
-import models
 import numpy as np
+import recognition
 from detect import Detector
 from gallery import THRESHOLDS, Array
 from images import read_rgb
@@ -27,6 +27,7 @@ from review import SAME_PICTURE
 from thresholds import suggest
 
 from samples.packages import fetch_photos
+from samples.stack import networks
 
 PORTRAITS = {"Obama": ("obama.jpg", "obama2.jpg", "obama3.jpg"), "Biden": ("biden.jpg",)}
 GROUPS = ("astronaut.png", "t1.jpg")  # every face is another person
@@ -35,8 +36,9 @@ GROUPS = ("astronaut.png", "t1.jpg")  # every face is another person
 def sample_people() -> tuple[str, Array, list[str]]:
     """The model, the embeddings and the names of the people in the sample photos."""
     folder = fetch_photos(ROOT / "build" / "samples" / "photos")
-    embedder = embed.load("sface", models.fetch("sface", ROOT / "build" / "models"), 112)
-    detector, rows, names = Detector(), list[Array](), list[str]()
+    load = recognition.networks(networks("sface"))
+    detector, embedder = Detector(load), embed.load("sface", load, 112)
+    rows, names = list[Array](), list[str]()
     photos = {photo: name for name, photos in PORTRAITS.items() for photo in photos}
     for photo in (*photos, *GROUPS):
         image = read_rgb((folder / photo).read_bytes())

@@ -86,7 +86,9 @@ def main(
         model = setting(deployment.recognizer, overrides, "MODEL")
         gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
         image_uri = ensure_image(
-            run, model, architecture, gallery_uri, tool, base_image, free_gb=free_gb
+            *(run, model, architecture, gallery_uri, tool, base_image),
+            free_gb=free_gb,
+            engine=setting(deployment.recognizer, overrides, "ENGINE"),
         )
     click.echo("Functions", err=True)
     for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):

@@ -38,16 +38,23 @@ from pipeline.settings import ROOT
 
 
 def image_tag(
-    context: Path, gallery: Path, model: str, architecture: str, base_image: str | None = None
+    context: Path,
+    gallery: Path,
+    model: str,
+    architecture: str,
+    base_image: str | None = None,
+    engine: str = "ncnn",
 ) -> str:
     """Return a tag that is a hash of everything the image is built from.
 
     `base_image` replaces the Dockerfile's base image.
     """
-    digest = hashlib.sha256(" ".join(filter(None, (model, architecture, base_image))).encode())
+    digest = hashlib.sha256(
+        " ".join(filter(None, (model, architecture, engine, base_image))).encode()
+    )
     files = [context / "Dockerfile", gallery]
     files += sorted((context / "face-recognition").glob("*.py"))
-    files += [context / "face-recognition" / "requirements.txt"]
+    files += sorted((context / "face-recognition").glob("requirements*.txt"))
     for path in (path for path in files if path.exists()):
         name = "data.pt" if path == gallery else path.name
         digest.update(f"{name} {path.stat().st_size}\n".encode())
@@ -64,6 +71,7 @@ def ensure_image(
     base_image: str | None = None,
     context: Path = ROOT,
     free_gb: float = BUILD_GB,
+    engine: str = "ncnn",
 ) -> str:
     """Return the image's URI, by digest; build and push it unless ECR has the same build.
 
@@ -73,7 +81,7 @@ def ensure_image(
     if not gallery_uri:
         check_gallery(context / "data.pt", model)
     repository = ensure_repository(run)
-    tag = image_tag(context, context / "data.pt", model, architecture, base_image)
+    tag = image_tag(context, context / "data.pt", model, architecture, base_image, engine)
     digest = find_image(run, tag)
     if digest is not None:
         run.kept(f"image '{run.deployment.repository}:{tag}'")
@@ -84,7 +92,7 @@ def ensure_image(
         return f"{repository}@sha256:(not built yet)"
     tool = find_tool(tool_name)
     check_disk(tool, free_gb * 1e9)
-    arguments = {"MODEL": model, **pip_arguments()}
+    arguments = {"MODEL": model, "ENGINE": engine, **pip_arguments()}
     if base_image:
         arguments["BASE_IMAGE"] = base_image
     volumes = pip_volumes(arguments)
@@ -140,6 +148,7 @@ def image_options(function: Any) -> Any:
 @deployment_options
 @image_options
 @click.option("--model", help="facenet-vggface2 or sface; default: MODEL in config.json.")
+@click.option("--engine", help="ncnn or torch; default: ENGINE in config.json.")
 @click.option("--gallery-uri", default="", help="The gallery in S3, for an image without one.")
 def main(
     run: Run,
@@ -148,11 +157,15 @@ def main(
     free_gb: float,
     architecture: str,
     model: str | None,
+    engine: str | None,
     gallery_uri: str,
 ) -> None:
     """Build the image and push it to ECR: python deploy/image.py --prefix 1225111111"""
-    model = model or run.deployment.recognizer.environment["MODEL"]
-    uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image, free_gb=free_gb)
+    environment = run.deployment.recognizer.environment
+    model, engine = model or environment["MODEL"], engine or environment["ENGINE"]
+    uri = ensure_image(
+        *(run, model, architecture, gallery_uri, tool, base_image), free_gb=free_gb, engine=engine
+    )
     click.echo(uri)
     click.echo(
         f"Next: {run.command('deploy/functions.py', '--image-uri', uri)}",

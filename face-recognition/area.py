@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# cv2.integral sums in 32 bits: this many pixels of value 255 still fit.
-MAX_INT32_PIXELS = (2**31 - 1) // 255
+# The sums wrap around at 32 bits, which leaves the sum of a cell exact up to this many pixels.
+MAX_CELL_PIXELS = (2**32 - 1) // 255
+ROWS_AT_ONCE = 64  # of a level, so that a large image needs no copies of its own size
 
 
 class AreaAverages:
@@ -24,18 +24,25 @@ class AreaAverages:
     def __init__(self, image: Array) -> None:
         """Build the integral image of an H x W x 3 uint8 image."""
         self.height, self.width = image.shape[:2]
-        depth = cv2.CV_32S if self.height * self.width <= MAX_INT32_PIXELS else cv2.CV_64F
-        self._sums = cv2.integral(np.ascontiguousarray(image), sdepth=depth)
+        self._sums = np.zeros((self.height + 1, self.width + 1, 3), np.uint32)
+        np.cumsum(image, axis=1, dtype=np.uint32, out=self._sums[1:, 1:])
+        # Row by row, each still in the cache: half the time of a second cumsum.
+        for y in range(2, self.height + 1):
+            self._sums[y] += self._sums[y - 1]
 
     def whole(self, size: tuple[int, int]) -> Array:
         """The whole image at `size` (height, width): float32, h x w x 3."""
         y0, y1 = _cells(0, self.height, size[0])
         x0, x1 = _cells(0, self.width, size[1])
-        strips: Array = self._sums[y1]  # rows first, so that each is read once and in order
-        strips -= self._sums[y0]
-        total = strips[:, x1] - strips[:, x0]
-        count = (y1 - y0)[:, None] * (x1 - x0)[None, :]
-        return np.asarray(total / count[:, :, None], np.float32)
+        averages = np.empty((*size, 3), np.float32)
+        for start in range(0, size[0], ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            strips: Array = self._sums[y1[rows]]  # rows first: each is read once and in order
+            strips -= self._sums[y0[rows]]
+            total = strips[:, x1] - strips[:, x0]
+            count = (y1[rows] - y0[rows])[:, None] * (x1 - x0)[None, :]
+            averages[rows] = total / count[:, :, None]
+        return averages
 
     def within(self, boxes: Array) -> Array:
         """The boxes (rows x1, y1, x2, y2, ...) that overlap the image."""

@@ -1,4 +1,4 @@
-"""Find the faces in an image with MTCNN and the weights that facenet-pytorch ships.
+"""Find the faces in an image with MTCNN's networks, whose weights facenet-pytorch ships.
 
 The cascade follows Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded
 Convolutional Networks" (2016), with the thresholds and arithmetic of facenet-pytorch's
@@ -12,16 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-import torchvision_substitute
 from area import AreaAverages
 from boxes import nms, refined, squared
-
-torchvision_substitute.install()
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # noqa: E402 - needs the line above
+from engine import DETECTION, Load, Network
+from PIL import Image
 
 Array = npt.NDArray[Any]
 
@@ -67,18 +63,9 @@ class Detector:
     face size that is found. Boxes and landmarks are still in pixels of the original image.
     """
 
-    def __init__(self) -> None:
-        """Load the three networks from the installed facenet-pytorch."""
-        layout: dict[str, Any] = {"memory_format": torch.channels_last}
-        self._p_net = PNet().eval().to(**layout)
-        self._r_net = RNet().eval().to(**layout)
-        self._o_net = ONet().eval().to(**layout)
-        # Both 1x1 heads of P-Net in one convolution: 2 channels of logits, 4 of regression.
-        heads = (self._p_net.conv4_1, self._p_net.conv4_2)
-        head = torch.nn.Conv2d(32, 6, 1)
-        head.weight = torch.nn.Parameter(torch.cat([part.weight for part in heads]))
-        head.bias = torch.nn.Parameter(torch.cat([part.bias for part in heads]))
-        self._p_head = head.eval().to(**layout)
+    def __init__(self, load: Load) -> None:
+        """Load the three networks with `load` (engine.py); raises EngineError."""
+        self._p_net, self._r_net, self._o_net = map(load, DETECTION)
 
     def search(self, image: Array) -> Search:
         """The search for faces in an H x W x 3 uint8 RGB image."""
@@ -99,11 +86,7 @@ class Detector:
     def propose(self, area: AreaAverages, scale: float) -> Array:
         """P-Net's boxes at one pyramid level: rows x1, y1, x2, y2, score, 4 regressions."""
         size = (int(area.height * scale + 1), int(area.width * scale + 1))
-        net = self._p_net
-        x = _normalized(area.whole(size)[None])
-        x = net.pool1(net.prelu1(net.conv1(x)))
-        x = net.prelu3(net.conv3(net.prelu2(net.conv2(x))))
-        out = self._p_head(x)[0].numpy()
+        out = self._p_net(_normalized(area.whole(size)[None]))[0]
         # softmax(a)[1] = sigmoid(a1 - a0), so the threshold applies to the difference
         logit = out[1] - out[0]
         ys, xs = np.nonzero(logit >= np.log(THRESHOLDS[0] / (1 - THRESHOLDS[0])))
@@ -135,7 +118,6 @@ class Search:
         self._r_net, self._o_net = detector.memos(self._area)
         self._found: list[Face] | None = None  # all faces, once every level has been searched
 
-    @torch.inference_mode()
     def largest(self) -> list[Face]:
         """The largest face, as a list of at most one face.
 
@@ -160,7 +142,6 @@ class Search:
             self._found = found  # every level has been searched
         return self._in_image(_reported(found)[:1])
 
-    @torch.inference_mode()
     def all(self) -> list[Face]:
         """All faces, largest first. After `largest`, only the levels that it skipped cost time."""
         if self._found is None:
@@ -196,20 +177,19 @@ class Memo:
     The search for the largest face repeats most boxes at every finer level.
     """
 
-    def __init__(self, net: torch.nn.Module, area: AreaAverages, side: int) -> None:
+    def __init__(self, net: Network, area: AreaAverages, side: int) -> None:
         """`net` takes crops of `side` x `side` px."""
         self.area = area
         self._net, self._side = net, side
         self._answers: dict[bytes, Array] = {}
 
     def __call__(self, boxes: Array) -> Array:
-        """The network's outputs for each box (rows x1, y1, x2, y2, ...), concatenated: n x all."""
+        """The network's outputs for each box (rows x1, y1, x2, y2, ...): n x all."""
         keys = [row.tobytes() for row in np.ascontiguousarray(boxes[:, :4])]
         new = [i for i, key in enumerate(keys) if key not in self._answers]
         for start in range(0, len(new), BOXES_AT_ONCE):
             some = new[start : start + BOXES_AT_ONCE]
-            outputs = self._net(_normalized(self.area.crops(boxes[some], self._side)))
-            rows = np.concatenate([output.flatten(1).numpy() for output in outputs], axis=1)
+            rows = self._net(_normalized(self.area.crops(boxes[some], self._side)))
             self._answers.update(zip([keys[i] for i in some], rows, strict=True))
         return np.stack([self._answers[key] for key in keys])
 
@@ -255,7 +235,7 @@ def _searched(image: Array) -> Array:
     if factor >= 1:
         return image
     size = (max(1, int(width * factor)), max(1, int(height * factor)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
 def pyramid(height: int, width: int) -> list[float]:
@@ -268,10 +248,13 @@ def pyramid(height: int, width: int) -> list[float]:
     return scales
 
 
-def _normalized(pixels: Array) -> torch.Tensor:
-    """Convert n x h x w x 3 pixels to network input: n x 3 x h x w in channels-last memory."""
-    x = torch.from_numpy(np.ascontiguousarray((pixels - 127.5) * 0.0078125, dtype=np.float32))
-    return x.permute(0, 3, 1, 2)
+def _normalized(pixels: Array) -> Array:
+    """Convert n x h x w x 3 float32 pixels to network input: n x 3 x h x w, contiguous."""
+    n, height, width, channels = pixels.shape
+    planes = np.empty((n, channels, height, width), np.float32)
+    np.subtract(pixels.transpose(0, 3, 1, 2), np.float32(127.5), out=planes)
+    planes *= np.float32(1 / 128)
+    return planes
 
 
 def _reported(faces: list[Face]) -> list[Face]:

@@ -10,17 +10,21 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import embed
+import export
+import models
+import people
+import recognition
+from detect import Detector
+from dominant import choose, counted, shown
+from engine import EngineError
 from enroll_options import DEFAULT_IMAGE_SIZE, DEFAULT_MODEL, check_use, parser
-from models import ModelError, installed_path, model_path
+from gallery import Array
+from images import UnreadableImage, read_rgb
+from people import People
 from photos import EnrollError, Found, Photo, find_photos
-
-# torch, and whatever imports it (gallery, detect, embed, review, people), is imported late: it
-# takes 1 to 2 seconds, and an error of use should come at once.
-if TYPE_CHECKING:
-    from gallery import Array
-    from people import People
+from quality import complaints
 
 
 @dataclass(frozen=True)
@@ -44,27 +48,24 @@ def enroll(
 ) -> Enrolled:
     """Find and embed the photos in `folder`; see `embed_photos`.
 
-    `models_dir` None looks where models.py and `make demo` put models. Raises EnrollError if no
-    photo can be used, ModelError if there is no model file.
+    `models_dir` None looks where export.py and `make demo` put networks. Raises EnrollError if no
+    photo can be used, EngineError, ExportError or ModelError if a network is missing.
     """
-    return embed_photos(find_photos(folder), model, _model(model, models_dir), image_size, strict)
+    return embed_photos(
+        find_photos(folder), model, _networks(model, models_dir), image_size, strict
+    )
 
 
 def embed_photos(
-    found: Found, model: str, model_file: Path, image_size: int, strict: bool
+    found: Found, model: str, networks: Path, image_size: int, strict: bool
 ) -> Enrolled:
     """Embed the dominant face of every photo, or with `strict` the only one.
 
-    Raises EnrollError if no photo has such a face.
+    `networks`: the folder that export.py filled. Raises EnrollError if no photo has such a face,
+    EngineError if a network is missing.
     """
-    import embed
-    from detect import Detector
-    from dominant import choose, counted, shown
-    from images import UnreadableImage, read_rgb
-    from quality import complaints
-
-    detector = Detector()
-    embedder = embed.load(model, model_file, image_size)
+    load = recognition.networks(networks)
+    detector, embedder = Detector(load), embed.load(model, load, image_size)
     done = Enrolled(refused=list(found.refused), warnings=list(found.warnings))
     for photo in _counted(found.photos):
         try:
@@ -94,8 +95,12 @@ def embed_photos(
     return done
 
 
-def _model(model: str, folder: Path | None) -> Path:
-    return installed_path(model) if folder is None else model_path(model, folder)
+def _networks(model: str, folder: Path | None) -> Path:
+    if folder is not None:
+        return folder
+    if recognition.engine_name() == "torch":
+        return models.installed_path(model).parent
+    return export.installed(model)
 
 
 def _counted(photos: list[Photo]) -> Iterator[Photo]:
@@ -131,11 +136,9 @@ def _made(options: argparse.Namespace) -> tuple[People, Enrolled]:
     found = find_photos(options.people)
     check_output(options.output)
     model = options.model or DEFAULT_MODEL
-    file = _model(model, options.models_dir)
+    networks = _networks(model, options.models_dir)
     size = options.image_size or DEFAULT_IMAGE_SIZE
-    from people import People
-
-    done = embed_photos(found, model, file, size, options.strict)
+    done = embed_photos(found, model, networks, size, options.strict)
     return People(model, size).with_photos(done.photos, done.embeddings), done
 
 
@@ -150,8 +153,6 @@ def _changed(options: argparse.Namespace) -> tuple[People, Enrolled]:
     found = [find_photos(folder) for folder in options.add]
     if options.remove or options.merge or options.add:
         check_output(options.output)
-    import people
-
     galleries = [people.read(file) for file in options.merge]
     now = people.read(options.output) if exists else galleries.pop(0)
     _check_same_embedding(options, now)
@@ -161,19 +162,19 @@ def _changed(options: argparse.Namespace) -> tuple[People, Enrolled]:
         now = now.with_people_of(other)
     total = Enrolled()
     for added in found:
-        file = _model(now.model, options.models_dir)
-        done = embed_photos(added, now.model, file, now.image_size, options.strict)
+        networks = _networks(now.model, options.models_dir)
+        done = embed_photos(added, now.model, networks, now.image_size, options.strict)
         now = now.with_photos(done.photos, done.embeddings)
         for mine, more in zip(vars(total).values(), vars(done).values(), strict=True):
             mine.extend(more)
     return now, total
 
 
-def _check_same_embedding(options: argparse.Namespace, people: People) -> None:
+def _check_same_embedding(options: argparse.Namespace, now: People) -> None:
     """Raise EnrollError for --model or --image-size that differ from the gallery's."""
     for option, asked, has in (
-        ("--model", options.model, people.model),
-        ("--image-size", options.image_size, people.image_size),
+        ("--model", options.model, now.model),
+        ("--image-size", options.image_size, now.image_size),
     ):
         if asked is not None and asked != has:
             raise EnrollError(
@@ -188,25 +189,25 @@ def main(argv: list[str] | None = None) -> int:
     options = command.parse_args(argv)
     check_use(options, command)
     try:
-        people, done = _changed(options) if options.people is None else _made(options)
+        now, done = _changed(options) if options.people is None else _made(options)
         is_writing = not options.dry_run and not options.is_list_only
         if is_writing:
-            people.save(options.output)
-    except (EnrollError, ModelError, OSError) as error:
+            now.save(options.output)
+    except (EngineError, EnrollError, export.ExportError, models.ModelError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    review = people.review(people.written if options.is_list_only else None)
+    review = now.review(now.written if options.is_list_only else None)
     for reason in done.refused:
         print(f"refused: {reason}", file=sys.stderr)
-    for note in [*done.notes, *people.notes]:
+    for note in [*done.notes, *now.notes]:
         print(f"note: {note}", file=sys.stderr)
     for warning in [*done.warnings, *review.warnings]:
         print(f"WARNING: {warning}", file=sys.stderr)
     if options.list:
-        print("\n".join(people.listing()))
+        print("\n".join(now.listing()))
     if done.photos:
         print(f"{several(len(done.photos), 'photo')} used, {len(done.refused)} refused")
-    print("\n".join([people.size(), *review.lines, people.threshold_line(options.is_list_only)]))
+    print("\n".join([now.size(), *review.lines, now.threshold_line(options.is_list_only)]))
     if not options.is_list_only:
         print(f"{'wrote' if is_writing else 'Would write'} {options.output}")
     if done.missing:

@@ -1,11 +1,11 @@
-"""The command line of enroll.py, checked without importing torch."""
+"""The command line of enroll.py."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from models import DEFAULT_DIR, DEMO_DIR, MODELS
+from models import DEFAULT_DIR, MODELS
 
 DEFAULT_MODEL = "facenet-vggface2"
 DEFAULT_IMAGE_SIZE = 240
@@ -63,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
         "--models-dir",
         type=Path,
         metavar="DIR",
-        help=f"where the model files are; default: {_shown(DEFAULT_DIR)}, then "
-        f"{_shown(DEMO_DIR)}, where make demo puts them",
+        help=f"the folder with the networks that export.py made; default: {_shown(DEFAULT_DIR)}, "
+        "then those that make demo made",
     )
     photos.add_argument(
         "--image-size",

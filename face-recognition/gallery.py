@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gallery_file
 import numpy as np
 import numpy.typing as npt
-import torch
 from person_name import normalized
 
 Array = npt.NDArray[np.float32]
@@ -100,17 +98,11 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
     overrides the model's. Names are normalized (person_name.py). Raises GalleryError.
     """
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError) as error:
-        # torch.load raises different errors depending on where the data is damaged
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise GalleryError(f"{path} is not a gallery: {reason}") from error
-    if not isinstance(content, (list, tuple)) or len(content) not in (2, 3):
-        raise GalleryError(
-            f"{path} is not a gallery: it must contain [embeddings, names, metadata]."
-        )
-    metadata = OLD_FORMAT_METADATA if len(content) == 2 else content[2]
-    if not isinstance(metadata, dict) or "model" not in metadata:
+        content = gallery_file.read(data)
+    except gallery_file.GalleryFileError as error:
+        raise GalleryError(f"{path} is not a gallery: {error}.") from error
+    metadata = OLD_FORMAT_METADATA if content.metadata is None else content.metadata
+    if "model" not in metadata:
         raise GalleryError(f"The gallery {path} does not name the model that made it.")
     if model is None and metadata["model"] in tuple(THRESHOLDS):
         model = str(metadata["model"])
@@ -124,7 +116,7 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
             f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
             f"use: enroll again with --model {model}, or set MODEL={metadata['model']}."
         )
-    names, embeddings = _checked(path, content[0], content[1], LENGTHS.get(model))
+    names, embeddings = _checked(path, content.embeddings, content.names, LENGTHS.get(model))
     own = _number(path, "threshold", metadata.get("threshold", THRESHOLDS.get(model, 1.0)))
     size = _number(
         path, "image_size", metadata.get("image_size", OLD_FORMAT_METADATA["image_size"])
@@ -150,24 +142,22 @@ def _number(path: str, name: str, value: Any) -> float:
 
 
 def _checked(
-    path: str, embeddings: Any, names: Any, length: int | None
+    path: str, embeddings: list[Any], names: list[str], length: int | None
 ) -> tuple[tuple[str, ...], Array]:
     """The names and the unit vectors; `length` is the dimension of a row, None if unknown."""
-    if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
-        raise GalleryError(f"{path} is not a gallery: embeddings and names must be lists.")
     if not names:
         raise GalleryError(f"The gallery {path} is empty: enroll at least one person.")
     if len(embeddings) != len(names):
         raise GalleryError(
             f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
         )
-    if not all(isinstance(name, str) and normalized(name) for name in names):
-        raise GalleryError(f"The gallery {path} has a name that is empty or not text.")
+    if not all(map(normalized, names)):
+        raise GalleryError(f"The gallery {path} has a name that is empty.")
     if not all(is_utf8(name) for name in names):
         raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enroll again.")
-    if not all(isinstance(row, torch.Tensor) and row.is_floating_point() for row in embeddings):
+    if not all(isinstance(row, np.ndarray) for row in embeddings):
         raise GalleryError(f"The gallery {path} has an embedding that is not a float tensor.")
-    rows = [row.detach().float().flatten().numpy() for row in embeddings]
+    rows = [np.asarray(row, np.float32).ravel() for row in embeddings]
     if len({row.shape for row in rows}) != 1:
         raise GalleryError(f"The gallery {path} has embeddings of different lengths.")
     if length is not None and rows[0].size != length:
@@ -195,15 +185,13 @@ def save(
     Without a `threshold`, the model's own applies when it is loaded. Raises OSError, leaving
     nothing behind, if it cannot be written.
     """
-    rows = [torch.from_numpy(np.array(row, np.float32))[None] for row in embeddings]
-    data = io.BytesIO()
-    metadata: dict[str, Any] = {"model": model, "image_size": image_size}
+    metadata: dict[str, str | int | float] = {"model": model, "image_size": image_size}
     if threshold is not None:
         metadata["threshold"] = threshold
-    torch.save([rows, list(names), metadata], data)
+    data = gallery_file.write(np.stack(embeddings), names, metadata)
     partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_bytes(data.getvalue())
+        partial.write_bytes(data)
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import embed
+import engine
 import gallery
 import numpy.typing as npt
-import torch
 from detect import Detector, Face, Search
 from gallery import UNKNOWN, Gallery
 from gallery_s3 import S3Gallery
-from models import model_path
+from models import DEFAULT_DIR
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,48 +64,62 @@ class NamedFace:
         }
 
 
+def networks(folder: Path = DEFAULT_DIR) -> engine.Load:
+    """How networks are loaded from `folder`: with the engine and threads of this environment.
+
+    Raises EngineError if there is no such engine.
+    """
+    # More threads than vCPUs slow each other down. Lambda gives one vCPU per 1,769 MB:
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+    memory = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769"))
+    threads = max(1, min(memory // 1769, os.cpu_count() or 1))
+    return engine.choose(engine_name(), folder, threads)
+
+
+def engine_name() -> str:
+    """What runs the networks: ENGINE in the environment, or ncnn."""
+    return os.environ.get("ENGINE", "") or "ncnn"
+
+
 class Recognizer:
     """Names the faces in images."""
 
     def __init__(
-        self, model: str, model_path: Path, current_gallery: Callable[[], Gallery], faces: str
+        self, model: str, load: engine.Load, current_gallery: Callable[[], Gallery], faces: str
     ) -> None:
-        """Load everything; `current_gallery` returns the current gallery on each call.
+        """Load everything, the networks with `load`.
 
-        Raises GalleryError, or SettingsError if `faces` is not in FACES.
+        `current_gallery` returns the current gallery on each call. Raises EngineError,
+        GalleryError, or SettingsError if `faces` is not in FACES.
         """
         if faces not in FACES:
             raise SettingsError(f"FACES is {faces!r}: use one of {', '.join(FACES)}.")
         self.faces = faces
         self.model = model
-        self._model_path = model_path
+        self._load = load
         self._current_gallery = current_gallery
         self.gallery = current_gallery()
-        self._detector = Detector()
-        self._embedder = embed.load(model, self._model_path, self.gallery.image_size)
+        self._detector = Detector(load)
+        self._embedder = embed.load(model, load, self.gallery.image_size)
 
     def refresh(self) -> None:
         """Switch to the current gallery; raises GalleryError if it cannot be used."""
         size = self.gallery.image_size
         self.gallery = self._current_gallery()
         if self.gallery.image_size != size:
-            self._embedder = embed.load(self.model, self._model_path, self.gallery.image_size)
+            self._embedder = embed.load(self.model, self._load, self.gallery.image_size)
 
     @classmethod
     def from_environment(cls, folder: Path, s3: S3Client | None = None) -> Recognizer:
         """Build a recognizer from environment variables; paths are relative to `folder`.
 
-        `s3` reads the gallery if GALLERY_URI is set. Raises ModelError, GalleryError or
-        SettingsError.
+        `s3` reads the gallery if GALLERY_URI is set. Raises EngineError, GalleryError
+        or SettingsError.
         """
-        # More threads than vCPUs slow each other down. Lambda gives one vCPU per 1,769 MB:
-        # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
-        memory = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769"))
-        torch.set_num_threads(max(1, min(memory // 1769, os.cpu_count() or 1)))
         model = os.environ.get("MODEL", "facenet-vggface2")
         return cls(
             model=model,
-            model_path=model_path(model, folder / os.environ.get("MODELS_DIR", "models")),
+            load=networks(folder / os.environ.get("MODELS_DIR", "models")),
             current_gallery=_gallery_from_environment(folder, model, s3),
             faces=os.environ.get("FACES", "known"),
         )

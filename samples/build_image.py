@@ -31,6 +31,7 @@ from samples.stack import (
     BUILD,
     IMAGE,
     client_side,
+    engine,
     enroll,
     fetch_model,
     local_tag,
@@ -91,6 +92,7 @@ def build_and_push(aws: Aws, context: Path, model: str, wanted: str | None) -> s
         tool_name=tool.name,
         base_image=base_image,
         context=context,
+        engine=engine(),
     )
 
 
@@ -140,7 +142,8 @@ def invoke_once(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
     permissions = recognizer_permissions(DEPLOYMENT, aws.region, aws.account_id, aws.partition)
     iam.put_role_policy(RoleName="image", PolicyName="p", PolicyDocument=json.dumps(permissions))
     function = DEPLOYMENT.recognizer
-    variables = {**function.environment, "MODEL": model, "OUTPUT_BUCKET": DEPLOYMENT.output_bucket}
+    variables = {**function.environment, "MODEL": model, "ENGINE": engine()}
+    variables["OUTPUT_BUCKET"] = DEPLOYMENT.output_bucket
     functions.create_function(
         FunctionName=function.name,
         PackageType="Image",

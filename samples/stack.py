@@ -19,7 +19,7 @@ from local_aws.process import LocalAWS
 from pipeline.aws import Aws
 from pipeline.settings import ROOT, Deployment
 from samples.one_at_a_time import one_at_a_time
-from samples.packages import SampleError
+from samples.packages import SampleError, fetch_photos
 
 BUILD = ROOT / "build"
 # Where `make image` unpacks the image it built, for the local AWS to run.
@@ -77,6 +77,24 @@ def _reason(text: str) -> str:
     return lines[0] if lines else text.strip()
 
 
+def networks(model: str) -> Path:
+    """The folder with the networks that the recognizer loads, made by export.py if need be.
+
+    With ENGINE=torch in the environment, the folder with the model files. Raises SampleError if
+    export.py fails.
+    """
+    if engine() == "torch":
+        return BUILD / "models"
+    with one_at_a_time():
+        command = [sys.executable, str(RECOGNIZER / "export.py"), model]
+        command += ["--models-dir", str(BUILD / "models"), "--cache", str(BUILD / "networks")]
+        command += ["--photos", str(fetch_photos(BUILD / "samples" / "photos"))]
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        raise SampleError(f"Cannot make the networks for {model}: see above.")
+    return Path(run.stdout.strip())
+
+
 def enroll(people: Path, model: str) -> Path:
     """Enroll the photos in `people` with enroll.py and return the path of the gallery.
 
@@ -84,27 +102,33 @@ def enroll(people: Path, model: str) -> Path:
     """
     gallery = BUILD / f"gallery-{model}.pt"
     command = [sys.executable, str(RECOGNIZER / "enroll.py"), str(people), "--model", model]
-    command += ["--output", str(gallery), "--models-dir", str(BUILD / "models")]
+    command += ["--output", str(gallery), "--models-dir", str(networks(model))]
     if subprocess.run(command, stdout=sys.stderr).returncode != 0:
         raise SampleError(f"Cannot enroll the people in {people}: see above.")
     return gallery
 
 
 def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
-    """Fill the empty `folder` as the image's task root: code, gallery and model file."""
+    """Fill the empty `folder` as the image's task root: code, gallery and networks."""
     (folder / "models").mkdir()
     for module in RECOGNIZER.glob("*.py"):
         shutil.copy(module, folder)
     shutil.copyfile(gallery, folder / "data.pt")
-    for file in (BUILD / "models").iterdir():
-        if file.name.startswith(model):
+    source = networks(model)
+    for file in source.iterdir():
+        if source != BUILD / "models" or file.name.startswith(model):
             os.link(file, folder / "models" / file.name)
     return folder
 
 
+def engine() -> str:
+    """What runs the networks: ENGINE in the environment, else config.json's."""
+    return os.environ.get("ENGINE") or Deployment("any").recognizer.environment["ENGINE"]
+
+
 def local_tag(gallery: Path, model: str) -> str:
     """The tag of an image built from this checkout and gallery on this machine."""
-    return image_tag(ROOT, gallery, model, ARCHITECTURE)
+    return image_tag(ROOT, gallery, model, ARCHITECTURE, engine=engine())
 
 
 @contextmanager
@@ -117,7 +141,7 @@ def image_folder(gallery: Path, model: str) -> Iterator[Path]:
         return
     reason = "the image is out of date" if tag.is_file() else "there is no image"
     say(f"face-recognition runs from its folder, because {reason} (`make image` builds one)")
-    # In build/, so that the model file can be hard-linked instead of copied.
+    # In build/, so that the networks can be hard-linked instead of copied.
     with tempfile.TemporaryDirectory(prefix="image-", dir=BUILD) as folder:
         yield assemble_image(gallery, model, Path(folder))
 
@@ -165,5 +189,6 @@ def running(
         say("Starting the local AWS ...")
         images = {deployment.repository: image}
         with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:
-            deploy(aws, deployment, {"face-recognition.MODEL": chosen, **(settings or {})})
+            own = {"face-recognition.MODEL": chosen, "face-recognition.ENGINE": engine()}
+            deploy(aws, deployment, {**own, **(settings or {})})
             yield Stack(aws, deployment, chosen)

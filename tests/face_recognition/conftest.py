@@ -20,10 +20,16 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "face-recognition"
 sys.path.insert(0, str(FOLDER))
 
+import export
 import gallery
 import models
+import recognition
 import torch
+import torchvision_substitute
+from engine import Load
 from enroll import enroll
+
+torchvision_substitute.install()  # the tests import facenet-pytorch
 
 # One thread, like the function: threads of test processes that share two cores wait for each
 # other, which makes detection 6 times as slow.
@@ -37,6 +43,23 @@ def models_dir() -> Path:
     with one_at_a_time():
         models.fetch("sface", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def networks_dir(models_dir: Path) -> Path:
+    """The folder in build/ with MTCNN's networks and sface for ncnn, which are made once."""
+    folder = ROOT / "build" / "networks" / export.folder_name("sface", models_dir)
+    with one_at_a_time():
+        if not folder.is_dir():
+            pictures = export.read_pictures(ROOT / "build" / "samples" / "photos")
+            export.export("sface", models_dir, folder, pictures)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_network(networks_dir: Path) -> Load:
+    """Loads MTCNN's networks and sface in the default engine."""
+    return recognition.networks(networks_dir)
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +77,10 @@ def people(sample_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def data_pt(people: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_pt(people: Path, networks_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery of the sample people, made with sface."""
     path = tmp_path_factory.mktemp("gallery") / "data.pt"
-    done = enroll(people, "sface", models_dir, 240)
+    done = enroll(people, "sface", networks_dir, 240)
     names = [photo.person for photo in done.photos]
     gallery.save(path, done.embeddings, names, "sface", 240)
     return path
@@ -89,7 +112,7 @@ def s3(endpoint: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[..., ModuleType]:
+def load_handler(endpoint: str, networks_dir: Path, data_pt: Path) -> Callable[..., ModuleType]:
     """load(**variables) loads handler.py like a cold start, with extra environment variables."""
 
     def load(**variables: str) -> ModuleType:
@@ -100,7 +123,7 @@ def load_handler(endpoint: str, models_dir: Path, data_pt: Path) -> Callable[...
             "AWS_SECRET_ACCESS_KEY": "test",
             "OUTPUT_BUCKET": "p-output",
             "MODEL": "sface",
-            "MODELS_DIR": str(models_dir),
+            "MODELS_DIR": str(networks_dir),
             "GALLERY": str(data_pt),
             "FACES": "known",
             "THRESHOLD": "",

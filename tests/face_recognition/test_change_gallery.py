@@ -65,7 +65,7 @@ def test_list_remove_and_merge_load_no_network(tmp_path: Path) -> None:
     save(tmp_path / "more.pt", "Cid", seed=1)
     code = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import enroll; status = enroll.main(); "
-        "print({'cv2', 'facenet_pytorch', 'embed', 'detect'} & set(sys.modules)); sys.exit(status)"
+        "print({'cv2', 'ncnn', 'torch', 'facenet_pytorch'} & set(sys.modules)); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, str(Path(enroll.__file__).parent)]
     words = ["--list", "--remove", "Ann", "--merge", "more.pt"]
@@ -165,7 +165,7 @@ def test_merging_into_a_new_file_gives_an_older_gallery_a_threshold(
 
 
 def test_adding_embeds_only_the_new_photos(
-    tmp_path: Path, sample_photos: Path, models_dir: Path, run: Run
+    tmp_path: Path, sample_photos: Path, networks_dir: Path, run: Run
 ) -> None:
     path = save(tmp_path / "data.pt", "Barack Obama", "Bob")
     before = gallery.load(path, None).embeddings
@@ -173,7 +173,7 @@ def test_adding_embeds_only_the_new_photos(
     for photo in ("obama.jpg", "obama2.jpg"):
         (tmp_path / "more" / "barack obama" / photo).symlink_to(sample_photos / photo)
     (tmp_path / "more" / "Joe.jpg").symlink_to(sample_photos / "biden.jpg")
-    words = ("--add", "more", "--models-dir", models_dir)
+    words = ("--add", "more", "--models-dir", networks_dir)
 
     once, twice = run(*words), run(*words)
 
@@ -185,13 +185,13 @@ def test_adding_embeds_only_the_new_photos(
 
 
 def test_removing_comes_before_adding(
-    tmp_path: Path, sample_photos: Path, models_dir: Path, run: Run
+    tmp_path: Path, sample_photos: Path, networks_dir: Path, run: Run
 ) -> None:
     path = save(tmp_path / "data.pt", "Joe")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "Joe.jpg").symlink_to(sample_photos / "biden.jpg")
 
-    done = run("--add", "more", "--remove", "Joe", "--models-dir", models_dir)
+    done = run("--add", "more", "--remove", "Joe", "--models-dir", networks_dir)
 
     assert done.status == 0
     assert names(path) == ("Joe",)
@@ -199,14 +199,14 @@ def test_removing_comes_before_adding(
 
 
 def test_a_dry_run_says_everything_and_writes_nothing(
-    tmp_path: Path, people: Path, models_dir: Path, run: Run
+    tmp_path: Path, people: Path, networks_dir: Path, run: Run
 ) -> None:
     path = save(tmp_path / "data.pt", "Ann", "Bob")
     before = path.read_bytes()
 
     removed = run("--remove", "Ann", "--dry-run")
     made = run(
-        people, "--output", "x.pt", "--model", "sface", "--models-dir", models_dir, "--dry-run"
+        people, "--output", "x.pt", "--model", "sface", "--models-dir", networks_dir, "--dry-run"
     )
 
     assert "1 person, 1 photo in the gallery" in removed.out

@@ -11,9 +11,10 @@ import detect
 import numpy as np
 import pytest
 import torch
-from area import MAX_INT32_PIXELS, AreaAverages
+from area import MAX_CELL_PIXELS, AreaAverages
 from boxes import nms
 from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, pyramid
+from engine import Load
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from torch.nn.functional import interpolate
@@ -24,8 +25,8 @@ PHOTOS = ["astronaut.png", "biden.jpg", "obama.jpg", "obama2.jpg", "t1.jpg", "co
 
 
 @pytest.fixture(scope="module")
-def detector() -> Detector:
-    return Detector()
+def detector(load_network: Load) -> Detector:
+    return Detector(load_network)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_going_on_from_the_largest_face_finds_all(
 
 @pytest.mark.parametrize("name", ["obama2.jpg", "t1.jpg", "coffee.png"])
 def test_going_on_costs_only_what_was_not_done_yet(
-    sample_photos: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    detector: Detector, sample_photos: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # GIVEN a count of integral images, levels, and crops that R-Net and O-Net look at
     done: list[Any] = []
@@ -137,7 +138,7 @@ def test_going_on_costs_only_what_was_not_done_yet(
     monkeypatch.setattr(Detector, "propose", spy_propose)
     monkeypatch.setattr(AreaAverages, "crops", spy_crops)
     image = read_rgb((sample_photos / name).read_bytes())
-    search = Detector().search(image)
+    search = detector.search(image)
 
     # WHEN the search goes on from the largest face, and is then asked again
     search.largest()
@@ -209,29 +210,29 @@ def test_crops_are_area_averages_of_the_part_inside_the_image() -> None:
 def test_a_network_runs_once_per_box() -> None:
     looked: list[int] = []
 
-    class Network(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            looked.append(len(x))
-            return x.mean((1, 2, 3))[:, None], x[:, :, 0, 0]
+    def network(x: Any) -> Any:
+        looked.append(len(x))
+        return np.concatenate([x.mean((1, 2, 3))[:, None], x[:, :, 0, 0]], axis=1)
 
     image = np.random.default_rng(2).integers(0, 256, (50, 60, 3), np.uint8)
     boxes = np.array([[1, 1, 20, 20], [5, 5, 40, 40], [10, 3, 30, 23]], np.float32)
-    memo = Memo(Network(), AreaAverages(image), 24)
+    memo = Memo(network, AreaAverages(image), 24)
 
     first, both = memo(boxes[:2]), memo(boxes[[2, 1, 0]])
 
     assert looked == [2, 1]
     assert first.shape == (2, 4)
     assert np.array_equal(both[[2, 1]], first)
-    assert np.allclose(both, Memo(Network(), AreaAverages(image), 24)(boxes[[2, 1, 0]]))
+    assert np.allclose(both, Memo(network, AreaAverages(image), 24)(boxes[[2, 1, 0]]))
 
 
 def test_sums_of_a_huge_image_do_not_overflow_32_bits() -> None:
-    side = int(MAX_INT32_PIXELS**0.5) + 10
+    # GIVEN a white image whose sums wrap around, in cells smaller than the largest allowed
+    side = int((2.5 * MAX_CELL_PIXELS) ** 0.5)
 
-    average = AreaAverages(np.full((side, side, 3), 255, np.uint8)).whole((1, 1))
+    averages = AreaAverages(np.full((side, side, 3), 255, np.uint8)).whole((2, 2))
 
-    assert average == pytest.approx(255)
+    assert averages == pytest.approx(255)
 
 
 def test_the_pyramid_starts_at_faces_of_20_px() -> None:
@@ -287,19 +288,25 @@ def test_a_large_image_is_searched_in_a_copy_but_boxes_use_its_own_pixels(
 MEASURE = """
 import resource
 import numpy as np
-import torch
+import sys
+from pathlib import Path
 from detect import Detector
-torch.set_num_threads(1)  # like the function
+from recognition import networks
 image = np.random.default_rng(0).integers(0, 256, (500, 750, 3), np.uint8)
 image = image.repeat(12, axis=0).repeat(12, axis=1)
-print(len(Detector().largest(image)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+found = Detector(networks(Path(sys.argv[1]))).largest(image)
+print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
 @pytest.mark.slow
-def test_a_50_megapixel_photo_fits_the_memory_of_the_function() -> None:
+def test_a_50_megapixel_photo_fits_the_memory_of_the_function(networks_dir: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", MEASURE], capture_output=True, text=True, cwd=FOLDER, check=True
+        [sys.executable, "-c", MEASURE, str(networks_dir)],
+        capture_output=True,
+        text=True,
+        cwd=FOLDER,
+        check=True,
     )
 
     _, megabytes = map(int, run.stdout.split())
@@ -309,15 +316,14 @@ def test_a_50_megapixel_photo_fits_the_memory_of_the_function() -> None:
 def test_the_boxes_of_a_crowd_are_processed_in_batches() -> None:
     looked: list[int] = []
 
-    class Network(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-            looked.append(len(x))
-            return (x.mean((1, 2, 3))[:, None],)
+    def network(x: Any) -> Any:
+        looked.append(len(x))
+        return x.mean((1, 2, 3))[:, None]
 
     image = np.random.default_rng(2).integers(0, 256, (50, 60, 3), np.uint8)
     corner = np.arange(BOXES_AT_ONCE + 3) / 100
     boxes = np.stack([corner + 1, corner + 1, corner + 30, corner + 30], axis=1)
-    answers = Memo(Network(), AreaAverages(image), 24)(boxes)
+    answers = Memo(network, AreaAverages(image), 24)(boxes)
 
     assert looked == [BOXES_AT_ONCE, 3]
-    assert np.allclose(answers[-1:], Memo(Network(), AreaAverages(image), 24)(boxes[-1:]))
+    assert np.allclose(answers[-1:], Memo(network, AreaAverages(image), 24)(boxes[-1:]))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import embed
+import export
+import models
 import numpy as np
 import pytest
+import recognition
 import torch
 from detect import Detector
+from engine import Load
 from facenet_pytorch import InceptionResnetV1
 from facenet_pytorch.models.utils.detect_face import extract_face
 from images import read_rgb
@@ -36,16 +41,22 @@ def facenet(
     network: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> embed.Embedder:
     """Our embedder, from a state dict with a classifier in torch's current or released format."""
-    path = tmp_path_factory.mktemp("facenet") / "facenet-vggface2.pt"
+    folder = tmp_path_factory.mktemp("facenet")
+    path = folder / "facenet-vggface2.pt"
     torch.save(network.state_dict(), path, _use_new_zipfile_serialization=request.param)
-    return embed.load("facenet-vggface2", path, 160)
+    with pytest.MonkeyPatch.context() as patch:
+        model = replace(models.MODELS["facenet-vggface2"], size=path.stat().st_size)
+        patch.setitem(models.MODELS, "facenet-vggface2", model)
+        drawn = export.read_pictures(folder)
+        export.export("facenet-vggface2", folder, folder / "networks", drawn)
+    return embed.load("facenet-vggface2", recognition.networks(folder / "networks"), 160)
 
 
 def test_facenet_embeds_like_the_eager_network(
-    network: Any, facenet: embed.Embedder, sample_photos: Path
+    network: Any, facenet: embed.Embedder, sample_photos: Path, load_network: Load
 ) -> None:
     image = read_rgb((sample_photos / "obama.jpg").read_bytes())
-    faces = Detector().largest(image)
+    faces = Detector(load_network).largest(image)
 
     ours = facenet.embed(image, faces)
     crop = extract_face(Image.fromarray(image), np.array(faces[0].box), 160, 0)
@@ -58,8 +69,8 @@ def test_facenet_embeds_like_the_eager_network(
     assert float((ours @ theirs.T)[0, 0]) == pytest.approx(1, abs=1e-5)
 
 
-def test_sface_tells_people_apart(models_dir: Path, sample_photos: Path) -> None:
-    embedder, detector = embed.load("sface", models_dir / "sface.onnx", 0), Detector()
+def test_sface_tells_people_apart(load_network: Load, sample_photos: Path) -> None:
+    embedder, detector = embed.load("sface", load_network, 0), Detector(load_network)
 
     def vector(name: str) -> Any:
         image = read_rgb((sample_photos / name).read_bytes())
@@ -76,12 +87,12 @@ def test_facenet_returns_no_embeddings_without_faces(facenet: embed.Embedder) ->
     assert facenet.embed(np.zeros((50, 50, 3), np.uint8), []).shape == (0, 512)
 
 
-def test_sface_returns_no_embeddings_without_faces(models_dir: Path) -> None:
-    embedder = embed.load("sface", models_dir / "sface.onnx", 160)
+def test_sface_returns_no_embeddings_without_faces(load_network: Load) -> None:
+    embedder = embed.load("sface", load_network, 160)
 
     assert embedder.embed(np.zeros((50, 50, 3), np.uint8), []).shape == (0, 128)
 
 
-def test_an_unknown_model_is_refused() -> None:
+def test_an_unknown_model_is_refused(load_network: Load) -> None:
     with pytest.raises(ValueError, match="no model 'other'"):
-        embed.load("other", Path("x"), 160)
+        embed.load("other", load_network, 160)

@@ -115,7 +115,7 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
         ([[row(1, 0)], [""], METADATA], "a name that is empty"),
         ([[row(1, 0)], [" "], METADATA], "a name that is empty"),
         ([[[1.0, 0.0]], ["Ann"], METADATA], "not a float tensor"),
-        ([[torch.tensor([1, 0])], ["Ann"], METADATA], "not a float tensor"),
+        ([[torch.tensor([1, 0])], ["Ann"], METADATA], "torch.LongStorage"),
         ([[row(1), row(1, length=129)], ["Ann", "Bob"], METADATA], "different lengths"),
         (
             [[row(1, length=512)], ["Ann"], METADATA],

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+from engine import EngineError
 from gallery import GalleryError
-from models import ModelError
 from PIL import Image
 from recognition import SettingsError
 
@@ -466,7 +466,8 @@ def test_a_long_key_is_stored_as_its_hash(handler: ModuleType, s3: Any, put: Any
 @pytest.mark.parametrize(
     ("variables", "error"),
     [
-        ({"MODEL": "facenet-vggface2", "MODELS_DIR": "/nowhere"}, ModelError),
+        ({"MODELS_DIR": "/nowhere"}, EngineError),
+        ({"ENGINE": "other"}, EngineError),
         ({"GALLERY": "/nowhere/data.pt"}, GalleryError),
         ({"FACES": "some"}, SettingsError),
         ({"THRESHOLD": "low"}, SettingsError),

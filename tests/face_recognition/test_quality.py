@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detect import Detector, Face
+from engine import Load
 from images import read_rgb
 from PIL import Image, ImageFilter
 from quality import MAX_NOSE_OFFSET, MIN_SIDE_PX, complaints, nose_offset, sharpness
@@ -16,9 +17,9 @@ GOOD = ("astronaut.png", "biden.jpg", "obama.jpg", "obama2.jpg", "obama3.jpg")
 
 
 @pytest.fixture(scope="module")
-def faces(sample_photos: Path) -> dict[str, tuple[Image.Image, Face]]:
+def faces(sample_photos: Path, load_network: Load) -> dict[str, tuple[Image.Image, Face]]:
     """The sample portraits with their face."""
-    detector = Detector()
+    detector = Detector(load_network)
     images = {name: read_rgb((sample_photos / name).read_bytes()) for name in GOOD}
     return {
         name: (Image.fromarray(image), detector.largest(image)[0]) for name, image in images.items()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import recognition
 from detect import Detector, Face, Search
+from engine import Load
 from frame_answer import answer
 from images import read_rgb
 from PIL import Image, ImageFilter
@@ -22,9 +23,9 @@ Frame = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def heads(sample_photos: Path) -> dict[str, Image.Image]:
+def heads(sample_photos: Path, load_network: Load) -> dict[str, Image.Image]:
     """A square part of a photo around the face of each person, whose face is a third of it."""
-    detector, found = Detector(), {}
+    detector, found = Detector(load_network), {}
     for name, photo in ((OBAMA, "obama2.jpg"), (BIDEN, "biden.jpg"), (COLLINS, "astronaut.png")):
         image = read_rgb((sample_photos / photo).read_bytes())
         x1, y1, x2, y2 = detector.largest(image)[0].box
@@ -51,10 +52,10 @@ def frame(heads: dict[str, Image.Image]) -> Frame:
 
 
 @pytest.fixture(scope="module")
-def whole(data_pt: Path, models_dir: Path) -> Recognizer:
+def whole(data_pt: Path, load_network: Load) -> Recognizer:
     """A recognizer of all sample people."""
     people = gallery.load(data_pt, "sface")
-    return Recognizer("sface", models_dir / "sface.onnx", lambda: people, "known")
+    return Recognizer("sface", load_network, lambda: people, "known")
 
 
 class Counting:
@@ -171,9 +172,7 @@ def test_of_two_known_people_the_larger_is_named(knows: Any, frame: Frame) -> No
     assert text(recognizer, faces) == BIDEN
 
 
-def test_if_nobody_is_known_every_face_is_tried_once(
-    knows: Any, frame: Frame, sample_photos: Path
-) -> None:
+def test_if_nobody_is_known_every_face_is_tried_once(knows: Any, sample_photos: Path) -> None:
     recognizer = knows(OBAMA)
     image = read_rgb((sample_photos / "t1.jpg").read_bytes())
 
@@ -181,7 +180,9 @@ def test_if_nobody_is_known_every_face_is_tried_once(
 
     assert names(faces) == ["Unknown"] * 6
     assert [face.nearest for face in faces] == [OBAMA] * 6
-    assert np.allclose([f.box for f in faces], [f.box for f in Detector().all(image)], atol=0.5)
+    assert np.allclose(
+        [f.box for f in faces], [f.box for f in recognizer._detector.all(image)], atol=0.5
+    )
     assert len(embedded(recognizer)) == 6
     assert text(recognizer, faces) == "Unknown"
 
@@ -295,4 +296,4 @@ def test_a_face_that_only_the_first_search_finds_is_kept(
 @pytest.mark.parametrize("faces", ["", "Known", "some"])
 def test_an_unknown_selection_is_refused(whole: Recognizer, faces: str) -> None:
     with pytest.raises(SettingsError, match=f"FACES is {faces!r}: use one of known, largest, all"):
-        Recognizer("sface", Path("x"), lambda: whole.gallery, faces)
+        Recognizer("sface", whole._load, lambda: whole.gallery, faces)
