@@ -14,11 +14,13 @@ ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY face-recognition/requirements*.txt /build/
-# What the function runs on.
+# What the function runs on, without tests and without the AWS services that it does not call.
 WORKDIR /task
 RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements.txt \
- && rm -rf bin share
+ && rm -rf bin share numpy/tests numpy/*/tests numpy/f2py \
+ && mkdir data && mv botocore/data/*.json botocore/data/s3 botocore/data/sts data/ \
+ && rm -rf botocore/data && mv data botocore/
 # What the networks are made from. --no-deps, because the lists are complete and facenet-pytorch's
 # pins would forbid current torch. torch's headers, tests and tools are removed, and the packages
 # that only torch.compile imports.

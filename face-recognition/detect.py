@@ -9,12 +9,13 @@ fine and stops when no larger face can follow.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from area import AreaAverages
+from area import ROWS_AT_ONCE, AreaAverages
 from boxes import nms, refined, squared
 from engine import DETECTION, Load, Network
 from PIL import Image
@@ -34,8 +35,8 @@ MIN_PROBABILITY = 0.9
 SURE_PROBABILITY = 0.95
 SURE_SIDE = 2.0
 # Larger images are searched in a smaller copy, to stay within the function's memory: the search
-# takes up to 1.6 GB for 25 megapixels and took more than 3 GB for 48.
-MAX_SEARCHED_PIXELS = 25_000_000
+# takes 25 bytes a pixel.
+MAX_SEARCHED_PIXELS = 16_000_000
 BOXES_AT_ONCE = 512  # each takes up to 1 MB in O-Net, and a picture of a crowd has thousands
 
 
@@ -234,8 +235,16 @@ def _searched(image: Array) -> Array:
     factor = (MAX_SEARCHED_PIXELS / (height * width)) ** 0.5
     if factor >= 1:
         return image
-    size = (max(1, int(width * factor)), max(1, int(height * factor)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    wide, high = max(1, int(width * factor)), max(1, int(height * factor))
+    searched = np.empty((high, wide, 3), np.uint8)
+    for start in range(0, high, ROWS_AT_ONCE):  # Pillow's copy of a large image is larger still
+        end = min(high, start + ROWS_AT_ONCE)
+        top, bottom = start * height / high, end * height / high
+        first = int(top)
+        strip = Image.fromarray(image[first : math.ceil(bottom)])
+        box = (0, top - first, width, bottom - first)
+        searched[start:end] = strip.resize((wide, end - start), Image.Resampling.BOX, box)
+    return searched
 
 
 def pyramid(height: int, width: int) -> list[float]:

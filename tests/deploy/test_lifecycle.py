@@ -138,7 +138,7 @@ def test_status_reports_drift(account: Account) -> None:
     name = deployment.recognizer.name
     assert lines == [
         f"DRIFT  Would set bucket '{deployment.output_bucket}': no public access",
-        f"DRIFT  Would update settings of function '{name}': MemorySize 2048 -> 3008, "
+        f"DRIFT  Would update settings of function '{name}': MemorySize 2048 -> 1769, "
         f"FACES 'all' -> 'known', OUTPUT_BUCKET None -> '{deployment.output_bucket}'",
     ]
     report = json.loads(account.run("deploy/status.py", deployment, "--json").stdout)

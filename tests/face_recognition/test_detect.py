@@ -17,6 +17,7 @@ from detect import BOXES_AT_ONCE, MIN_PROBABILITY, Detector, Memo, pyramid
 from engine import Load
 from facenet_pytorch import MTCNN
 from images import read_rgb
+from PIL import Image
 from torch.nn.functional import interpolate
 from torchvision_substitute import batched_nms
 
@@ -287,30 +288,34 @@ def test_a_large_image_is_searched_in_a_copy_but_boxes_use_its_own_pixels(
 
 MEASURE = """
 import resource
-import numpy as np
 import sys
 from pathlib import Path
 from detect import Detector
+from images import read_rgb
 from recognition import networks
-image = np.random.default_rng(0).integers(0, 256, (500, 750, 3), np.uint8)
-image = image.repeat(12, axis=0).repeat(12, axis=1)
-found = Detector(networks(Path(sys.argv[1]))).largest(image)
+detector = Detector(networks(Path(sys.argv[1])))
+found = detector.all(read_rgb(Path(sys.argv[2]).read_bytes()))
 print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-@pytest.mark.slow
-def test_a_50_megapixel_photo_fits_the_memory_of_the_function(networks_dir: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(networks_dir)],
-        capture_output=True,
-        text=True,
-        cwd=FOLDER,
-        check=True,
-    )
+# CloudShell has 2 GB, the function 1,769 MB. The embedder needs up to 200 MB more.
+@pytest.mark.parametrize(
+    ("width", "limit_mb"), [(4000, 500), pytest.param(11_500, 850, marks=pytest.mark.slow)]
+)
+def test_a_photo_is_read_and_searched_in_little_memory(
+    width: int, limit_mb: int, networks_dir: Path, sample_photos: Path, tmp_path: Path
+) -> None:
+    with Image.open(sample_photos / "t1.jpg") as image:
+        size = (width, width * image.height // image.width)
+        image.resize(size).save(tmp_path / "photo.jpg")
+    command = [sys.executable, "-c", MEASURE, str(networks_dir), str(tmp_path / "photo.jpg")]
 
-    _, megabytes = map(int, run.stdout.split())
-    assert megabytes < 2500  # of 3008; the facenet network needs about 200 more
+    run = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER, check=True)
+
+    faces, megabytes = map(int, run.stdout.split())
+    assert faces >= 6
+    assert megabytes < limit_mb
 
 
 def test_the_boxes_of_a_crowd_are_processed_in_batches() -> None:
