@@ -25,7 +25,9 @@ class AreaAverages:
         """Build the integral image of an H x W x 3 uint8 image."""
         self.height, self.width = image.shape[:2]
         self._sums = np.zeros((self.height + 1, self.width + 1, 3), np.uint32)
-        np.cumsum(image, axis=1, dtype=np.uint32, out=self._sums[1:, 1:])
+        inner = self._sums[1:, 1:]
+        inner[:] = image  # first, as a cumsum that also converts takes twice the time
+        np.cumsum(inner, axis=1, out=inner)
         # Row by row, each still in the cache: half the time of a second cumsum.
         for y in range(2, self.height + 1):
             self._sums[y] += self._sums[y - 1]

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Measure the recognizer's start and memory: python3 bench/start.py
+
+From the start of the process to its first answer, as in a cold start: Python, boto3 and its client,
+the networks, the gallery, one frame. With both models, in ncnn (the default) and in torch
+(ENGINE=torch: facenet-pytorch's modules, SFace in OpenCV), which alternate in one run; with the
+files in the page cache, and without. Then the memory that is resident after 20 frames of 1080p.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "face-recognition"
+sys.path[:0] = [str(FOLDER), str(ROOT)]
+
+import gallery
+import numpy as np
+import weights
+from PIL import Image
+from targets import Target, report
+
+from samples.packages import fetch_photos
+
+# model: the most that ncnn may take of torch's time, with a warm and a cold page cache, and the
+# most MB that may be resident
+WANTED = {"sface": (0.2, 0.25, 200), "facenet-vggface2": (0.3, 0.25, 300)}
+FRAMES = 20
+CHILD = """
+import json, os, sys, time
+model, folder, frame, frames, size, started = sys.argv[1:]
+import boto3
+boto3.client("s3", region_name="us-east-1")
+import models
+from dataclasses import replace
+models.MODELS[model] = replace(models.MODELS[model], size=int(size))
+from pathlib import Path
+from images import read_rgb
+from recognition import Recognizer
+recognizer = Recognizer.from_environment(Path(folder))
+data = Path(frame).read_bytes()
+assert recognizer.name_faces(read_rgb(data))
+seconds = time.monotonic() - float(started)
+for _ in range(int(frames) - 1):
+    recognizer.name_faces(read_rgb(data))
+status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
+print(json.dumps({"seconds": seconds, "resident_mb": int(status["VmRSS"].split()[0]) // 1024}))
+"""
+
+
+def first_answer(model: str, engine: str, frame: Path, data_pt: Path, frames: int = 1) -> Any:
+    """Run a process up to its first answer, and on to `frames`: its seconds and resident MB."""
+    folder, networks = weights.prepare(model)
+    variables = {
+        **os.environ,
+        "PYTHONPATH": str(FOLDER),
+        "MODEL": model,
+        "ENGINE": engine,
+        "MODELS_DIR": str(networks if engine == "ncnn" else folder),
+        "GALLERY": str(data_pt),
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    size = (folder / weights.models.MODELS[model].file).stat().st_size
+    command = [sys.executable, "-c", CHILD, model, str(folder), str(frame), str(frames), str(size)]
+    run = subprocess.run(
+        [*command, str(time.monotonic())], env=variables, stdout=subprocess.PIPE, check=True
+    )
+    return json.loads(run.stdout)
+
+
+def forget(folders: list[Path]) -> None:
+    """Drop the files in these folders from the page cache."""
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def a_gallery(model: str, path: Path) -> Path:
+    """A gallery of one person so lax that whoever is in the frame is known, as in most videos."""
+    row = np.ones((1, gallery.LENGTHS[model]), np.float32)
+    gallery.save(path, list(row / np.linalg.norm(row)), ["Anybody"], model, 240, 3.0)
+    return path
+
+
+def main() -> None:
+    """Measure every model in both engines, and say which targets are met."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5, help="starts of each; default: 5")
+    repeat = parser.parse_args().repeat
+    targets, figures = list[Target](), dict[str, Any]()
+    with tempfile.TemporaryDirectory() as name:
+        temporary = Path(name)
+        photos = fetch_photos(ROOT / "build" / "samples" / "photos")
+        frame = temporary / "frame.jpg"
+        with Image.open(photos / "obama.jpg") as photo:
+            canvas = Image.new("RGB", (1920, 1080))
+            photo.thumbnail((1080, 1080))
+            canvas.paste(photo, (400, 0))
+            canvas.save(frame)
+        for model, (warm, cold, resident) in WANTED.items():
+            data_pt = a_gallery(model, temporary / f"{model}.pt")
+            caches = [Path(sysconfig.get_path("platlib")), *weights.prepare(model)]
+            for cache, wanted in (("warm", warm), ("cold", cold)):
+                seconds: dict[str, list[float]] = {"ncnn": [], "torch": []}
+                for run in range(repeat):
+                    for engine in ("ncnn", "torch") if run % 2 else ("torch", "ncnn"):
+                        if cache == "cold":
+                            forget(caches)
+                        took = first_answer(model, engine, frame, data_pt)
+                        seconds[engine].append(took["seconds"])
+                ratio = statistics.median(
+                    a / b for a, b in zip(seconds["ncnn"], seconds["torch"], strict=True)
+                )
+                medians = {engine: statistics.median(times) for engine, times in seconds.items()}
+                print(f"{model}, {cache} page cache, start to first answer, s: {medians}")
+                figures[f"{model}, {cache}"] = medians
+                what = f"start to first answer, {model}, {cache}, of torch's time"
+                targets.append(Target(what, ratio, wanted))
+            took = first_answer(model, "ncnn", frame, data_pt, FRAMES)
+            what = f"MB resident after {FRAMES} frames of 1080p, {model}"
+            targets.append(Target(what, took["resident_mb"], resident))
+    report("start", targets, figures)
+
+
+if __name__ == "__main__":
+    main()
