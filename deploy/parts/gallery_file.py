@@ -1,18 +1,19 @@
-"""Checks a gallery file without torch and without unpickling it."""
+"""Checks which model a gallery was made with, by the recognizer's own reader of the file."""
 
 from __future__ import annotations
 
-import pickletools
+import importlib.util
 import shutil
 import tempfile
-import zipfile
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import botocore.exceptions
 
 from pipeline.aws import AwsError, explain
 from pipeline.cli import Run
-from pipeline.settings import SettingsError, s3_location
+from pipeline.settings import ROOT, SettingsError, s3_location
 
 # A gallery without metadata has the older format, which only this model used.
 OLDER_MODEL = "facenet-vggface2"
@@ -23,48 +24,28 @@ def gallery_model(path: Path, name: str = "") -> str:
     """Return the model that the gallery was made with; raises AwsError if it is not a gallery.
 
     `name` replaces the path in error messages.
-    torch.save writes a zip file with a data.pkl. Its opcodes are listed but not run, because
-    unpickling an untrusted gallery could run any code.
     """
+    reader = _reader()
     try:
-        with zipfile.ZipFile(path) as archive:
-            member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-            texts = _metadata_texts(archive.read(member))
-    except (OSError, StopIteration, ValueError, zipfile.BadZipFile) as error:
+        metadata = reader.read_metadata(path.read_bytes())
+    except (OSError, reader.GalleryFileError) as error:
         raise AwsError(
             f"{name or path} is not a gallery written by torch.save ({error}): make one with "
             f"{ENROLL.format('MODEL')}"
         ) from error
-    if "model" not in texts:
-        return OLDER_MODEL
-    at = texts.index("model") + 1
-    return texts[at] if at < len(texts) else OLDER_MODEL
+    return str((metadata or {}).get("model", OLDER_MODEL))
 
 
-def _metadata_texts(pickle: bytes) -> list[str]:
-    """The texts in the gallery's last dict, its metadata; none in the older format.
-
-    The names of people come before it, and one of them may be called "model". A text that was
-    written before is written again as a reference to the memo.
-    """
-    texts: list[str] | None = None
-    memo: dict[object, str] = {}
-    pushed = None  # the text that the previous opcode pushed
-    for opcode, argument, _ in pickletools.genops(pickle):
-        if opcode.name in ("BINPUT", "LONG_BINPUT"):
-            if pushed is not None:
-                memo[argument] = pushed
-            continue
-        pushed = None
-        if opcode.name == "EMPTY_DICT":
-            texts = []
-        elif "UNICODE" in opcode.name:
-            pushed = str(argument)
-        elif opcode.name in ("BINGET", "LONG_BINGET"):
-            pushed = memo.get(argument)
-        if pushed is not None and texts is not None:
-            texts.append(pushed)
-    return texts or []
+@lru_cache(maxsize=None)
+def _reader() -> Any:
+    """face-recognition/gallery_file.py, whose folder is no package; it needs only Python."""
+    path = ROOT / "face-recognition" / "gallery_file.py"
+    spec = importlib.util.spec_from_file_location("recognizer_gallery_file", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def check_gallery(path: Path, model: str) -> None:
