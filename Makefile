@@ -57,8 +57,10 @@ format: $(INSTALLED) ## format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) build/ffmpeg.zip ## compare the recognizer with a plain one, then time 1,000 uploads
+bench: $(INSTALLED) build/ffmpeg.zip ## measure speed, starts, memory and price against the targets
 	$(BIN)/python bench/recognition.py
+	$(BIN)/python bench/start.py
+	$(BIN)/python bench/price.py
 	$(BIN)/python bench/uploads.py
 
 clean: ## remove everything that was built or installed here
