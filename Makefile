@@ -51,7 +51,7 @@ check: $(INSTALLED) ## lint, spell-check and type-check everything
 	MYPYPATH=face-recognition:video-splitting $(BIN)/mypy --explicit-package-bases tests bench
 	$(BIN)/shellcheck install_ffmpeg.sh .ci/run
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy workload face-recognition/gallery_file.py
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.9- createS3.py pipeline deploy workload face-recognition/gallery_format.py
 
 format: $(INSTALLED) ## format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix .

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from targets import Target, report
+from results import Target, report
 
 from local_aws.process import StartError
 from pipeline.settings import Deployment

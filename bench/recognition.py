@@ -33,7 +33,7 @@ import weights
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from PIL import Image
-from targets import Target, report
+from results import Target, report
 
 from samples.packages import fetch_photos
 

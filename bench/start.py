@@ -29,7 +29,7 @@ import gallery
 import numpy as np
 import weights
 from PIL import Image
-from targets import Target, report
+from results import Target, report
 
 from samples.packages import fetch_photos
 

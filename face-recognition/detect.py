@@ -243,7 +243,8 @@ def _searched(image: Array) -> Array:
         first = int(top)
         strip = Image.fromarray(image[first : math.ceil(bottom)])
         box = (0, top - first, width, bottom - first)
-        searched[start:end] = strip.resize((wide, end - start), Image.Resampling.BOX, box)
+        resized = strip.resize((wide, end - start), Image.Resampling.BOX, box)
+        searched[start:end] = np.asarray(resized)
     return searched
 
 

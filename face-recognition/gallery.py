@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gallery_file
+import gallery_format
 import numpy as np
 import numpy.typing as npt
 from person_name import normalized
@@ -98,8 +98,8 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
     overrides the model's. Names are normalized (person_name.py). Raises GalleryError.
     """
     try:
-        content = gallery_file.read(data)
-    except gallery_file.GalleryFileError as error:
+        content = gallery_format.read(data)
+    except gallery_format.GalleryFormatError as error:
         raise GalleryError(f"{path} is not a gallery: {error}.") from error
     metadata = OLD_FORMAT_METADATA if content.metadata is None else content.metadata
     if "model" not in metadata:
@@ -188,7 +188,7 @@ def save(
     metadata: dict[str, str | int | float] = {"model": model, "image_size": image_size}
     if threshold is not None:
         metadata["threshold"] = threshold
-    data = gallery_file.write(np.stack(embeddings), names, metadata)
+    data = gallery_format.write(np.stack(embeddings), names, metadata)
     partial = path.with_name(f".{path.name}.part")
     try:
         partial.write_bytes(data)

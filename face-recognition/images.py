@@ -111,7 +111,7 @@ def _upright_rgb(image: Image.Image) -> Array:
     white = _white(image)
     for top in range(0, height, ROWS_AT_ONCE):
         bottom = min(height, top + ROWS_AT_ONCE)
-        stored[top:bottom] = _rgb(image.crop((0, top, width, bottom)), white)
+        stored[top:bottom] = np.asarray(_rgb(image.crop((0, top, width, bottom)), white))
     return upright
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import shutil
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ def gallery_model(path: Path, name: str = "") -> str:
     """
     reader = _reader()
     try:
-        metadata = reader.read_metadata(path.read_bytes())
-    except (OSError, reader.GalleryFileError) as error:
+        metadata = reader["read_metadata"](path.read_bytes())
+    except (OSError, reader["GalleryFormatError"]) as error:
         raise AwsError(
             f"{name or path} is not a gallery written by torch.save ({error}): make one with "
             f"{ENROLL.format('MODEL')}"
@@ -36,16 +36,10 @@ def gallery_model(path: Path, name: str = "") -> str:
     return str((metadata or {}).get("model", OLDER_MODEL))
 
 
-@lru_cache(maxsize=None)
-def _reader() -> Any:
-    """face-recognition/gallery_file.py, whose folder is no package; it needs only Python."""
-    path = ROOT / "face-recognition" / "gallery_file.py"
-    spec = importlib.util.spec_from_file_location("recognizer_gallery_file", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@cache
+def _reader() -> dict[str, Any]:
+    """What face-recognition/gallery_format.py defines; its folder is no package."""
+    return runpy.run_path(str(ROOT / "face-recognition" / "gallery_format.py"))
 
 
 def check_gallery(path: Path, model: str) -> None:

@@ -162,7 +162,7 @@ def test_unknown_names_are_refused(tmp_path: Path) -> None:
 
 def test_ncnn_needs_neither_torch_nor_opencv(made: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import align, engine, gallery_file, numpy as np\n"
+        "import sys; from pathlib import Path; import align, engine, gallery_format, numpy as np\n"
         "load = engine.choose('ncnn', Path(sys.argv[1]), 1)\n"
         "load('sface')(np.zeros((1, 3, 112, 112), np.float32))\n"
         "print({'torch', 'cv2', 'facenet_pytorch', 'requests'} & set(sys.modules))"

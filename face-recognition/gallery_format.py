@@ -32,7 +32,7 @@ BYTES = {"<f4": 4, "<f8": 8, "<f2": 2, "bfloat16": 2}
 OLD_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # of torch before 1.6
 
 
-class GalleryFileError(ValueError):
+class GalleryFormatError(ValueError):
     """The bytes are not a gallery that can be read; the message says why."""
 
 
@@ -54,26 +54,26 @@ class _Storage(NamedTuple):
 
 
 def read(data: bytes) -> Contents:
-    """The gallery in the bytes of its file, embeddings as NumPy arrays; raises GalleryFileError."""
+    """The gallery in its file's bytes, embeddings as NumPy arrays; raises GalleryFormatError."""
     return _read(data, _arrays())
 
 
 def read_metadata(data: bytes) -> dict[str, Any] | None:
-    """The gallery's metadata alone, without NumPy; raises GalleryFileError as `read` does."""
+    """The gallery's metadata alone, without NumPy; raises GalleryFormatError as `read` does."""
     return _read(data, lambda *_: None).metadata
 
 
 def _read(data: bytes, tensor: Any) -> Contents:
     if len(data) > MAX_BYTES:
-        raise GalleryFileError(f"it has {len(data):,} bytes, and {MAX_BYTES:,} are allowed")
+        raise GalleryFormatError(f"it has {len(data):,} bytes, and {MAX_BYTES:,} are allowed")
     try:
         content = _from_old(data, tensor) if data.startswith(OLD_MAGIC) else _from_zip(data, tensor)
-    except GalleryFileError:
+    except GalleryFormatError:
         raise
     except Exception as error:
         # What damaged bytes raise depends on where they stop making sense.
         reason = str(error) or type(error).__name__
-        raise GalleryFileError(
+        raise GalleryFormatError(
             f"it is damaged, or torch.save did not write it: {reason}"
         ) from error
     return _checked(content)
@@ -81,17 +81,17 @@ def _read(data: bytes, tensor: Any) -> Contents:
 
 def _checked(content: Any) -> Contents:
     if not isinstance(content, (list, tuple)) or len(content) not in (2, 3):
-        raise GalleryFileError("it must hold [embeddings, names, metadata]")
+        raise GalleryFormatError("it must hold [embeddings, names, metadata]")
     embeddings, names = content[:2]
     metadata = content[2] if len(content) == 3 else None
     if not isinstance(embeddings, (list, tuple)) or not isinstance(names, (list, tuple)):
-        raise GalleryFileError("embeddings and names must be lists")
+        raise GalleryFormatError("embeddings and names must be lists")
     if not all(isinstance(name, str) for name in names):
-        raise GalleryFileError("a name is not text")
+        raise GalleryFormatError("a name is not text")
     if len(content) == 3 and not isinstance(metadata, dict):
-        raise GalleryFileError("its metadata must be a dict")
+        raise GalleryFormatError("its metadata must be a dict")
     if sum(getattr(row, "size", 0) for row in embeddings) > MAX_NUMBERS:
-        raise GalleryFileError(f"its embeddings have more than {MAX_NUMBERS:,} numbers")
+        raise GalleryFormatError(f"its embeddings have more than {MAX_NUMBERS:,} numbers")
     return Contents(list(embeddings), list(names), metadata)
 
 
@@ -102,10 +102,10 @@ def _from_zip(data: bytes, tensor: Any) -> Any:
     members = _members(data)
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise GalleryFileError("it has no data.pkl, so torch.save did not write it")
+        raise GalleryFormatError("it has no data.pkl, so torch.save did not write it")
     folder = pickles[0][: -len("data.pkl")]
     if bytes(members.get(f"{folder}byteorder", b"little")) != b"little":
-        raise GalleryFileError("it was written on a big-endian machine")
+        raise GalleryFormatError("it was written on a big-endian machine")
 
     def storage(pid: tuple[Any, ...]) -> _Storage:
         _, dtype, key, _, _ = pid
@@ -121,7 +121,7 @@ def _from_old(data: bytes, tensor: Any) -> Any:
     at += _unpickled(view[at:])[1]
     machine, size = _unpickled(view[at:])
     if not machine["little_endian"]:
-        raise GalleryFileError("it was written on a big-endian machine")
+        raise GalleryFormatError("it was written on a big-endian machine")
     at += size
     # The content comes before its numbers: once to see what kind they are, once to take them.
     dtypes: dict[str, str] = {}
@@ -165,14 +165,14 @@ def _members(data: bytes) -> dict[str, memoryview]:
     central, local = struct.Struct("<10xH8xII3H8xI"), struct.Struct("<26xHH")
     for _ in range(count):
         if data[at : at + 4] != b"PK\1\2":
-            raise GalleryFileError("its zip directory is damaged")
+            raise GalleryFormatError("its zip directory is damaged")
         method, packed, size, name_size, extra, comment, start = central.unpack_from(data, at)
         if method != 0 or packed != size:
-            raise GalleryFileError("it is compressed, so torch.save did not write it")
+            raise GalleryFormatError("it is compressed, so torch.save did not write it")
         name = data[at + 46 : at + 46 + name_size].decode()
         begin = start + 30 + sum(local.unpack_from(data, start))
         if begin + size > len(data):
-            raise GalleryFileError("its zip directory names bytes past the end: it was cut short")
+            raise GalleryFormatError("its zip directory names bytes past the end: it was cut short")
         members[name] = view[begin : begin + size]
         at += 46 + name_size + extra + comment
     return members
@@ -182,7 +182,7 @@ def _directory(data: bytes) -> tuple[int, int]:
     """Where the zip's directory begins, and how many members it has."""
     end = data.rfind(b"PK\5\6", max(0, len(data) - 65_557))
     if end < 0 or not data.startswith(b"PK\3\4"):
-        raise GalleryFileError("it is empty, cut short, or not a file that torch.save wrote")
+        raise GalleryFormatError("it is empty, cut short, or not a file that torch.save wrote")
     count, start = struct.unpack_from("<10xH4xI", data, end)
     locator = end - 20
     if locator >= 0 and data[locator : locator + 4] == b"PK\6\7":  # zip64: more than 65,535 members
@@ -203,7 +203,7 @@ _LONG = re.compile(rb"(?s:\x8a(.))")
 
 
 def _end(data: memoryview) -> int:
-    """Where the pickle ends; raises GalleryFileError for an opcode that torch does not write."""
+    """Where the pickle ends; raises GalleryFormatError for an opcode that torch does not write."""
     at = 0
     while True:
         fixed = _FIXED.match(data, at)
@@ -219,9 +219,9 @@ def _end(data: memoryview) -> int:
         elif opcode == b"\x8a" and (number := _LONG.match(data, at)):  # a long number
             at += 2 + number[1][0]
         elif at >= len(data):
-            raise GalleryFileError("its pickle has no end: it was cut short")
+            raise GalleryFormatError("its pickle has no end: it was cut short")
         else:
-            raise GalleryFileError(
+            raise GalleryFormatError(
                 f"its pickle has the opcode {opcode!r}, which torch never writes"
             )
 
@@ -248,13 +248,13 @@ class _Unpickler(pickle.Unpickler):
             return lambda tensor, *_: tensor
         if (module, name) == ("collections", "OrderedDict"):
             return dict  # a tensor's hooks, always empty
-        raise GalleryFileError(
+        raise GalleryFormatError(
             f"it would call {module}.{name} when it is read, which no gallery does: do not use it"
         )
 
     def persistent_load(self, pid: Any) -> Any:
         if self._storage is None or not isinstance(pid, tuple) or pid[0] != "storage":
-            raise GalleryFileError("its pickle refers to something that is not a tensor")
+            raise GalleryFormatError("its pickle refers to something that is not a tensor")
         return self._storage(pid)
 
 

@@ -14,15 +14,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import gallery_file
+import gallery_format
 import numpy as np
 import pytest
 import torch
-from gallery_file import GalleryFileError
+from gallery_format import GalleryFormatError
 from hypothesis import given
 from hypothesis import strategies as st
 
-FOLDER = Path(gallery_file.__file__).parent
+FOLDER = Path(gallery_format.__file__).parent
 METADATA: dict[str, Any] = {"model": "sface", "image_size": 240, "threshold": 0.5}
 
 
@@ -49,7 +49,7 @@ def test_what_torch_wrote_is_read(dtype: torch.dtype, is_zip: bool) -> None:
     x = torch.randn(6, 4).to(dtype)
     rows = [x[1:2], x[:4, 2], torch.nn.Parameter(x[3]), x[4:5].clone()]
 
-    content = gallery_file.read(saved([rows, ["a", "b", "ü", "b"], METADATA], is_zip))
+    content = gallery_format.read(saved([rows, ["a", "b", "ü", "b"], METADATA], is_zip))
 
     assert content.names == ["a", "b", "ü", "b"]
     assert content.metadata == METADATA
@@ -60,7 +60,7 @@ def test_what_torch_wrote_is_read(dtype: torch.dtype, is_zip: bool) -> None:
 
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_two_elements_are_the_older_format(is_zip: bool) -> None:
-    content = gallery_file.read(saved([[torch.ones(1, 4)], ["a"]], is_zip))
+    content = gallery_format.read(saved([[torch.ones(1, 4)], ["a"]], is_zip))
     assert (content.names, content.metadata) == (["a"], None)
 
 
@@ -70,10 +70,10 @@ def test_torch_reads_what_is_written(names: list[str], length: int, bare: bool) 
     rows = np.random.default_rng(0).normal(size=(len(names), length)).astype(np.float32)
     metadata: dict[str, Any] = {"model": "sface"} if bare else METADATA
 
-    data = gallery_file.write(rows, names, metadata)
+    data = gallery_format.write(rows, names, metadata)
 
-    assert data == gallery_file.write(rows, names, metadata)
-    theirs, ours = torch.load(io.BytesIO(data), weights_only=True), gallery_file.read(data)
+    assert data == gallery_format.write(rows, names, metadata)
+    theirs, ours = torch.load(io.BytesIO(data), weights_only=True), gallery_format.read(data)
     assert theirs[1:] == [names, metadata] == [ours.names, ours.metadata]
     for row, tensor, array in zip(rows, theirs[0], ours.embeddings, strict=True):
         assert tensor.shape == array.shape == (1, length)
@@ -83,14 +83,14 @@ def test_torch_reads_what_is_written(names: list[str], length: int, bare: bool) 
 
 
 def test_what_torch_wrote_again_is_read() -> None:
-    data = gallery_file.write(np.eye(3, 4), ["a", "b", "c"], METADATA)
-    again = gallery_file.read(saved(torch.load(io.BytesIO(data), weights_only=True)))
+    data = gallery_format.write(np.eye(3, 4), ["a", "b", "c"], METADATA)
+    again = gallery_format.read(saved(torch.load(io.BytesIO(data), weights_only=True)))
     np.testing.assert_array_equal(np.concatenate(again.embeddings), np.eye(3, 4))
 
 
 def test_rows_and_names_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="2 names need as many rows"):
-        gallery_file.write(np.eye(3), ["a", "b"], METADATA)
+        gallery_format.write(np.eye(3), ["a", "b"], METADATA)
 
 
 def test_a_hundred_thousand_rows_take_less_than_a_second() -> None:
@@ -100,13 +100,13 @@ def test_a_hundred_thousand_rows_take_less_than_a_second() -> None:
     data = saved([[torch.from_numpy(row.copy()) for row in rows], ["Barbara"] * count, METADATA])
 
     started = time.process_time()
-    content = gallery_file.read(data)
+    content = gallery_format.read(data)
 
     assert time.process_time() - started < 2  # 0.7 to 1 s on a busy machine
     assert len(content.embeddings) == count
     # AND one written here takes half of that
     started = time.process_time()
-    gallery_file.read(gallery_file.write(np.zeros((count, 4)), ["Barbara"] * count, METADATA))
+    gallery_format.read(gallery_format.write(np.zeros((count, 4)), ["Barbara"] * count, METADATA))
     assert time.process_time() - started < 1.5
 
 
@@ -128,17 +128,17 @@ def test_a_malicious_pickle_does_nothing(protocol: int, is_zip: bool, tmp_path: 
     prefix = saved([[], []], False)
     data = as_gallery(payload) if is_zip else prefix[: prefix.index(b"}q\0(X")] + payload
 
-    with pytest.raises(GalleryFileError):
-        gallery_file.read(data)
-    with pytest.raises(GalleryFileError):
-        gallery_file.read_metadata(data)
+    with pytest.raises(GalleryFormatError):
+        gallery_format.read(data)
+    with pytest.raises(GalleryFormatError):
+        gallery_format.read_metadata(data)
     assert not trap.exists()
 
 
 def test_a_malicious_pickle_is_named() -> None:
     data = as_gallery(pickle.dumps([[Calls(Path("x"))], ["a"]], 2))
-    with pytest.raises(GalleryFileError, match=r"would call \w+\.system when it is read"):
-        gallery_file.read(data)
+    with pytest.raises(GalleryFormatError, match=r"would call \w+\.system when it is read"):
+        gallery_format.read(data)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,8 @@ def test_a_malicious_pickle_is_named() -> None:
     ],
 )
 def test_pickles_that_torch_never_writes_are_refused(payload: bytes) -> None:
-    with pytest.raises(GalleryFileError):
-        gallery_file.read(as_gallery(payload))
+    with pytest.raises(GalleryFormatError):
+        gallery_format.read(as_gallery(payload))
 
 
 def tensor_of(offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> bytes:
@@ -172,31 +172,31 @@ def tensor_of(offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> by
 
 
 def test_a_row_must_lie_within_its_numbers() -> None:
-    assert gallery_file.read(tensor_of(0, (1, 4), (4, 1))).embeddings[0].shape == (1, 4)
+    assert gallery_format.read(tensor_of(0, (1, 4), (4, 1))).embeddings[0].shape == (1, 4)
     cases = [(1, (1, 4), (4, 1)), (0, (5,), (1,)), (-1, (1,), (1,)), (3, (2,), (-4,))]
     for offset, size, stride in cases:
-        with pytest.raises(GalleryFileError):
-            gallery_file.read(tensor_of(offset, size, stride))
+        with pytest.raises(GalleryFormatError):
+            gallery_format.read(tensor_of(offset, size, stride))
 
 
 def test_the_numbers_of_a_file_are_bounded() -> None:
     # GIVEN a row of 2 billion numbers that are one and the same
-    with pytest.raises(GalleryFileError, match="more than 250,000,000 numbers"):
-        gallery_file.read(tensor_of(0, (2_000_000_000,), (0,)))
+    with pytest.raises(GalleryFormatError, match="more than 250,000,000 numbers"):
+        gallery_format.read(tensor_of(0, (2_000_000_000,), (0,)))
 
 
 def test_a_file_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery_file, "MAX_BYTES", 100)
-    with pytest.raises(GalleryFileError, match=r"bytes, and 100 are allowed"):
-        gallery_file.read(saved([[torch.ones(4)], ["a"]]))
+    monkeypatch.setattr(gallery_format, "MAX_BYTES", 100)
+    with pytest.raises(GalleryFormatError, match=r"bytes, and 100 are allowed"):
+        gallery_format.read(saved([[torch.ones(4)], ["a"]]))
 
 
 def test_a_zip_bomb_is_refused() -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"(" * 50_000_000)
-    with pytest.raises(GalleryFileError, match="compressed"):
-        gallery_file.read(file.getvalue())
+    with pytest.raises(GalleryFormatError, match="compressed"):
+        gallery_format.read(file.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_a_zip_bomb_is_refused() -> None:
     ],
 )
 def test_another_content_is_refused(content: Any, reason: str) -> None:
-    with pytest.raises(GalleryFileError, match=reason):
-        gallery_file.read(saved(content))
+    with pytest.raises(GalleryFormatError, match=reason):
+        gallery_format.read(saved(content))
 
 
 @given(st.data(), st.booleans())
@@ -222,14 +222,14 @@ def test_damaged_bytes_give_this_error_or_a_gallery(draw: st.DataObject, is_zip:
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     end = draw.draw(st.integers(0, len(data)))
     for damaged in (bytes(data), bytes(data[:end])):
-        with contextlib.suppress(GalleryFileError):
-            gallery_file.read(damaged)
+        with contextlib.suppress(GalleryFormatError):
+            gallery_format.read(damaged)
 
 
 def test_metadata_are_read_without_numpy() -> None:
     code = (
-        "import sys, gallery_file\n"
-        "print(gallery_file.read_metadata(sys.stdin.buffer.read())['model'])\n"
+        "import sys, gallery_format\n"
+        "print(gallery_format.read_metadata(sys.stdin.buffer.read())['model'])\n"
         "print('numpy' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
