@@ -15,8 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from results import Target, report
-
+from bench.results import Target, report
 from local_aws.process import StartError
 from pipeline.settings import Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos

@@ -29,12 +29,12 @@ import gallery
 import numpy as np
 import recognition
 import torch
-import weights
 from facenet_pytorch import MTCNN
 from images import read_rgb
 from PIL import Image
-from results import Target, report
 
+from bench import weights
+from bench.results import Target, report
 from samples.packages import fetch_photos
 
 MODEL = "facenet-vggface2"
@@ -150,7 +150,7 @@ def compare(photos: list[bytes], size: int, repeat: int) -> tuple[list[Target], 
     steps = ("decode", "detect and crop", "embed", "match", "whole frame")
     plain: dict[str, list[float]] = {step: [] for step in steps}
     ours: dict[str, list[float]] = {step: [] for step in steps}
-    cosines, overlaps, same = [], [], 0
+    cosines, overlaps, same = list[float](), list[float](), 0
     data = photos * repeat
     for frame in data:
         with torch.no_grad():

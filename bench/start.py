@@ -27,10 +27,10 @@ sys.path[:0] = [str(FOLDER), str(ROOT)]
 
 import gallery
 import numpy as np
-import weights
 from PIL import Image
-from results import Target, report
 
+from bench import weights
+from bench.results import Target, report
 from samples.packages import fetch_photos
 
 # model: the most that ncnn may take of torch's time, with a warm and a cold page cache, and the
