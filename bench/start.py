@@ -26,6 +26,7 @@ FOLDER = ROOT / "face-recognition"
 sys.path[:0] = [str(FOLDER), str(ROOT)]
 
 import gallery
+import models
 import numpy as np
 from PIL import Image
 
@@ -73,7 +74,7 @@ def first_answer(model: str, engine: str, frame: Path, data_pt: Path, frames: in
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }
-    size = (folder / weights.models.MODELS[model].file).stat().st_size
+    size = (folder / models.MODELS[model].file).stat().st_size
     command = [sys.executable, "-c", CHILD, model, str(folder), str(frame), str(frames), str(size)]
     run = subprocess.run(
         [*command, str(time.monotonic())], env=variables, stdout=subprocess.PIPE, check=True
