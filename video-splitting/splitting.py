@@ -66,6 +66,7 @@ class Splitter:
                 with self._footage(source) as footage:
                     kept = self._put(source, self._spread(source, footage))
                 notes.update(frames=len(kept), **_cut(footage))
+        self._tidy(source, len(kept))
         with logged("invoke", source) as notes:
             notes.update(look=1, frames=len(kept))
             settings = self._settings_of_answer(source, kept)
@@ -76,7 +77,6 @@ class Splitter:
             agreement = agree(looks, float(answer.settings["threshold"]))
             etag = answer.results[agreement.frame]["frame_etag"]
             self._write(source, looks, agreement, answer.settings, etag)
-        self._tidy(source, len(kept))
         return {"frames": len(kept), "looks": 1}
 
     def _look_once_or_twice(self, source: Source) -> dict[str, Any]:
@@ -89,6 +89,7 @@ class Splitter:
                     with logged("ffmpeg", source):
                         first = footage.first()
                     (kept,) = self._put(source, [first])
+            self._tidy(source, 0)
             with logged("invoke", source) as notes:
                 notes.update(look=1, frames=1)
                 write = "known" if self.plan.is_auto else "always"
@@ -102,7 +103,6 @@ class Splitter:
                 notes = {"frames": 1, "looks": 1}
                 if self.answers == video_answer.DETAILS:
                     self._write_details(source, kept, answer)
-        self._tidy(source, 0)
         return notes
 
     def _look_again(
@@ -140,6 +140,8 @@ class Splitter:
             key, frame = keys.frame_key(source.key), taken[chosen.index]
             put = store.put_frame(self.s3, self.stage, source, self.plan, 1, key, frame)
             etag = put.etag
+        with logged("tidy", source) as notes:
+            notes["removed"] = store.remove_surplus(self.s3, self.stage, source, 0)
         # The text comes after its frame: a retry trusts a frame other than the first only if the
         # text names it.
         self._write(source, looks, agreement, answer.settings, etag)
@@ -263,14 +265,18 @@ class Splitter:
         )
 
     def _tidy(self, source: Source, count: int) -> None:
-        """Remove frames from index `count` on and what other settings or older versions left."""
+        """Remove frames from index `count` on and what other settings or older versions left.
+
+        Must come before the text: clients count objects as soon as they see it.
+        """
         with logged("tidy", source) as notes, ThreadPoolExecutor(max_workers=3) as pool:
             jobs = [
-                pool.submit(store.remove_surplus, self.s3, bucket, source, count)
-                for bucket in (self.stage, self.output)
+                pool.submit(store.remove_surplus, self.s3, bucket, source, from_index)
+                for bucket, from_index in ((self.stage, count), (self.output, 0))
             ]
-            if self.answers == video_answer.TEXT:
-                jobs.append(pool.submit(video_answer.remove_details, self.s3, self.output, source))
+            is_kept = self.answers == video_answer.DETAILS
+            remove = video_answer.remove_details
+            jobs.append(pool.submit(remove, self.s3, self.output, source, is_kept))
             notes["removed"] = sum(job.result() for job in jobs)
 
 

@@ -115,17 +115,21 @@ def details_origin(
     return {**source.metadata, "frame-etag": frame_etag, **settings}
 
 
-def remove_details(s3: S3Client, bucket: str, source: store.Source) -> int:
-    """Delete the details that a deployment with ANSWERS=txt+json left; return how many.
+def remove_details(s3: S3Client, bucket: str, source: store.Source, are_current_kept: bool) -> int:
+    """Delete the details of an earlier version of the video; return how many.
 
-    The text then no longer announces them.
+    Those of the current one are deleted as well unless `are_current_kept`: a deployment with
+    ANSWERS=txt+json left them, and the text no longer announces them.
     """
     key = keys.json_key(source.key)
-    if not store.is_made_from(source, store.described(s3, bucket, key)[1]):
+    found = store.described(s3, bucket, key)[1]
+    is_current = source.metadata.items() <= found.items()
+    if not store.is_made_from(source, found) or (is_current and are_current_kept):
         return 0
     text = keys.text_key(source.key)
-    metadata = store.described(s3, bucket, text)[1]
-    if store.is_made_from(source, metadata) and metadata.get("answers", TEXT) != TEXT:
+    metadata = store.described(s3, bucket, text)[1] if is_current else {}
+    # The text of an earlier version stays as it is: a new date would make it look like an answer.
+    if source.metadata.items() <= metadata.items() and metadata.get("answers", TEXT) != TEXT:
         s3.put_object(
             Bucket=bucket,
             Key=text,
