@@ -15,7 +15,7 @@ import ffmpeg
 import keys
 import store
 import video_answer
-from agreement import Agreement, Look, agree
+from agreement import UNKNOWN, Agreement, Look, agree
 from camera import Camera
 from frames import Footage, Frame
 from recognizer import READ_MARGIN_S, SETTINGS, Answer, Recognizer, Result
@@ -84,7 +84,8 @@ class Splitter:
         with self._footage(source) as footage:
             with logged("frames", source) as notes:
                 kept = self._kept_frame(source)
-                notes.update(frames=1, reused=kept is not None)
+                is_reused = kept is not None
+                notes.update(frames=1, reused=is_reused)
                 if kept is None:
                     with logged("ffmpeg", source):
                         first = footage.first()
@@ -92,17 +93,17 @@ class Splitter:
             self._tidy(source, 0)
             with logged("invoke", source) as notes:
                 notes.update(look=1, frames=1)
-                write = "known" if self.plan.is_auto else "always"
-                answer = self.recognizer.recognize_one(
-                    self.stage, kept.key, write, self.remaining_s
-                )
+                answer = self._recognize_first(source, kept, is_reused)
             store.check_frames_match(source, answer.results)
-            if self.plan.is_auto and not self._is_answered(source, answer):
+            if self.plan.is_auto and not self._is_answered(kept, answer):
                 notes = self._look_again(source, footage, kept, answer)
             else:
                 notes = {"frames": 1, "looks": 1}
-                if self.answers == video_answer.DETAILS:
-                    self._write_details(source, kept, answer)
+                if self.answers == video_answer.DETAILS and not answer.unchanged:
+                    looks = [_look(kept, answer.results[0])]
+                    agreement = agree(looks, float(answer.settings["threshold"]))
+                    etag = answer.results[0]["frame_etag"]
+                    self._write(source, looks, agreement, answer.settings, etag)
         return notes
 
     def _look_again(
@@ -156,17 +157,27 @@ class Splitter:
         expected = {**source.metadata, "frame-etag": kept[0].etag}
         return kept[0] if expected.items() <= text.items() else None
 
-    def _is_answered(self, source: Source, answer: Answer) -> bool:
-        """Whether the text says the answer, and the details of a second look are there as well."""
-        (result,) = answer.results
-        if not result["written"]:
-            return False
+    def _recognize_first(self, source: Source, kept: Stored, is_reused: bool) -> Answer:
+        """The answer to the first look.
+
+        The recognizer writes the text if there is a name, and looks no further. Details need all
+        faces: the frame is then sent as one of several are, and the splitter writes the text.
+        """
+        if self.answers == video_answer.DETAILS:
+            settings = self._settings_of_answer(source, [kept]) if is_reused else {}
+            return self._recognize([kept], settings)
+        write = "known" if self.plan.is_auto else "always"
+        return self.recognizer.recognize_one(self.stage, kept.key, write, self.remaining_s)
+
+    def _is_answered(self, kept: Stored, answer: Answer) -> bool:
+        """Whether the first look gave a name, or an earlier event has answered the video."""
         if self.answers == video_answer.TEXT:
+            return answer.results[0]["written"]
+        if answer.unchanged:
             return True
-        text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
-        return "frames" not in text or self._has_details(
-            source, answer.settings, result["frame_etag"]
-        )
+        # A frame kept from a second look has a name, but the details are of all its frames.
+        names = [face["name"] for face in answer.results[0]["faces"]]
+        return kept.index == 0 and any(name != UNKNOWN for name in names)
 
     def _has_details(self, source: Source, settings: dict[str, str], frame_etag: str) -> bool:
         origin = video_answer.details_origin(source, settings, frame_etag)
@@ -176,7 +187,9 @@ class Splitter:
     def _settings_of_answer(self, source: Source, kept: Sequence[Stored]) -> dict[str, str]:
         """The settings of the answer that was made from these frames; empty if there is none."""
         text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
-        expected = {**source.metadata, "frames": str(len(kept)), "answers": self.answers}
+        expected = {**source.metadata, "answers": self.answers}
+        if not self.plan.is_auto:  # a second look keeps one of several frames
+            expected["frames"] = str(len(kept))
         etag = text.get("frame-etag", "")
         settings = {name: text[name] for name in SETTINGS if name in text}
         if (
@@ -248,21 +261,6 @@ class Splitter:
             if self.answers == video_answer.DETAILS:
                 video_answer.put_details(self.s3, self.output, answer)
             notes["written"] = video_answer.put_text(self.s3, self.output, answer)
-
-    def _write_details(self, source: Source, kept: Stored, answer: Answer) -> None:
-        """The details of an answer from one frame, whose text the recognizer has written."""
-        (result,) = answer.results
-        if self._has_details(source, answer.settings, result["frame_etag"]):
-            return
-        looks = [_look(kept, result)]
-        agreement = agree(looks, float(answer.settings["threshold"]))
-        video_answer.put_details(
-            self.s3,
-            self.output,
-            video_answer.Answer(
-                source, looks, agreement, answer.settings, result["frame_etag"], self.answers
-            ),
-        )
 
     def _tidy(self, source: Source, count: int) -> None:
         """Remove frames from index `count` on and what other settings or older versions left.

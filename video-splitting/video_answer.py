@@ -36,6 +36,14 @@ class Answer:
     frame_etag: str
     answers: str
 
+    @property
+    def text(self) -> str:
+        """The agreed name; of one frame with FACES=all, the name of each face, one per line."""
+        faces = self.looks[0].faces
+        if self.settings["selection"] == "all" and len(self.looks) == 1 and faces:
+            return "\n".join(face["name"] for face in faces)
+        return self.agreement.name
+
 
 def put_text(s3: S3Client, bucket: str, answer: Answer) -> bool:
     """Write the name; return False if the text already says the same of the same video."""
@@ -45,7 +53,7 @@ def put_text(s3: S3Client, bucket: str, answer: Answer) -> bool:
     s3.put_object(
         Bucket=bucket,
         Key=key,
-        Body=answer.agreement.name.encode(),
+        Body=answer.text.encode(),
         ContentType="text/plain; charset=utf-8",
         Metadata=metadata,
     )
@@ -63,7 +71,7 @@ def text_metadata(answer: Answer) -> dict[str, str]:
         **answer.source.metadata,
         "frame-etag": answer.frame_etag,
         **answer.settings,
-        "name": quote(agreement.name),
+        "name": quote(answer.text),
         "votes": str(agreement.votes),
         "frames": str(len(answer.looks)),
         "answers": answer.answers,
@@ -101,7 +109,7 @@ def details(answer: Answer) -> dict[str, Any]:
     return {
         "video": str(answer.source),
         "etag": answer.source.etag,
-        "name": answer.agreement.name,
+        "name": answer.text,
         **answer.settings,
         "frames": [{"time": look.time, "faces": list(look.faces)} for look in answer.looks],
         "people": [asdict(person) for person in answer.agreement.people],

@@ -254,13 +254,12 @@ def test_details_never_are_of_an_earlier_version(
     callee.s3 = Watching(auto, seen)
     monkeypatch.setattr(auto.module, "s3", lambda: callee.s3)
     auto.handle("a.mp4")
-    # THEN when the text appears, the old details are gone, or the new ones are there
-    etag = auto.metadata(auto.stage, auto.keys(auto.stage)[0])["source-etag"]
+    # THEN when the text appears, the new details are there
+    etag = auto.s3.head_object(Bucket=auto.input, Key="a.mp4")["ETag"].strip('"')
     assert json.loads(auto.text("a.json"))["etag"] == etag
     ((*_, last),) = seen
     assert last == "a.txt"
-    is_written_by_splitter = wanted == "3" or (wanted == "auto" and looks == 2)
-    assert ("a.json" in seen[0]) == is_written_by_splitter
+    assert "a.json" in seen[0]
 
 
 def test_a_new_version_that_cannot_be_read_leaves_the_answer_of_the_old_one(
@@ -337,6 +336,37 @@ def test_details_and_their_removal(auto: Any, callee: Any, monkeypatch: pytest.M
     assert auto.keys(auto.output) == ["a.txt"]
     assert auto.metadata(auto.output, "a.txt")["answers"] == "txt"
     assert auto.text("a.txt") == "Ann"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "1"])
+@pytest.mark.parametrize("selection", ["known", "all"])
+def test_details_name_everybody_in_the_first_frame(
+    auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, wanted: str, selection: str
+) -> None:
+    # GIVEN two known people and a stranger side by side
+    callee.settings["selection"] = selection
+    faces = [callee.face("Unknown", 0.8), callee.face("Ann", 0.4), callee.face("Bob", 0.3)]
+    callee.faces = {0.0: faces}
+    monkeypatch.setenv("FRAMES", wanted)
+    monkeypatch.setenv("ANSWERS", "txt+json")
+    auto.handle("a.mp4")
+    # THEN the frame was sent as those that vote are, for which the recognizer names every face
+    assert callee.payloads == [{"bucket_name": auto.stage, "image_file_names": ["a.jpg"]}]
+    found = json.loads(auto.text("a.json"))
+    assert [face["name"] for face in found["frames"][0]["faces"]] == ["Unknown", "Ann", "Bob"]
+    assert [person["name"] for person in found["people"]] == ["Ann", "Bob"]
+    # AND the text is what it would be without details
+    text = "Ann" if selection == "known" else "Unknown\nAnn\nBob"
+    assert auto.text("a.txt") == text
+    assert [one[0] for one in json.loads(auto.metadata(auto.output, "a.txt")["people"])] == [
+        *("Ann", "Bob"),
+    ]
+    # AND another event computes nothing, and writes nothing
+    auto.keep_versions()
+    before = auto.versions(auto.output) + auto.versions(auto.stage)
+    auto.handle("a.mp4")
+    assert callee.payloads[1]["unchanged"] == callee.settings
+    assert auto.versions(auto.output) + auto.versions(auto.stage) == before
 
 
 @pytest.mark.parametrize("wanted", ["auto", "1", "2"])
