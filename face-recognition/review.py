@@ -33,7 +33,8 @@ class Review:
 def review(model: str, rows: Sequence[Row], threshold: float) -> Review:
     """Judge the gallery's rows (at least one) with the threshold that will be used."""
     matrix = np.stack([row.embedding for row in rows])
-    apart = gallery.distance(model, matrix @ matrix.T)
+    # Rounding makes the distance of copies -1e-7, which would be printed as -0.000.
+    apart = np.maximum(gallery.distance(model, matrix @ matrix.T), 0)
     names = np.array([row.name for row in rows])
     done = Review([], [])
     _closest_and_furthest(rows, apart, names, done)

@@ -108,7 +108,10 @@ def json_key(key: str) -> str:
 def is_surplus(made: str, key: str, count: int) -> bool:
     """Whether `made` names frame `count` or a later one of the video `key`, or a frame's text.
 
-    Older deployments wrote one text per frame, so every text is surplus.
+    Older deployments wrote one text per frame, so every text is surplus. The frame that is kept
+    alone is surplus if several are (`count` is not 0).
     """
+    if made == frame_key(key):
+        return count > 0
     found = re.fullmatch(rf"{re.escape(stem(key))}/output-(\d\d+)\.(jpg|txt)", made, re.ASCII)
     return found is not None and (found[2] == "txt" or int(found[1]) >= count)

@@ -15,7 +15,7 @@ import ffmpeg
 import keys
 import store
 import video_answer
-from agreement import Agreement, Look, agree
+from agreement import UNKNOWN, Agreement, Look, agree
 from camera import Camera
 from frames import Footage, Frame
 from recognizer import READ_MARGIN_S, SETTINGS, Answer, Recognizer, Result
@@ -66,6 +66,7 @@ class Splitter:
                 with self._footage(source) as footage:
                     kept = self._put(source, self._spread(source, footage))
                 notes.update(frames=len(kept), **_cut(footage))
+        self._tidy(source, len(kept))
         with logged("invoke", source) as notes:
             notes.update(look=1, frames=len(kept))
             settings = self._settings_of_answer(source, kept)
@@ -76,7 +77,6 @@ class Splitter:
             agreement = agree(looks, float(answer.settings["threshold"]))
             etag = answer.results[agreement.frame]["frame_etag"]
             self._write(source, looks, agreement, answer.settings, etag)
-        self._tidy(source, len(kept))
         return {"frames": len(kept), "looks": 1}
 
     def _look_once_or_twice(self, source: Source) -> dict[str, Any]:
@@ -84,25 +84,26 @@ class Splitter:
         with self._footage(source) as footage:
             with logged("frames", source) as notes:
                 kept = self._kept_frame(source)
-                notes.update(frames=1, reused=kept is not None)
+                is_reused = kept is not None
+                notes.update(frames=1, reused=is_reused)
                 if kept is None:
                     with logged("ffmpeg", source):
                         first = footage.first()
                     (kept,) = self._put(source, [first])
+            self._tidy(source, 0)
             with logged("invoke", source) as notes:
                 notes.update(look=1, frames=1)
-                write = "known" if self.plan.is_auto else "always"
-                answer = self.recognizer.recognize_one(
-                    self.stage, kept.key, write, self.remaining_s
-                )
+                answer = self._recognize_first(source, kept, is_reused)
             store.check_frames_match(source, answer.results)
-            if self.plan.is_auto and not self._is_answered(source, answer):
+            if self.plan.is_auto and not self._is_answered(kept, answer):
                 notes = self._look_again(source, footage, kept, answer)
             else:
                 notes = {"frames": 1, "looks": 1}
-                if self.answers == video_answer.DETAILS:
-                    self._write_details(source, kept, answer)
-        self._tidy(source, 0)
+                if self.answers == video_answer.DETAILS and not answer.unchanged:
+                    looks = [_look(kept, answer.results[0])]
+                    agreement = agree(looks, float(answer.settings["threshold"]))
+                    etag = answer.results[0]["frame_etag"]
+                    self._write(source, looks, agreement, answer.settings, etag)
         return notes
 
     def _look_again(
@@ -140,6 +141,8 @@ class Splitter:
             key, frame = keys.frame_key(source.key), taken[chosen.index]
             put = store.put_frame(self.s3, self.stage, source, self.plan, 1, key, frame)
             etag = put.etag
+        with logged("tidy", source) as notes:
+            notes["removed"] = store.remove_surplus(self.s3, self.stage, source, 0)
         # The text comes after its frame: a retry trusts a frame other than the first only if the
         # text names it.
         self._write(source, looks, agreement, answer.settings, etag)
@@ -154,17 +157,27 @@ class Splitter:
         expected = {**source.metadata, "frame-etag": kept[0].etag}
         return kept[0] if expected.items() <= text.items() else None
 
-    def _is_answered(self, source: Source, answer: Answer) -> bool:
-        """Whether the text says the answer, and the details of a second look are there as well."""
-        (result,) = answer.results
-        if not result["written"]:
-            return False
+    def _recognize_first(self, source: Source, kept: Stored, is_reused: bool) -> Answer:
+        """The answer to the first look.
+
+        The recognizer writes the text if there is a name, and looks no further. Details need all
+        faces: the frame is then sent as one of several are, and the splitter writes the text.
+        """
+        if self.answers == video_answer.DETAILS:
+            settings = self._settings_of_answer(source, [kept]) if is_reused else {}
+            return self._recognize([kept], settings)
+        write = "known" if self.plan.is_auto else "always"
+        return self.recognizer.recognize_one(self.stage, kept.key, write, self.remaining_s)
+
+    def _is_answered(self, kept: Stored, answer: Answer) -> bool:
+        """Whether the first look gave a name, or an earlier event has answered the video."""
         if self.answers == video_answer.TEXT:
+            return answer.results[0]["written"]
+        if answer.unchanged:
             return True
-        text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
-        return "frames" not in text or self._has_details(
-            source, answer.settings, result["frame_etag"]
-        )
+        # A frame kept from a second look has a name, but the details are of all its frames.
+        names = [face["name"] for face in answer.results[0]["faces"]]
+        return kept.index == 0 and any(name != UNKNOWN for name in names)
 
     def _has_details(self, source: Source, settings: dict[str, str], frame_etag: str) -> bool:
         origin = video_answer.details_origin(source, settings, frame_etag)
@@ -174,7 +187,9 @@ class Splitter:
     def _settings_of_answer(self, source: Source, kept: Sequence[Stored]) -> dict[str, str]:
         """The settings of the answer that was made from these frames; empty if there is none."""
         text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
-        expected = {**source.metadata, "frames": str(len(kept)), "answers": self.answers}
+        expected = {**source.metadata, "answers": self.answers}
+        if not self.plan.is_auto:  # a second look keeps one of several frames
+            expected["frames"] = str(len(kept))
         etag = text.get("frame-etag", "")
         settings = {name: text[name] for name in SETTINGS if name in text}
         if (
@@ -247,30 +262,19 @@ class Splitter:
                 video_answer.put_details(self.s3, self.output, answer)
             notes["written"] = video_answer.put_text(self.s3, self.output, answer)
 
-    def _write_details(self, source: Source, kept: Stored, answer: Answer) -> None:
-        """The details of an answer from one frame, whose text the recognizer has written."""
-        (result,) = answer.results
-        if self._has_details(source, answer.settings, result["frame_etag"]):
-            return
-        looks = [_look(kept, result)]
-        agreement = agree(looks, float(answer.settings["threshold"]))
-        video_answer.put_details(
-            self.s3,
-            self.output,
-            video_answer.Answer(
-                source, looks, agreement, answer.settings, result["frame_etag"], self.answers
-            ),
-        )
-
     def _tidy(self, source: Source, count: int) -> None:
-        """Remove frames from index `count` on and what other settings or older versions left."""
+        """Remove frames from index `count` on and what other settings or older versions left.
+
+        Must come before the text: clients count objects as soon as they see it.
+        """
         with logged("tidy", source) as notes, ThreadPoolExecutor(max_workers=3) as pool:
             jobs = [
-                pool.submit(store.remove_surplus, self.s3, bucket, source, count)
-                for bucket in (self.stage, self.output)
+                pool.submit(store.remove_surplus, self.s3, bucket, source, from_index)
+                for bucket, from_index in ((self.stage, count), (self.output, 0))
             ]
-            if self.answers == video_answer.TEXT:
-                jobs.append(pool.submit(video_answer.remove_details, self.s3, self.output, source))
+            is_kept = self.answers == video_answer.DETAILS
+            remove = video_answer.remove_details
+            jobs.append(pool.submit(remove, self.s3, self.output, source, is_kept))
             notes["removed"] = sum(job.result() for job in jobs)
 
 

@@ -223,13 +223,16 @@ def remove_surplus(s3: S3Client, bucket: str, source: Source, count: int) -> int
     """Delete frames from index `count` on, and texts of frames; return how many there were.
 
     A longer video under the same key, a second look or a deployment that took more frames left
-    the frames; an older deployment left the texts. Objects made from videos with other keys stay,
+    the frames; an older deployment left the texts. If several frames are kept (`count` is not 0),
+    so is the frame of a deployment that kept one. Objects made from videos with other keys stay,
     whatever their names.
     """
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=bucket, Prefix=f"{keys.stem(source.key)}/output-"
     )
     made = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    if count:
+        made.append(keys.frame_key(source.key))
     surplus = [
         key
         for key in made

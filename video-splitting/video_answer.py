@@ -36,6 +36,14 @@ class Answer:
     frame_etag: str
     answers: str
 
+    @property
+    def text(self) -> str:
+        """The agreed name; of one frame with FACES=all, the name of each face, one per line."""
+        faces = self.looks[0].faces
+        if self.settings["selection"] == "all" and len(self.looks) == 1 and faces:
+            return "\n".join(face["name"] for face in faces)
+        return self.agreement.name
+
 
 def put_text(s3: S3Client, bucket: str, answer: Answer) -> bool:
     """Write the name; return False if the text already says the same of the same video."""
@@ -45,7 +53,7 @@ def put_text(s3: S3Client, bucket: str, answer: Answer) -> bool:
     s3.put_object(
         Bucket=bucket,
         Key=key,
-        Body=answer.agreement.name.encode(),
+        Body=answer.text.encode(),
         ContentType="text/plain; charset=utf-8",
         Metadata=metadata,
     )
@@ -63,7 +71,7 @@ def text_metadata(answer: Answer) -> dict[str, str]:
         **answer.source.metadata,
         "frame-etag": answer.frame_etag,
         **answer.settings,
-        "name": quote(agreement.name),
+        "name": quote(answer.text),
         "votes": str(agreement.votes),
         "frames": str(len(answer.looks)),
         "answers": answer.answers,
@@ -101,7 +109,7 @@ def details(answer: Answer) -> dict[str, Any]:
     return {
         "video": str(answer.source),
         "etag": answer.source.etag,
-        "name": answer.agreement.name,
+        "name": answer.text,
         **answer.settings,
         "frames": [{"time": look.time, "faces": list(look.faces)} for look in answer.looks],
         "people": [asdict(person) for person in answer.agreement.people],
@@ -115,17 +123,21 @@ def details_origin(
     return {**source.metadata, "frame-etag": frame_etag, **settings}
 
 
-def remove_details(s3: S3Client, bucket: str, source: store.Source) -> int:
-    """Delete the details that a deployment with ANSWERS=txt+json left; return how many.
+def remove_details(s3: S3Client, bucket: str, source: store.Source, are_current_kept: bool) -> int:
+    """Delete the details of an earlier version of the video; return how many.
 
-    The text then no longer announces them.
+    Those of the current one are deleted as well unless `are_current_kept`: a deployment with
+    ANSWERS=txt+json left them, and the text no longer announces them.
     """
     key = keys.json_key(source.key)
-    if not store.is_made_from(source, store.described(s3, bucket, key)[1]):
+    found = store.described(s3, bucket, key)[1]
+    is_current = source.metadata.items() <= found.items()
+    if not store.is_made_from(source, found) or (is_current and are_current_kept):
         return 0
     text = keys.text_key(source.key)
-    metadata = store.described(s3, bucket, text)[1]
-    if store.is_made_from(source, metadata) and metadata.get("answers", TEXT) != TEXT:
+    metadata = store.described(s3, bucket, text)[1] if is_current else {}
+    # The text of an earlier version stays as it is: a new date would make it look like an answer.
+    if source.metadata.items() <= metadata.items() and metadata.get("answers", TEXT) != TEXT:
         s3.put_object(
             Bucket=bucket,
             Key=text,

@@ -129,10 +129,10 @@ CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
         _unreadable("it is not a video, or was cut short before its index"),
     ),
     (
-        r"[^][ ]+(?= @ \S+\](?: \[\w+\])? (?:Format not on whitelist|Not detecting m3u8))",
-        lambda words: UnreadableVideo(
-            f"it is not a video file that is read here (found: {words}). Upload one of "
-            f"{CONTAINERS}."
+        # ffmpeg names no container here, whichever it has found.
+        r"Format not on whitelist|Not detecting m3u8",
+        lambda _: UnreadableVideo(
+            f"it is not a video file that is read here. Upload one of {CONTAINERS}."
         ),
     ),
     (

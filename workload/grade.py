@@ -32,11 +32,10 @@ def frames_kept(_context: click.Context, option: click.Parameter, value: str | N
     """How many frames of a video stay in stage-1 with this value of FRAMES."""
     if value is None:
         return None
-    if value != "auto" and not (value.isdecimal() and int(value) > 0):
-        raise click.BadParameter(
-            f"{value!r} is neither auto nor a number of frames, 1 or more.", param=option
-        )
-    return kept_frames(value)
+    try:
+        return kept_frames(value)
+    except InputError as error:
+        raise click.BadParameter(f"{error}.", param=option) from error
 
 
 MENU = """

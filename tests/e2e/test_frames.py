@@ -12,7 +12,6 @@ import pytest
 from pipeline.settings import Deployment
 from samples.demo import run_videos
 from samples.stack import client_side, running
-from tests.e2e.conftest import eventually
 from workload.grading.checks import PASS, object_checks
 from workload.grading.objects import holdings, read_policy
 from workload.running.videos import find_videos
@@ -64,7 +63,7 @@ def test_several_frames_have_one_text_and_one_json_per_video(
         s3.put_object(Bucket=names.output_bucket, Key=old, Body=b"Joe Biden", Metadata=origin)
         _, rows = run_videos(stack, find_videos(chosen), expected, limit=120)
         ends = sorted(f"{name[:-4]}.{end}" for name in expected for end in ("txt", "json"))
-        eventually(lambda: _keys(s3, names.output_bucket) == ends)
+        assert _keys(s3, names.output_bucket) == ends
         frames = _keys(s3, names.stage_1_bucket)
         summary = s3.head_object(Bucket=names.output_bucket, Key="test_01.txt")
         details = {

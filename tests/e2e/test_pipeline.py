@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,7 +20,6 @@ from pipeline.settings import Deployment
 from samples.demo import run_videos
 from samples.scenes import PEOPLE
 from samples.stack import Stack, client_side
-from tests.e2e.conftest import eventually
 from workload.grading.checks import PASS, name_check, object_checks
 from workload.grading.objects import holdings, read_answers, read_policy
 from workload.running.videos import find_videos, folder_expected
@@ -35,18 +33,13 @@ def holds_only(s3: Any, bucket: str, keys: list[str], prefix: str = "") -> bool:
     return [item["Key"] for item in found] == keys
 
 
-def settle(s3: Any, deployment: Deployment, video: str) -> None:
-    """Wait until the only frame of an answered video is the one that its answer comes from."""
+def check_frame(s3: Any, deployment: Deployment, video: str) -> None:
+    """The only frame of a video is the one that its answer comes from, once the text is there."""
     text = s3.head_object(Bucket=deployment.output_bucket, Key=output_key(video))
     key = frame_key(video)
-
-    def is_settled() -> bool:
-        if not holds_only(s3, deployment.stage_1_bucket, [key], key.removesuffix(".jpg")):
-            return False
-        frame = s3.head_object(Bucket=deployment.stage_1_bucket, Key=key)
-        return bool(frame["ETag"].strip('"') == text["Metadata"]["frame-etag"])
-
-    eventually(is_settled, 20)
+    assert holds_only(s3, deployment.stage_1_bucket, [key], key.removesuffix(".jpg"))
+    frame = s3.head_object(Bucket=deployment.stage_1_bucket, Key=key)
+    assert frame["ETag"].strip('"') == text["Metadata"]["frame-etag"]
 
 
 def test_every_sample_video_gets_the_right_name(stack: Stack, videos: Path, s3: Any) -> None:
@@ -62,7 +55,7 @@ def test_every_sample_video_gets_the_right_name(stack: Stack, videos: Path, s3: 
         (stack.deployment.output_bucket, output_key),
     ):
         wanted = sorted(map(made, expected))
-        eventually(partial(holds_only, s3, bucket, wanted), 20)
+        assert holds_only(s3, bucket, wanted)
     # THEN the grader counts the same
     aws = client_side(stack.aws)
     held, policy = holdings(aws, stack.deployment), read_policy(aws, stack.deployment)
@@ -135,7 +128,7 @@ def test_a_second_look_finds_who_comes_after_a_black_start(
     assert 0.52 <= first < last < 2
     assert distance == pytest.approx(float(metadata["distance"]), abs=0.005)
     # THEN the frame that the answer comes from is the video's only one
-    settle(s3, names, "later/black.mp4")
+    check_frame(s3, names, "later/black.mp4")
     frame = s3.head_object(Bucket=names.stage_1_bucket, Key="later/black.jpg")
     assert first <= float(frame["Metadata"]["frame-time"]) <= last
     assert frame["ETag"].strip('"') == metadata["frame-etag"]
@@ -170,11 +163,8 @@ def test_texts_of_an_older_deployments_frames_are_removed(
 
     answer(names.output_bucket, "upgraded.txt")
 
-    def left() -> list[str]:
-        found = s3.list_objects_v2(Bucket=names.output_bucket, Prefix="upgraded")["Contents"]
-        return [item["Key"] for item in found]
-
-    eventually(lambda: left() == ["upgraded.txt", "upgraded/notes.txt"], 30)
+    left = ["upgraded.txt", "upgraded/notes.txt"]
+    assert holds_only(s3, names.output_bucket, left, "upgraded")
 
 
 @pytest.mark.parametrize("sample", ["test_00.mp4", "test_05.mp4", "test_14.mp4"])
@@ -191,7 +181,7 @@ def test_a_repeated_event_does_no_work_twice(
     answer(deployment.output_bucket, output_key(key))
     text, frame = output_key(key), frame_key(key)
     places = ((deployment.stage_1_bucket, frame), (deployment.output_bucket, text))
-    settle(s3, stack.deployment, key)
+    check_frame(s3, stack.deployment, key)
     before = [s3.head_object(Bucket=b, Key=k)["LastModified"] for b, k in places]
     etag = s3.head_object(Bucket=deployment.input_bucket, Key=key)["ETag"].strip('"')
     event = {

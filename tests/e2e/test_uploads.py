@@ -106,6 +106,55 @@ def test_a_video_that_no_retry_can_read_fails_at_once(
     assert f"{stack.deployment.input_bucket}/{key}" in report["responsePayload"]["errorMessage"]
 
 
+def test_a_permanent_failure_is_listed_shown_and_sent_again_once(
+    stack: Stack, videos: Path, s3: Any, answer: Answer, client: Callable[[str], Any]
+) -> None:
+    bucket, key = stack.deployment.input_bucket, "again/ü b+c.mp4"
+    video = f"s3://{bucket}/{key}"
+
+    def failures(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, ROOT / "deploy/failures.py", *words, *stack.deployment.options],
+            env={**os.environ, **stack.aws.environ},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout + (done.stderr if words[0] == "redrive" else "")
+
+    def listed() -> list[str]:
+        return [line for line in failures("list").splitlines() if video in line]
+
+    # GIVEN a failure that the splitter sent by itself
+    s3.put_object(Bucket=bucket, Key=key, Body=b"This is not a video. " * 50)
+    (line,) = eventually(listed)
+    message = line.split()[0]
+    assert f"{video}  UnreadableVideo: {video}: it is not a video" in line
+    shown = json.loads(failures("show", message))
+    assert shown["requestContext"]["condition"] == "PermanentFailure"
+    # WHEN it is sent again, THEN it fails again, as one new message
+    assert f"redrive {message} ({video})" in failures("redrive", message)
+    (again,) = eventually(lambda: [line for line in listed() if message not in line])
+    assert len(listed()) == 1
+    # WHEN the video has been replaced, and the failure is sent again, THEN nothing is left of it
+    s3.upload_file(str(videos / "test_02.mp4"), bucket, key)
+    assert answer(stack.deployment.output_bucket, output_key(key))[0] == "Joe Biden"
+    failures("redrive", again.split()[0])
+    logs = client("logs")
+    group = f"/aws/lambda/{stack.deployment.splitter.name}"
+
+    def ends() -> list[Any]:
+        events = logs.filter_log_events(logGroupName=group)["events"]
+        lines = [json.loads(event["message"]) for event in events if event["message"][0] == "{"]
+        return [line for line in lines if (line["step"], line["video"]) == ("video", video)]
+
+    tried = eventually(lambda: (found := ends())[3:] and found)
+    assert [end.get("error", "").partition(":")[0] for end in tried] == [
+        *("UnreadableVideo", "UnreadableVideo", "", ""),
+    ]
+    assert listed() == []
+
+
 def test_one_bad_object_does_not_hold_up_another(
     stack: Stack, videos: Path, s3: Any, answer: Answer, failure: Failure
 ) -> None:

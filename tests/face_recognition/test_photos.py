@@ -147,6 +147,16 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     assert found.people == ["Ada", "Bob"]
 
 
+def test_a_folder_called_like_a_photo_is_a_folder(tmp_path: Path) -> None:
+    put(tmp_path, "Ada/old.jpg/1.jpg", "Bob/2.jpg")
+    (tmp_path / "Bob" / "none.jpg").mkdir()
+
+    found = find_photos(tmp_path)
+
+    assert shown(found, tmp_path) == [("Ada", "Ada/old.jpg/1.jpg"), ("Bob", "Bob/2.jpg")]
+    assert found.refused == []
+
+
 def test_a_file_too_large_for_any_photo_is_refused_unread(tmp_path: Path) -> None:
     put(tmp_path, "Ada/1.jpg", "Ada/2.jpg")
     os.truncate(tmp_path / "Ada" / "2.jpg", (1 << 30) + 1)

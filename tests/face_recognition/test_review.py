@@ -58,6 +58,14 @@ def test_one_picture_under_two_names_is_called_that() -> None:
     assert "it is the same picture under two names (Ann: 1 and Bob: 2)" in warning
 
 
+def test_rounding_makes_no_distance_negative() -> None:
+    ann = row("Ann", "1", 0)
+
+    done = said([ann, Row("Bob", "2", ann.embedding * np.float32(1.0000002))])
+
+    assert "-0" not in " ".join(done.lines + done.warnings)
+
+
 def test_somebody_elses_photo_is_named_with_its_distances() -> None:
     rows = [row("Ann", "1", 0), row("Ann", "2", 10), row("Ann", "meme", 90)]
     rows += [row("Bob", "4", 95)]

@@ -66,6 +66,15 @@ def test_the_prior_agrees_with_what_strangers_measured_at_the_models_threshold(
     assert photos.fpir_of_model == pytest.approx(measured, abs=0.025)
 
 
+@pytest.mark.parametrize(("rows", "threshold"), [(20, 0.62), (86, 0.59)])
+def test_the_documented_thresholds_are_the_priors(rows: int, threshold: float) -> None:
+    found = suggest("sface", np.eye(rows, 128, dtype=np.float32), ["Ann"] * rows)
+
+    assert found.threshold == pytest.approx(threshold, abs=0.005)
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    assert f"{threshold} for {rows}" in page.replace(" independent photos", "")
+
+
 @pytest.mark.parametrize("people", [20, 86])
 def test_new_people_are_taken_for_somebody_about_as_often_as_promised(people: int) -> None:
     everybody = strangers(people + 4000)

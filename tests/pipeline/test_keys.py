@@ -155,6 +155,7 @@ def test_surplus_frames_are_those_from_the_count_on(video: str, index: int, coun
     key = splitter_keys.numbered_key(video, index)
     assert splitter_keys.is_surplus(key, video, count) == (index >= count)
     assert splitter_keys.is_surplus(key.replace(".jpg", ".txt"), video, count) or "jpg" in video
+    assert splitter_keys.is_surplus(splitter_keys.frame_key(video), video, count) == (count > 0)
 
 
 @pytest.mark.parametrize(("stem", "fits"), [("a" * 1010, True), ("a" * 1011, False)])

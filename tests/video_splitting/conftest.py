@@ -96,9 +96,14 @@ class Callee(http.server.ThreadingHTTPServer):
         known = [one["name"] for one in faces if one["name"] != "Unknown"]
         written = False
         if self.s3 and write != "never":
-            written = identity.items() <= self.metadata(target).items()
+            text = [*known, *(one["name"] for one in faces), "No face"][0]
+            found = self.metadata(target)
+            # As face-recognition's, a text without a name in its metadata says the right one.
+            written = (
+                identity.items() <= found.items()
+                and urllib.parse.unquote(found.get("name", text)) == text
+            )
             if not written and (known or write == "always"):
-                text = [*known, *(one["name"] for one in faces), "No face"][0]
                 place = {"Bucket": self.output, "Key": target}
                 self.s3.put_object(**place, Body=text.encode(), Metadata=identity)
                 written = True

@@ -353,6 +353,23 @@ def test_frames_taken_before_time_runs_out_are_kept(files: Any, clip: Path, tmp_
     assert "FfmpegTimeout: ffmpeg was stopped after 3 s" in footage.cut
 
 
+def test_a_long_file_without_an_index_keeps_the_frames_taken(
+    files: Any, make: Any, tmp_path: Path
+) -> None:
+    # GIVEN 20 MB of raw H.264, which must be read from its start, in requests of 1 MiB
+    options = "-vf noise=alls=50:allf=t -c:v libx264 -preset ultrafast -qp 20"
+    made = make("long.h264", *options.split(), source="testsrc2=s=320x240:r=25:d=12")
+    assert made.stat().st_size > 18 << 20
+    # WHEN time runs out in the middle of the file
+    files.stall = 0.2
+    footage = frames.Footage(Camera(ffmpeg_module.Video(files.url(made.name), "", ""), tmp_path, 3))
+    taken = [frame.time for frame in footage.spread(8)]
+    # THEN the frames up to there are kept
+    assert 2 <= len(taken) < 8
+    assert taken == list(range(len(taken)))
+    assert "FfmpegTimeout: ffmpeg was stopped after 3 s" in footage.cut
+
+
 def test_a_missing_ffmpeg(files: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FFMPEG", "/nowhere/ffmpeg")
     with pytest.raises(video_errors.FfmpegFailed, match=r"install_ffmpeg\.sh"):

@@ -63,8 +63,8 @@ def test_one_video(world: Any, callee: Any, clip: Path, scratch: Path, capsys: A
         "ffmpeg",
         "upload",
         "frames",
-        "invoke",
         "tidy",
+        "invoke",
         "video",
     ]
     assert all(line["ms"] > 0 for line in lines)

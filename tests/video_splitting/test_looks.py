@@ -171,6 +171,109 @@ def test_a_retry_after_each_write_ends_right(
         assert state(auto) == expected, f"after {survived} writes"
 
 
+class Watching:
+    """A client that notes which objects there are whenever a text is written."""
+
+    def __init__(self, world: Any, seen: list[list[str]]) -> None:
+        self._world, self._client, self._seen = world, world.s3, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_object(self, **place: Any) -> Any:
+        done = self._client.put_object(**place)
+        if place["Key"].endswith(".txt"):
+            stage, output = self._world.stage, self._world.output
+            self._seen.append(self._world.keys(stage) + self._world.keys(output))
+        return done
+
+
+SWITCHES = [("auto", "3"), ("3", "auto"), ("1", "3"), ("5", "3"), ("5", "1"), ("auto", "auto")]
+
+
+@pytest.mark.parametrize(("earlier", "wanted"), SWITCHES)
+@pytest.mark.parametrize("looks", [1, 2])
+def test_when_the_text_appears_nothing_else_is_left(
+    auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, earlier: str, wanted: str, looks: int
+) -> None:
+    """Clients count objects as soon as they see the text."""
+    # GIVEN an answer of an earlier version, with its frames and details, under another setting
+    callee.faces = {0.0: []} if looks == 2 else {}
+    with monkeypatch.context() as older:
+        older.setenv("FRAMES", earlier)
+        older.setenv("ANSWERS", "txt+json")
+        auto.handle("a.mp4")
+    assert "a.json" in auto.keys(auto.output)
+    # AND what an event that ended halfway left
+    source = auto.metadata(auto.output, "a.txt")
+    auto.s3.put_object(Bucket=auto.stage, Key="a/output-07.jpg", Body=b"x", Metadata=source)
+    auto.put("a.mp4", auto.s3.get_object(Bucket=auto.input, Key="a.mp4")["Body"].read() + b"\0" * 8)
+    # WHEN the new version is answered
+    seen: list[list[str]] = []
+    callee.s3 = Watching(auto, seen)
+    monkeypatch.setattr(auto.module, "s3", lambda: callee.s3)
+    monkeypatch.setenv("FRAMES", wanted)
+    auto.handle("a.mp4")
+    # THEN there are only its own objects when its text is written, and afterwards
+    frames = [f"a/output-0{index}.jpg" for index in range(3)] if wanted == "3" else ["a.jpg"]
+    assert seen == [[*frames, "a.txt"]]
+    assert auto.keys(auto.stage) + auto.keys(auto.output) == [*frames, "a.txt"]
+
+
+@pytest.mark.parametrize(("earlier", "wanted"), SWITCHES)
+def test_the_next_event_of_a_video_follows_new_settings(
+    auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, earlier: str, wanted: str
+) -> None:
+    # GIVEN a first frame with two people, of whom the smaller one is in all frames
+    callee.faces[0.0] = [callee.face("Ann", 0.5), callee.face("Bob", 0.3)]
+    callee.faces |= {moment: [callee.face("Bob", 0.4)] for moment in (0.4, 0.667, 0.8, 1.2, 1.333)}
+    callee.faces[1.6] = [callee.face("Bob", 0.4)]
+    with monkeypatch.context() as older:
+        older.setenv("FRAMES", earlier)
+        older.setenv("ANSWERS", "txt+json")
+        auto.handle("a.mp4")
+    monkeypatch.setenv("FRAMES", wanted)
+    auto.handle("a.mp4")
+    frames = [f"a/output-0{index}.jpg" for index in range(3)] if wanted == "3" else ["a.jpg"]
+    assert auto.keys(auto.stage) + auto.keys(auto.output) == [*frames, "a.txt"]
+    assert auto.text("a.txt") == ("Bob" if wanted == "3" else "Ann")
+    assert auto.metadata(auto.output, "a.txt").get("answers", "txt") == "txt"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "1", "3"])
+@pytest.mark.parametrize("looks", [1, 2])
+def test_details_never_are_of_an_earlier_version(
+    auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, wanted: str, looks: int
+) -> None:
+    monkeypatch.setenv("FRAMES", wanted)
+    monkeypatch.setenv("ANSWERS", "txt+json")
+    callee.faces = {0.0: []} if looks == 2 else {}
+    auto.handle("a.mp4")
+    auto.put("a.mp4", auto.s3.get_object(Bucket=auto.input, Key="a.mp4")["Body"].read() + b"\0" * 8)
+    seen: list[list[str]] = []
+    callee.s3 = Watching(auto, seen)
+    monkeypatch.setattr(auto.module, "s3", lambda: callee.s3)
+    auto.handle("a.mp4")
+    # THEN when the text appears, the new details are there
+    etag = auto.s3.head_object(Bucket=auto.input, Key="a.mp4")["ETag"].strip('"')
+    assert json.loads(auto.text("a.json"))["etag"] == etag
+    ((*_, last),) = seen
+    assert last == "a.txt"
+    assert "a.json" in seen[0]
+
+
+def test_a_new_version_that_cannot_be_read_leaves_the_answer_of_the_old_one(
+    auto: Any, callee: Any
+) -> None:
+    callee.faces = {0.0: []}
+    auto.handle("a.mp4")
+    before = state(auto)
+    auto.put("a.mp4", b"This is not a video. " * 50)
+    with pytest.raises(video_errors.UnreadableVideo):
+        auto.handle("a.mp4")
+    assert state(auto) == before
+
+
 @pytest.mark.parametrize("look", [1, 2])
 def test_a_video_overwritten_in_each_look_ends_as_the_new_one(
     auto: Any, callee: Any, clip: Path, look: int
@@ -233,6 +336,37 @@ def test_details_and_their_removal(auto: Any, callee: Any, monkeypatch: pytest.M
     assert auto.keys(auto.output) == ["a.txt"]
     assert auto.metadata(auto.output, "a.txt")["answers"] == "txt"
     assert auto.text("a.txt") == "Ann"
+
+
+@pytest.mark.parametrize("wanted", ["auto", "1"])
+@pytest.mark.parametrize("selection", ["known", "all"])
+def test_details_name_everybody_in_the_first_frame(
+    auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, wanted: str, selection: str
+) -> None:
+    # GIVEN two known people and a stranger side by side
+    callee.settings["selection"] = selection
+    faces = [callee.face("Unknown", 0.8), callee.face("Ann", 0.4), callee.face("Bob", 0.3)]
+    callee.faces = {0.0: faces}
+    monkeypatch.setenv("FRAMES", wanted)
+    monkeypatch.setenv("ANSWERS", "txt+json")
+    auto.handle("a.mp4")
+    # THEN the frame was sent as those that vote are, for which the recognizer names every face
+    assert callee.payloads == [{"bucket_name": auto.stage, "image_file_names": ["a.jpg"]}]
+    found = json.loads(auto.text("a.json"))
+    assert [face["name"] for face in found["frames"][0]["faces"]] == ["Unknown", "Ann", "Bob"]
+    assert [person["name"] for person in found["people"]] == ["Ann", "Bob"]
+    # AND the text is what it would be without details
+    text = "Ann" if selection == "known" else "Unknown\nAnn\nBob"
+    assert auto.text("a.txt") == text
+    assert [one[0] for one in json.loads(auto.metadata(auto.output, "a.txt")["people"])] == [
+        *("Ann", "Bob"),
+    ]
+    # AND another event computes nothing, and writes nothing
+    auto.keep_versions()
+    before = auto.versions(auto.output) + auto.versions(auto.stage)
+    auto.handle("a.mp4")
+    assert callee.payloads[1]["unchanged"] == callee.settings
+    assert auto.versions(auto.output) + auto.versions(auto.stage) == before
 
 
 @pytest.mark.parametrize("wanted", ["auto", "1", "2"])

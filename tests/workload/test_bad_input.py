@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,12 +165,43 @@ def test_suffixes_in_any_case_are_uploaded_and_other_files_are_named(
     assert "Not uploaded" not in bare.generate("--testcase-folder", folder, "--no-wait").stderr
 
 
-@pytest.mark.parametrize("frames", ["0", "some", "-1", "AUTO"])
+@pytest.mark.parametrize("frames", ["0", "some", "-1", "AUTO", "101"])
 def test_frames_that_the_splitter_would_not_take_are_rejected(bare: Place, frames: str) -> None:
     done = bare.grade("--frames", frames)
 
     assert done.returncode == 2
-    assert f"{frames!r} is neither auto nor a number of frames, 1 or more" in done.stderr
+    assert f"{frames!r} is neither auto nor a number of frames from 1 to 100." in done.stderr
+
+
+def test_an_invalid_deployed_frames_is_named_unless_another_is_passed(bare: Place) -> None:
+    # GIVEN a splitter that somebody gave a FRAMES that it refuses
+    service = {"Service": "lambda.amazonaws.com"}
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": service}
+    iam, name = bare.client("iam"), "odd-video-splitting"
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("handler.py", "")
+    bare.client("lambda").create_function(
+        FunctionName=name,
+        Role=role,
+        Runtime="python3.12",
+        Handler="handler.handler",
+        Code={"ZipFile": code.getvalue()},
+        Environment={"Variables": {"FRAMES": "five"}},
+    )
+
+    refused = bare.grade("--namespace", "odd", "--metrics-wait", 0)
+    graded = bare.grade("--namespace", "odd", "--metrics-wait", 0, "--frames", "5")
+
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (
+        "The FRAMES of function 'odd-video-splitting' cannot be used: 'five' is" in refused.stderr
+    )
+    assert "deploy/deploy.py" in refused.stderr
+    assert "pass --frames" in refused.stderr
+    assert "the three buckets exist" in graded.stdout
 
 
 def test_a_name_that_starts_with_a_space_is_kept(bare: Place, folder: Path, tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def run_checks(aws: Aws, deployment: Deployment, wanted: Wanted, note: Note) -> 
     if wanted.expected is not None:
         wanted = replace(wanted, expected=match_videos(wanted.expected, held.inputs))
     require_uploaded(held, wanted)
-    policy = objects.read_policy(aws, deployment)
-    frames = wanted.frames or policy.frames
+    policy = objects.read_policy(aws, deployment, wanted.frames)
+    frames = policy.frames
     reasons = objects.failure_reasons(aws, deployment, held, note)
     checks += object_checks(held, frames, reasons, policy.with_json)
     answers = objects.read_answers(aws, held, wanted.expected or {})

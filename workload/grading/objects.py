@@ -17,6 +17,7 @@ from pipeline.settings import Deployment
 from workload.grading.checks import Check, Holdings, Item, verdict
 from workload.running.buckets import head, objects
 from workload.running.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
+from workload.running.input_errors import InputError
 
 ANSWER_LIMIT = 1024  # bytes; names are shorter
 READERS = 16
@@ -73,12 +74,22 @@ class Policy:
 
 
 def kept_frames(setting: str) -> int:
-    """How many frames of a video stay in stage-1 with this FRAMES: one with `auto`."""
-    return 1 if setting == "auto" else int(setting)
+    """How many frames of a video stay in stage-1 with this FRAMES: one with `auto`.
+
+    Raises InputError for a value that the splitter refuses.
+    """
+    if setting == "auto":
+        return 1
+    if not setting.isdecimal() or not 1 <= int(setting) <= 100:
+        raise InputError(f"{setting!r} is neither auto nor a number of frames from 1 to 100")
+    return int(setting)
 
 
-def read_policy(aws: Aws, deployment: Deployment) -> Policy:
-    """The settings of the deployed splitter; those in config.json where it has none."""
+def read_policy(aws: Aws, deployment: Deployment, frames: int | None = None) -> Policy:
+    """The settings of the deployed splitter; those in config.json where it has none.
+
+    `frames` replaces its FRAMES. Raises InputError if that is invalid.
+    """
     function = deployment.splitter
     config = read_or_none(
         partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
@@ -86,10 +97,15 @@ def read_policy(aws: Aws, deployment: Deployment) -> Policy:
     )
     deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
     settings = {**function.environment, **deployed}
-    return Policy(
-        frames=kept_frames(settings.get("FRAMES") or "1"),
-        with_json=settings.get("ANSWERS") == "txt+json",
-    )
+    try:
+        frames = frames or kept_frames(settings.get("FRAMES") or "1")
+    except InputError as error:
+        raise InputError(
+            f"The FRAMES of function '{function.name}' cannot be used: {error}. Deploy a valid one "
+            f"({script_command(aws, deployment, 'deploy/deploy.py')} restores config.json's), or "
+            "pass --frames."
+        ) from error
+    return Policy(frames, with_json=settings.get("ANSWERS") == "txt+json")
 
 
 def holdings(aws: Aws, deployment: Deployment) -> Holdings:
