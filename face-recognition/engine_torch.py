@@ -16,7 +16,7 @@ import torchvision_substitute
 from models import model_path
 
 torchvision_substitute.install()
-from facenet_pytorch import InceptionResnetV1  # noqa: E402 - needs the line above
+from facenet_pytorch import MTCNN, InceptionResnetV1  # noqa: E402 - needs the line above
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet  # noqa: E402
 
 Array = npt.NDArray[Any]
@@ -48,6 +48,14 @@ def inception_resnet_v1(path: Path) -> Any:
     state = torch.load(path, map_location="cpu", weights_only=True)
     net.load_state_dict({key: v for key, v in state.items() if not key.startswith("logits.")})
     return net.eval()
+
+
+def find_faces(image: Any) -> tuple[Array, Array]:
+    """The boxes (n x 4, px) and landmarks (n x 5 x 2) that MTCNN finds in a PIL image."""
+    boxes, _, landmarks = MTCNN(keep_all=True).detect(image, landmarks=True)
+    if boxes is None:
+        return np.empty((0, 4)), np.empty((0, 5, 2))
+    return boxes, landmarks
 
 
 def _p_net(net: Any) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:

@@ -285,7 +285,7 @@ def write(rows: Any, names: Sequence[str], metadata: Mapping[str, str | int | fl
 
 
 def _pickle(shape: tuple[int, int], names: Sequence[str], metadata: Mapping[str, Any]) -> bytes:
-    """The pickle that torch.save would write, spelt out: Python's pickler would import torch."""
+    """The pickle that torch.save would write, spelt out: Python's pickler needs torch itself."""
     count, length = shape
     storage = [_text("storage"), b"ctorch\nFloatStorage\n", _text("0"), _text("cpu")]
     # What each row needs is spelt out in the first, which keeps it in memo slots 0 to 4.

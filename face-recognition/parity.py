@@ -32,19 +32,16 @@ class View:
 
     def __init__(self, picture: Array, opencv: Any = None) -> None:
         """Find the faces of an H x W x 3 uint8 RGB picture; `opencv`: its FaceRecognizerSF."""
+        import engine_torch  # 2 s
+
         self._opencv = opencv
-        import torchvision_substitute  # with torch, 2 s
-
-        torchvision_substitute.install()
-        from facenet_pytorch import MTCNN
-
         self.image = Image.fromarray(picture)
         self.image.thumbnail((MAX_SIDE, MAX_SIDE))
         width, height = self.image.size
-        boxes, _, points = MTCNN(keep_all=True).detect(self.image, landmarks=True)
+        boxes, points = engine_torch.find_faces(self.image)
         self.boxes: list[Box] = []
         self.landmarks: list[Array] = []
-        for box, landmarks in zip(*(([], []) if boxes is None else (boxes, points)), strict=True):
+        for box, landmarks in zip(boxes, points, strict=True):
             x1, y1, x2, y2 = map(float, box)
             self.boxes.append((max(0.0, x1), max(0.0, y1), min(width, x2), min(height, y2)))
             self.landmarks.append(landmarks)

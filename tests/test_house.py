@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -188,3 +189,15 @@ def lay_out(root: Path, sources: dict[str, str]) -> None:
     for path, source in {**dict.fromkeys(modules, ""), **sources}.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(source)
+
+
+def test_torch_and_opencv_are_imported_only_where_networks_are_made_or_compared(root: Path) -> None:
+    heavy = re.compile(r"^\s*(import|from) (torch|facenet_pytorch|cv2)\b", re.MULTILINE)
+
+    importing = {
+        path.name
+        for path in (root / "face-recognition").glob("*.py")
+        if heavy.search(path.read_text())
+    }
+
+    assert importing == {"engine_torch.py", "export.py", "torchvision_substitute.py"}
