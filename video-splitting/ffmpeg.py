@@ -45,13 +45,15 @@ KEY_FRAMES_ALONE = ("-noaccurate_seek", "-skip_frame", "nokey")
 class Video:
     """Where to read a video: its URL, the ETag to expect and the CA certificates to trust.
 
-    `stream` is the index of the stream to read; None for the first one that is not a cover.
+    `stream` is the index of the stream to read; None for the first one that is not a cover. `size`
+    is in bytes, 0 if unknown.
     """
 
     url: str
     etag: str
     ca_file: str
     stream: int | None = None
+    size: int = 0
 
 
 def command(
@@ -77,8 +79,42 @@ def packets_command(
     The list ends `span` seconds after `seek`, if given. Nothing is decoded.
     """
     until = [] if span is None else ["-t", f"{span:.6f}"]
-    listing = ["-c", "copy", "-copypriorss", "1", *until, "-f", "framecrc", str(output)]
-    return [*_input_arguments(video, seek, "-noaccurate_seek"), *listing]
+    argv = [*_input_arguments(video, seek, "-noaccurate_seek"), "-copypriorss", "1", *until]
+    return [*argv, *_listing(output)]
+
+
+def all_packets_command(video: Video, output: Path, hurry: bool) -> list[str]:
+    """The argument list that lists all packets of `video`, in the file's own times.
+
+    In a `hurry`, nothing is decoded to learn more about the streams. It takes half the time, but
+    ffmpeg then knows no duration of an MP4, no true times in Matroska, and no streams of formats
+    without a header.
+    """
+    options = ["-copyts", *(["-nofind_stream_info"] if hurry else [])]
+    return [*_input_arguments(video, 0, *options), *_listing(output)]
+
+
+def pass_command(video: Video, starts: list[int], output: str, listing: Path) -> list[str]:
+    """The argument list that decodes `video` from its start and writes frames as JPEGs.
+
+    Writes the very first one and those that start at `starts`, in the stream's own units of time,
+    to `output`, numbered from 0; and all packets to `listing`.
+    """
+    wanted = "+".join(f"eq(pts,{start})" for start in starts)
+    frames = ["-fps_mode", "passthrough", "-frames:v", str(len(starts)), "-start_number", "0"]
+    pick = f"select='eq(n,0)+{wanted}',{SHOWINFO}"
+    argv = command(video, 0, [*frames, output], pick, ("-copyts",))
+    return [*argv, "-map", _stream(video), *_listing(listing)]
+
+
+def _listing(output: Path) -> list[str]:
+    """The arguments that list packets."""
+    return ["-c", "copy", "-f", "framecrc", str(output)]
+
+
+def _stream(video: Video) -> str:
+    """Which stream is read. V selects video streams that are not cover pictures."""
+    return "0:V:0" if video.stream is None else f"0:{video.stream}"
 
 
 def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
@@ -97,9 +133,7 @@ def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
         argv += ["-tls_verify", "1", "-ca_file", video.ca_file]
     if seek > 0:
         argv += ["-ss", f"{seek:.6f}"]
-    # V selects video streams that are not cover pictures.
-    stream = "0:V:0" if video.stream is None else f"0:{video.stream}"
-    return [*argv, *options, "-i", video.url, "-map", stream]
+    return [*argv, *options, "-i", video.url, "-map", _stream(video)]
 
 
 def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -> tuple[int, str]:

@@ -205,7 +205,7 @@ class Splitter:
         """The video's frames, taken when they are asked for; their files end with the context."""
         seconds = max(min(self.ffmpeg_s, self.remaining_s() - MARGIN_S), 0)
         url = store.presigned(self.s3, source, int(self.remaining_s()) + 60)
-        video = ffmpeg.Video(url, source.etag, self.ca_file)
+        video = ffmpeg.Video(url, source.etag, self.ca_file, size=source.size)
         with tempfile.TemporaryDirectory(prefix="frames-") as folder:
             yield Footage(Camera(video, Path(folder), seconds, self._allowed_s))
 

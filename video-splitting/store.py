@@ -27,12 +27,13 @@ MAX_KEY_BYTES = 768
 
 @dataclass(frozen=True)
 class Source:
-    """A video, as it is in its bucket now."""
+    """A video, as it is in its bucket now; `size` is in bytes."""
 
     bucket: str
     key: str
     etag: str = ""
     version: str | None = None
+    size: int = 0
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
@@ -84,6 +85,7 @@ def inspect(s3: S3Client, named: Source) -> Source:
         named.key,
         head["ETag"].strip('"'),
         version if version != "null" else None,
+        head["ContentLength"],
     )
 
 
