@@ -50,17 +50,18 @@ class Splitter:
     def split(self, named: Source) -> dict[str, Any]:
         """Answer one video; return what its log line says."""
         keys.check(named.key)
-        source = store.inspect(self.s3, named)
+        key = self.plan.key(named.key, 0)
+        source, head = store.inspect_both(self.s3, named, self.stage, key)
         look = self._look_once_or_twice if self.plan.keeps_one else self._look_at_several
-        notes = look(source)
+        notes = look(source, head)
         # Must come last: if the video is overwritten later, the new event starts after all this.
         store.check_not_overwritten(self.s3, source)
         return {**notes, "output_key": keys.text_key(source.key)}
 
-    def _look_at_several(self, source: Source) -> dict[str, Any]:
-        """Answer from N frames, which stay in stage-1."""
+    def _look_at_several(self, source: Source, head: store.Head) -> dict[str, Any]:
+        """Answer from N frames, which stay in stage-1; `head` describes the first one there."""
         with logged("frames", source) as notes:
-            kept = store.kept_frames(self.s3, self.stage, source, self.plan)
+            kept = store.kept_frames(self.s3, self.stage, source, self.plan, head)
             notes.update(frames=len(kept), reused=bool(kept))
             if not kept:
                 with self._footage(source) as footage:
@@ -68,22 +69,26 @@ class Splitter:
                 notes.update(frames=len(kept), **_cut(footage))
         with logged("invoke", source) as notes:
             notes.update(look=1, frames=len(kept))
-            settings = self._settings_of_answer(source, kept)
+            text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
+            settings = self._settings_of_answer(source, kept, text)
             answer = self._recognize(kept, settings)
         if not answer.unchanged:
             store.check_frames_match(source, answer.results)
             looks = [_look(one, result) for one, result in zip(kept, answer.results, strict=True)]
             agreement = agree(looks, float(answer.settings["threshold"]))
             etag = answer.results[agreement.frame]["frame_etag"]
-            self._write(source, looks, agreement, answer.settings, etag)
+            self._write(source, looks, agreement, answer.settings, etag, text)
         self._tidy(source, len(kept))
         return {"frames": len(kept), "looks": 1}
 
-    def _look_once_or_twice(self, source: Source) -> dict[str, Any]:
-        """Answer from the first frame or, with FRAMES=auto, from more if that gives no name."""
+    def _look_once_or_twice(self, source: Source, head: store.Head) -> dict[str, Any]:
+        """Answer from the first frame or, with FRAMES=auto, from more if that gives no name.
+
+        `head` describes the frame in stage-1.
+        """
         with self._footage(source) as footage:
             with logged("frames", source) as notes:
-                kept = self._kept_frame(source)
+                kept = self._kept_frame(source, head)
                 notes.update(frames=1, reused=kept is not None)
                 if kept is None:
                     with logged("ffmpeg", source):
@@ -145,9 +150,9 @@ class Splitter:
         self._write(source, looks, agreement, answer.settings, etag)
         return {"frames": len(looks), "looks": 2 if len(seen) > 1 else 1}
 
-    def _kept_frame(self, source: Source) -> Stored | None:
+    def _kept_frame(self, source: Source, head: store.Head) -> Stored | None:
         """The frame of this very video in stage-1, unless its answer is unfinished."""
-        kept = store.kept_frames(self.s3, self.stage, source, self.plan)
+        kept = store.kept_frames(self.s3, self.stage, source, self.plan, head)
         if not kept or kept[0].index == 0:
             return kept[0] if kept else None
         text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
@@ -171,9 +176,13 @@ class Splitter:
         found = store.described(self.s3, self.output, keys.json_key(source.key))[1]
         return origin.items() <= found.items()
 
-    def _settings_of_answer(self, source: Source, kept: Sequence[Stored]) -> dict[str, str]:
-        """The settings of the answer that was made from these frames; empty if there is none."""
-        text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
+    def _settings_of_answer(
+        self, source: Source, kept: Sequence[Stored], text: dict[str, str]
+    ) -> dict[str, str]:
+        """The settings of the answer that was made from these frames; empty if there is none.
+
+        `text` has the metadata of the text.
+        """
         expected = {**source.metadata, "frames": str(len(kept)), "answers": self.answers}
         etag = text.get("frame-etag", "")
         settings = {name: text[name] for name in SETTINGS if name in text}
@@ -237,7 +246,9 @@ class Splitter:
         agreement: Agreement,
         settings: dict[str, str],
         frame_etag: str,
+        text: dict[str, str] | None = None,
     ) -> None:
+        """Write an answer; `text` has the metadata of the text, if they were read."""
         with logged("agree", source) as notes:
             answer = video_answer.Answer(
                 source, looks, agreement, settings, frame_etag, self.answers
@@ -245,7 +256,7 @@ class Splitter:
             # Details first: the text says that they are there.
             if self.answers == video_answer.DETAILS:
                 video_answer.put_details(self.s3, self.output, answer)
-            notes["written"] = video_answer.put_text(self.s3, self.output, answer)
+            notes["written"] = video_answer.put_text(self.s3, self.output, answer, text)
 
     def _write_details(self, source: Source, kept: Stored, answer: Answer) -> None:
         """The details of an answer from one frame, whose text the recognizer has written."""
