@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ SECONDS = 2.4
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}
 # Of one ffmpeg per frame, for 5 and for 10 frames.
 WANTED = {5: 0.3, 10: 0.2}
+Fetch = Callable[[Path], bool]
 
 
 def make_clip(photos: Path, size: tuple[int, int], target: Path, binary: str) -> Path:
@@ -61,16 +63,19 @@ def make_clip(photos: Path, size: tuple[int, int], target: Path, binary: str) ->
     return target
 
 
-def take(video: ffmpeg.Video, wanted: int) -> tuple[float, list[tuple[float, bytes]]]:
+def take(video: ffmpeg.Video, wanted: int, fetch: Fetch) -> tuple[float, list[tuple[float, bytes]]]:
     """Seconds for so many frames of a video, and each one's time and bytes."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        taken: list[Frame] = Footage(Camera(video, Path(folder), 60)).spread(wanted)
+        camera = Camera(video, Path(folder), 60, fetch=fetch)
+        taken: list[Frame] = Footage(camera).spread(wanted)
         seconds = time.perf_counter() - started
         return seconds, [(frame.time, frame.path.read_bytes()) for frame in taken]
 
 
-def compare(video: ffmpeg.Video, wanted: int, repeat: int) -> tuple[float, float, float]:
+def compare(
+    video: ffmpeg.Video, wanted: int, repeat: int, fetch: Fetch
+) -> tuple[float, float, float]:
     """Median seconds of A and of B, and the median of their ratios.
 
     Raises SystemExit unless they give the same frames.
@@ -79,7 +84,7 @@ def compare(video: ffmpeg.Video, wanted: int, repeat: int) -> tuple[float, float
     for run in range(repeat):
         frames: list[Any] = [None, None]
         for side in (0, 1) if run % 2 else (1, 0):
-            seconds, frames[side] = take(replace(video, size=video.size * side), wanted)
+            seconds, frames[side] = take(replace(video, size=video.size * side), wanted, fetch)
             sides[side].append(seconds)
         if frames[0] != frames[1]:
             raise SystemExit(f"FAIL: {wanted} frames differ between seeking and one pass")
@@ -166,8 +171,10 @@ def where_time_goes(count: int) -> dict[str, dict[str, float]]:
 
 
 def _operation(name: str, *_: Any) -> str:
-    kinds = {"HeadObject": "HEAD", "PutObject": "PUT", "ListObjectsV2": "LIST", "Invoke": "invoke"}
-    return kinds.get(name, name)
+    for start, part in (("Head", "HEAD"), ("Put", "PUT"), ("List", "LIST"), ("Get", "GET")):
+        if name.startswith(start):
+            return part
+    return name
 
 
 def main() -> None:
@@ -210,8 +217,9 @@ def main() -> None:
             source = store.inspect(s3, store.Source(BUCKET, clip.name))
             url = store.presigned(s3, source, 3600)
             video = ffmpeg.Video(url, source.etag, "", size=source.size)
+            fetch = partial(store.fetch, s3, source)
             for wanted, most in WANTED.items():
-                a, b, ratio = compare(video, wanted, options.repeat)
+                a, b, ratio = compare(video, wanted, options.repeat, fetch)
                 print(f"{name:6} {wanted:6} {a * 1000:8.0f} {b * 1000:8.0f} {ratio:6.2f}")
                 figures[f"{name}, {wanted} frames"] = {"A_s": a, "B_s": b, "ratio": ratio}
                 if name == "720p":

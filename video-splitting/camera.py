@@ -58,13 +58,15 @@ class Camera:
         folder: Path,
         seconds: float,
         allowed: Callable[[], float] = lambda: float("inf"),
+        fetch: Callable[[Path], bool] = lambda _: False,
     ) -> None:
-        """Write the pictures to `folder`."""
+        """Write the pictures to `folder`. `fetch` writes the whole video to a file, if it can."""
         self.video = video
         self.folder = folder
         self.first_path = folder / "first.jpg"
         self.seconds = seconds
         self._allowed = allowed
+        self._fetch = fetch
         self._spent = 0.0
         self._key_frames_only = False
         self._pass: single_pass.Pass | None = None
@@ -76,6 +78,7 @@ class Camera:
         """
         if self._key_frames_only or not single_pass.is_short(self.video.size, wanted):
             return None
+        self._fetch_once()
         path = self.folder / "all-packets"
         messages = self._attempt(ffmpeg.all_packets_command(self.video, path, hurry=True))
         probe = ffmpeg_output.parse_probe(messages)
@@ -91,6 +94,18 @@ class Camera:
         if ffmpeg_output.complains(messages) or not probe.stream or not listing:
             return None
         return (listing, probe.stream) if single_pass.shown_starts(listing) else None
+
+    def _fetch_once(self) -> None:
+        """Read the file from the store once, instead of once or twice for each run of ffmpeg.
+
+        If that fails, ffmpeg reads it itself, and says why if it cannot.
+        """
+        if self.video.file:
+            return
+        started, path = time.monotonic(), self.folder / "video"
+        if self._fetch(path):
+            self.video = replace(self.video, file=path)
+        self._spent += time.monotonic() - started
 
     def pass_over(self, starts: list[int]) -> None:
         """Take the pictures that start at `starts`, the first one among them, in one pass.
@@ -220,7 +235,7 @@ class Camera:
         started = time.monotonic()
         left = min(self.seconds - self._spent, self._allowed()) * share
         try:
-            return ffmpeg.run(argv, self.video.url, left, self.seconds)[1]
+            return ffmpeg.run(argv, self.video.url, left, self.seconds, self.video.file)[1]
         finally:
             self._spent += time.monotonic() - started
 

@@ -26,6 +26,8 @@ FORMATS = (
     "hevc"
 )
 PROTOCOLS = "http,https,tcp,tls"
+# A video that was fetched is standard input, and nothing else can be opened.
+FETCHED_PROTOCOLS = "fd"
 # One frame of a 121 MB file: 5.3 MB in requests of 1 MiB, 11-15 MB in one open-ended request.
 REQUEST_BYTES = 1 << 20
 STALL_S = 15
@@ -46,7 +48,7 @@ class Video:
     """Where to read a video: its URL, the ETag to expect and the CA certificates to trust.
 
     `stream` is the index of the stream to read; None for the first one that is not a cover. `size`
-    is in bytes, 0 if unknown.
+    is in bytes, 0 if unknown. `file` has the whole video, if it was fetched.
     """
 
     url: str
@@ -54,6 +56,7 @@ class Video:
     ca_file: str
     stream: int | None = None
     size: int = 0
+    file: Path | None = None
 
 
 def command(
@@ -121,9 +124,20 @@ def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
     """The arguments that read one video stream of `video`."""
     argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
     argv += ["-loglevel", "level+info", "-y"]
-    argv += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
+    protocols = FETCHED_PROTOCOLS if video.file else PROTOCOLS
+    argv += ["-protocol_whitelist", protocols, "-format_whitelist", FORMATS]
     argv += ["-max_pixels", str(MAX_PIXELS), "-threads", "1"]
-    argv += ["-rw_timeout", str(STALL_S * 1_000_000), "-max_redirects", "0"]
+    if seek > 0:
+        argv += ["-ss", f"{seek:.6f}"]
+    if not video.file:
+        argv += _http_arguments(video)
+    address = "fd:" if video.file else video.url
+    return [*argv, *options, "-i", address, "-map", _stream(video)]
+
+
+def _http_arguments(video: Video) -> list[str]:
+    """The arguments that read `video` from its URL."""
+    argv = ["-rw_timeout", str(STALL_S * 1_000_000), "-max_redirects", "0"]
     argv += ["-reconnect_on_network_error", "1", "-reconnect_on_http_error", "5xx"]
     argv += ["-reconnect_delay_max", "2", "-reconnect_max_retries", "2"]
     argv += ["-multiple_requests", "1", "-request_size", str(REQUEST_BYTES)]
@@ -131,12 +145,16 @@ def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
         argv += ["-headers", f'If-Match: "{video.etag}"\r\n']
     if video.url.startswith("https:"):
         argv += ["-tls_verify", "1", "-ca_file", video.ca_file]
-    if seek > 0:
-        argv += ["-ss", f"{seek:.6f}"]
-    return [*argv, *options, "-i", video.url, "-map", _stream(video)]
+    return argv
 
 
-def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -> tuple[int, str]:
+def run(
+    argv: list[str],
+    url: str,
+    seconds: float,
+    limit: float | None = None,
+    stdin: Path | None = None,
+) -> tuple[int, str]:
     """Run ffmpeg for at most `seconds`; return its exit code and its messages without the URL.
 
     `limit` is the time that all runs on a video share; error messages name it. Raises
@@ -145,11 +163,11 @@ def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -
     """
     # ffmpeg does not need the function's credentials.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, (stdin or Path(os.devnull)).open("rb") as source:
         try:
             process = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=environment,

@@ -16,7 +16,7 @@ import ffmpeg
 import ffmpeg_output
 from ffmpeg_output import Listing, Packets, Probe
 
-# For each frame, seeking requests one or two MiB. A pass reads the file twice, to list and decode.
+# For each frame, seeking requests one or two MiB. A short file is fetched once instead.
 BYTES_PER_FRAME = 1 << 20
 # Starting ffmpeg and opening the video take as long as decoding so many pixels. Measured with H.264
 # at 480p to 1080p: 20 to 40 million; codecs that decode more slowly are worth fewer.

@@ -216,7 +216,8 @@ class Splitter:
         url = store.presigned(self.s3, source, int(self.remaining_s()) + 60)
         video = ffmpeg.Video(url, source.etag, self.ca_file, size=source.size)
         with tempfile.TemporaryDirectory(prefix="frames-") as folder:
-            yield Footage(Camera(video, Path(folder), seconds, self._allowed_s))
+            fetch = partial(store.fetch, self.s3, source)
+            yield Footage(Camera(video, Path(folder), seconds, self._allowed_s, fetch))
 
     def _spread(self, source: Source, footage: Footage) -> list[Frame]:
         with logged("ffmpeg", source):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import keys
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from frames import Frame
 from recognizer import Result
 from video_errors import EmptyVideo, VideoChanged, VideoForbidden, VideoGone
@@ -212,6 +213,21 @@ def presigned(s3: S3Client, source: Source, seconds: int) -> str:
         },
         ExpiresIn=seconds,
     )
+
+
+def fetch(s3: S3Client, source: Source, path: Path) -> bool:
+    """Write exactly this version of the video to `path`; False if the store does not give it."""
+    version: Any = {"VersionId": source.version} if source.version else {}
+    try:
+        body = s3.get_object(
+            Bucket=source.bucket, Key=source.key, IfMatch=f'"{source.etag}"', **version
+        )["Body"]
+        with path.open("wb") as file:
+            for block in body.iter_chunks(1 << 20):
+                file.write(block)
+    except (ClientError, BotoCoreError):
+        return False
+    return True
 
 
 def put_frame(

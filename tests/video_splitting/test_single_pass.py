@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +91,16 @@ class Runs:
         size = path.stat().st_size if at_once else 0
         video = ffmpeg_module.Video(self.files.url(path.name), "", "", size=size)
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        return frames.Footage(Camera(video, folder, seconds))
+        return frames.Footage(Camera(video, folder, seconds, fetch=partial(self.fetch, video.url)))
+
+    def fetch(self, url: str, target: Path) -> bool:
+        """Write what the server has to `target`."""
+        try:
+            with urllib.request.urlopen(url) as answer:
+                target.write_bytes(answer.read())
+        except urllib.error.HTTPError:
+            return False
+        return True
 
     def compare(self, path: Path, wanted: int = 5) -> tuple[int, int]:
         """Check that a pass gives what seeking gives; return how often each started ffmpeg."""
@@ -265,12 +277,12 @@ def test_a_pass_that_takes_too_long_or_too_much_leaves_time_for_seeking(
     expected = seen(runs.footage(clip, False).spread(5))
     run, allowed = ffmpeg_module.run, []
 
-    def limited(argv: list[str], url: str, seconds: float, limit: float) -> Any:
+    def limited(argv: list[str], url: str, seconds: float, *rest: Any) -> Any:
         if "-copyts" in argv:
             allowed.append(seconds)
             if "-nofind_stream_info" not in argv:
                 raise error("stopped")
-        return run(argv, url, seconds, limit)
+        return run(argv, url, seconds, *rest)
 
     monkeypatch.setattr(ffmpeg_module, "run", limited)
     assert seen(runs.footage(clip, True, seconds=20).spread(5)) == expected
@@ -297,6 +309,33 @@ def test_a_long_video_is_sought(runs: Runs, make: Any) -> None:
     runs.argv.clear()
     footage.spread(5)
     assert len(runs.argv) == seeks
+
+
+def test_a_clip_is_fetched_once_and_ffmpeg_opens_nothing_else(runs: Runs, clip: Path) -> None:
+    runs.files.paths.clear()
+    runs.footage(clip, True).spread(5)
+    assert runs.files.paths == [clip.name]
+    for argv in runs.argv:
+        assert argv[argv.index("-protocol_whitelist") + 1] == "fd"
+        assert not any("SECRET" in word for word in argv)
+
+
+def test_a_fetched_playlist_cannot_read_other_files(runs: Runs, clip: Path) -> None:
+    path = clip.parent / "pass-list.mp4"
+    for text in (f"#EXTM3U\n#EXTINF:5,\nfile://{clip}\n", f"ffconcat version 1.0\nfile '{clip}'\n"):
+        path.write_text(text)
+        with pytest.raises(video_errors.UnreadableVideo):
+            runs.footage(path, True).spread(5)
+
+
+def test_a_clip_that_cannot_be_fetched_is_read_by_ffmpeg(
+    runs: Runs, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = seen(runs.footage(clip, False).spread(5))
+    monkeypatch.setattr(runs, "fetch", lambda *_: False)
+    runs.argv.clear()
+    assert seen(runs.footage(clip, True).spread(5)) == expected
+    assert len(runs.argv) == 2
 
 
 def packets(count: int, group: int) -> Listing:
