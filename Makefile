@@ -57,8 +57,9 @@ format: $(INSTALLED) ## format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) build/ffmpeg.zip ## compare the recognizer with a plain one, then time 1,000 uploads
+bench: $(INSTALLED) build/ffmpeg.zip ## compare recognizer and splitter with the plain way, time 1,000 uploads
 	$(BIN)/python bench/recognition.py
+	$(BIN)/python bench/splitter.py
 	$(BIN)/python bench/uploads.py
 
 clean: ## remove everything that was built or installed here

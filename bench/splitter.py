@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,7 @@ def kind(argv: list[str], *_: Any) -> str:
 
 def where_time_goes(count: int) -> dict[str, dict[str, float]]:
     """The median milliseconds of each part of a warm video, by FRAMES."""
-    import handler  # after the environment is set
-
+    handler: Any = import_module("handler")  # after the environment is set
     clock, s3 = Clock(), handler.s3()
     lambda_client = handler.recognition().client
     for client in (s3, lambda_client):
@@ -205,9 +205,7 @@ def main() -> None:
             INVOKE_CONCURRENCY="4",
             FFMPEG_TIMEOUT_S="60",
         )
-        import handler  # after the environment is set
-
-        s3 = handler.s3()
+        s3 = import_module("handler").s3()  # after the environment is set
         s3.create_bucket(Bucket=BUCKET)
         print(f"\nframes of a clip of {SECONDS:g} s, median ms; A: one ffmpeg per frame, B: ours")
         print(f"{'clip':6} {'frames':>6} {'A':>8} {'B':>8} {'B/A':>6}")
