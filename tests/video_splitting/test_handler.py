@@ -264,7 +264,7 @@ def test_clients_are_made_while_the_environment_starts(
     world: Any, monkeypatch: Any, missing: str, made: int
 ) -> None:
     clients: list[str] = []
-    client = boto3.client
+    client: Any = boto3.client
 
     def counted(service: str, **options: Any) -> Any:
         clients.append(service)
