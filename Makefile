@@ -60,6 +60,7 @@ format: $(INSTALLED) ## format the code and fix what can be fixed automatically
 bench: $(INSTALLED) build/ffmpeg.zip ## measure speed, starts, memory and price against the targets
 	$(BIN)/python bench/recognition.py
 	$(BIN)/python bench/start.py
+	$(BIN)/python bench/splitter.py
 	$(BIN)/python bench/price.py
 	$(BIN)/python bench/uploads.py
 

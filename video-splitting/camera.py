@@ -9,7 +9,8 @@ from pathlib import Path
 
 import ffmpeg
 import ffmpeg_output
-from ffmpeg_output import Packets, Probe
+import single_pass
+from ffmpeg_output import Listing, Packets, Probe, Stream
 from video_errors import (
     FfmpegTimeout,
     NoVideoStream,
@@ -29,6 +30,8 @@ WHOLE_TRIES = 4
 REORDERING_S = 0.5
 # The options that let only one packet through.
 ONE_PACKET = ("-t", f"{ROUNDING_S}")
+# The part of the time left that each run for a single pass may take. Seeking has the rest.
+PASS_SHARE = 0.25
 # Errors after which the frames taken so far are kept.
 OUT_OF_REACH = (FfmpegTimeout, VideoUnreachable)
 
@@ -55,15 +58,81 @@ class Camera:
         folder: Path,
         seconds: float,
         allowed: Callable[[], float] = lambda: float("inf"),
+        fetch: Callable[[Path], bool] = lambda _: False,
     ) -> None:
-        """Write the pictures to `folder`."""
+        """Write the pictures to `folder`. `fetch` writes the whole video to a file, if it can."""
         self.video = video
         self.folder = folder
         self.first_path = folder / "first.jpg"
         self.seconds = seconds
         self._allowed = allowed
+        self._fetch = fetch
         self._spent = 0.0
         self._key_frames_only = False
+        self._pass: single_pass.Pass | None = None
+
+    def listing(self, wanted: int) -> tuple[Listing, Stream] | None:
+        """All packets of the stream that players show, and the stream, for one pass.
+
+        None if the file is too long for `wanted` frames, or seeking is safer.
+        """
+        if self._key_frames_only or not single_pass.is_short(self.video.size, wanted):
+            return None
+        self._fetch_once()
+        path = self.folder / "all-packets"
+        messages = self._attempt(ffmpeg.all_packets_command(self.video, path, hurry=True))
+        probe = ffmpeg_output.parse_probe(messages)
+        if probe.container not in single_pass.CONTAINERS:
+            return None
+        if self._moves_to_shown_stream(probe) or probe.container == single_pass.MATROSKA:
+            hurry = probe.container != single_pass.MATROSKA
+            messages = self._attempt(ffmpeg.all_packets_command(self.video, path, hurry))
+            probe = ffmpeg_output.parse_probe(messages)
+            if not hurry and probe.duration is None:
+                return None
+        listing = ffmpeg_output.parse_listing(path)
+        if ffmpeg_output.complains(messages) or not probe.stream or not listing:
+            return None
+        return (listing, probe.stream) if single_pass.shown_starts(listing) else None
+
+    def _fetch_once(self) -> None:
+        """Read the file from the store once, instead of once or twice for each run of ffmpeg.
+
+        If that fails, ffmpeg reads it itself, and says why if it cannot.
+        """
+        if self.video.file:
+            return
+        started, path = time.monotonic(), self.folder / "video"
+        if self._fetch(path):
+            self.video = replace(self.video, file=path)
+        self._spent += time.monotonic() - started
+
+    def pass_over(self, starts: list[int]) -> None:
+        """Take the pictures that start at `starts`, the first one among them, in one pass.
+
+        `first`, `packets` and `shot` then answer from it, if it proves complete. Otherwise they
+        seek, as they do for what it lacks.
+        """
+        packets, pattern = self.folder / "packets", self.folder / "pass-%d.jpg"
+        packets.unlink(missing_ok=True)
+        messages = self._attempt(ffmpeg.pass_command(self.video, starts, str(pattern), packets))
+        files = sorted(self.folder.glob("pass-*.jpg"), key=lambda path: int(path.stem[5:]))
+        self._pass = single_pass.result(messages, ffmpeg_output.parse_listing(packets), files)
+
+    def _attempt(self, argv: list[str]) -> str:
+        """Run ffmpeg for a part of the time; "" if that or the memory is not enough."""
+        try:
+            return self._run(argv, PASS_SHARE)
+        except (FfmpegTimeout, TooLittleMemory):
+            return ""  # seeking needs less of both, and says what is wrong if it fails as well
+
+    def _moves_to_shown_stream(self, probe: Probe) -> bool:
+        """Whether another stream than the one that players show was read; if so, it changes."""
+        read = next((stream for stream in probe.streams if not stream.is_cover), None)
+        if self.video.stream is not None or not probe.stream or probe.stream == read:
+            return False
+        self.video = replace(self.video, stream=probe.stream.index)
+        return True
 
     def first(self) -> tuple[Shot, Probe]:
         """The first picture, or the first whole one soon after it; and what ffmpeg reported.
@@ -71,12 +140,14 @@ class Camera:
         Reads the stream that players show. Raises the reason if nothing can be decoded.
         """
         path = self.first_path
+        if self._pass:
+            appears, found = self._pass.first()
+            found.replace(path)
+            return Shot(appears, path), replace(self._pass.probe, start=appears)
         output = ["-frames:v", "1", "-update", "1", str(path)]
         messages = self.shoot(0, output, ffmpeg.SHOWINFO)
         probe = ffmpeg_output.parse_probe(messages)
-        read = next((stream for stream in probe.streams if not stream.is_cover), None)
-        if probe.stream and read and probe.stream.index != read.index:
-            self.video = replace(self.video, stream=probe.stream.index)
+        if self._moves_to_shown_stream(probe):
             path.unlink(missing_ok=True)
             messages = self.shoot(0, output, ffmpeg.SHOWINFO)
             probe = ffmpeg_output.parse_probe(messages)
@@ -120,6 +191,9 @@ class Camera:
 
     def shot(self, seek: float, wait: float = 0, options: tuple[str, ...] = ()) -> Shot | None:
         """The first frame from `wait` seconds after `seek` on; None if none can be decoded."""
+        taken = self._pass.shot(seek) if self._pass and not wait and not options else None
+        if taken:
+            return Shot(*taken)
         path = self.folder / f"from-{seek:.6f}-{wait:.6f}-{len(options)}.jpg"
         path.unlink(missing_ok=True)
         pick = f"select='gte(t,{wait:.6f})',{ffmpeg.SHOWINFO}" if wait else ffmpeg.SHOWINFO
@@ -133,6 +207,8 @@ class Camera:
 
     def packets(self, seek: float, span: float | None = None) -> Packets | None:
         """The packets from the key frame before `seek` to `span` seconds after, or to the end."""
+        if self._pass and span is None and (tail := self._pass.tail(seek)).last <= seek:
+            return tail
         return ffmpeg_output.parse_packets(self._list(seek, span), seek, span)
 
     def shoot(
@@ -155,11 +231,11 @@ class Camera:
             raise_if_read_failed(messages)
         return listing
 
-    def _run(self, argv: list[str]) -> str:
+    def _run(self, argv: list[str], share: float = 1.0) -> str:
         started = time.monotonic()
-        left = min(self.seconds - self._spent, self._allowed())
+        left = min(self.seconds - self._spent, self._allowed()) * share
         try:
-            return ffmpeg.run(argv, self.video.url, left, self.seconds)[1]
+            return ffmpeg.run(argv, self.video.url, left, self.seconds, self.video.file)[1]
         finally:
             self._spent += time.monotonic() - started
 

@@ -26,6 +26,8 @@ FORMATS = (
     "hevc"
 )
 PROTOCOLS = "http,https,tcp,tls"
+# A video that was fetched is standard input, and nothing else can be opened.
+FETCHED_PROTOCOLS = "fd"
 # One frame of a 121 MB file: 5.3 MB in requests of 1 MiB, 11-15 MB in one open-ended request.
 REQUEST_BYTES = 1 << 20
 STALL_S = 15
@@ -45,13 +47,16 @@ KEY_FRAMES_ALONE = ("-noaccurate_seek", "-skip_frame", "nokey")
 class Video:
     """Where to read a video: its URL, the ETag to expect and the CA certificates to trust.
 
-    `stream` is the index of the stream to read; None for the first one that is not a cover.
+    `stream` is the index of the stream to read; None for the first one that is not a cover. `size`
+    is in bytes, 0 if unknown. `file` has the whole video, if it was fetched.
     """
 
     url: str
     etag: str
     ca_file: str
     stream: int | None = None
+    size: int = 0
+    file: Path | None = None
 
 
 def command(
@@ -77,17 +82,62 @@ def packets_command(
     The list ends `span` seconds after `seek`, if given. Nothing is decoded.
     """
     until = [] if span is None else ["-t", f"{span:.6f}"]
-    listing = ["-c", "copy", "-copypriorss", "1", *until, "-f", "framecrc", str(output)]
-    return [*_input_arguments(video, seek, "-noaccurate_seek"), *listing]
+    argv = [*_input_arguments(video, seek, "-noaccurate_seek"), "-copypriorss", "1", *until]
+    return [*argv, *_listing(output)]
+
+
+def all_packets_command(video: Video, output: Path, hurry: bool) -> list[str]:
+    """The argument list that lists all packets of `video`, in the file's own times.
+
+    In a `hurry`, nothing is decoded to learn more about the streams. It takes half the time, but
+    ffmpeg then knows no duration of an MP4, no true times in Matroska, and no streams of formats
+    without a header.
+    """
+    options = ["-copyts", *(["-nofind_stream_info"] if hurry else [])]
+    return [*_input_arguments(video, 0, *options), *_listing(output)]
+
+
+def pass_command(video: Video, starts: list[int], output: str, listing: Path) -> list[str]:
+    """The argument list that decodes `video` from its start and writes frames as JPEGs.
+
+    Writes the very first one and those that start at `starts`, in the stream's own units of time,
+    to `output`, numbered from 0; and all packets to `listing`.
+    """
+    wanted = "+".join(f"eq(pts,{start})" for start in starts)
+    frames = ["-fps_mode", "passthrough", "-frames:v", str(len(starts)), "-start_number", "0"]
+    pick = f"select='eq(n,0)+{wanted}',{SHOWINFO}"
+    argv = command(video, 0, [*frames, output], pick, ("-copyts",))
+    return [*argv, "-map", _stream(video), *_listing(listing)]
+
+
+def _listing(output: Path) -> list[str]:
+    """The arguments that list packets."""
+    return ["-c", "copy", "-f", "framecrc", str(output)]
+
+
+def _stream(video: Video) -> str:
+    """Which stream is read. V selects video streams that are not cover pictures."""
+    return "0:V:0" if video.stream is None else f"0:{video.stream}"
 
 
 def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
     """The arguments that read one video stream of `video`."""
     argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
     argv += ["-loglevel", "level+info", "-y"]
-    argv += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
+    protocols = FETCHED_PROTOCOLS if video.file else PROTOCOLS
+    argv += ["-protocol_whitelist", protocols, "-format_whitelist", FORMATS]
     argv += ["-max_pixels", str(MAX_PIXELS), "-threads", "1"]
-    argv += ["-rw_timeout", str(STALL_S * 1_000_000), "-max_redirects", "0"]
+    if seek > 0:
+        argv += ["-ss", f"{seek:.6f}"]
+    if not video.file:
+        argv += _http_arguments(video)
+    address = "fd:" if video.file else video.url
+    return [*argv, *options, "-i", address, "-map", _stream(video)]
+
+
+def _http_arguments(video: Video) -> list[str]:
+    """The arguments that read `video` from its URL."""
+    argv = ["-rw_timeout", str(STALL_S * 1_000_000), "-max_redirects", "0"]
     argv += ["-reconnect_on_network_error", "1", "-reconnect_on_http_error", "5xx"]
     argv += ["-reconnect_delay_max", "2", "-reconnect_max_retries", "2"]
     argv += ["-multiple_requests", "1", "-request_size", str(REQUEST_BYTES)]
@@ -95,14 +145,16 @@ def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
         argv += ["-headers", f'If-Match: "{video.etag}"\r\n']
     if video.url.startswith("https:"):
         argv += ["-tls_verify", "1", "-ca_file", video.ca_file]
-    if seek > 0:
-        argv += ["-ss", f"{seek:.6f}"]
-    # V selects video streams that are not cover pictures.
-    stream = "0:V:0" if video.stream is None else f"0:{video.stream}"
-    return [*argv, *options, "-i", video.url, "-map", stream]
+    return argv
 
 
-def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -> tuple[int, str]:
+def run(
+    argv: list[str],
+    url: str,
+    seconds: float,
+    limit: float | None = None,
+    stdin: Path | None = None,
+) -> tuple[int, str]:
     """Run ffmpeg for at most `seconds`; return its exit code and its messages without the URL.
 
     `limit` is the time that all runs on a video share; error messages name it. Raises
@@ -111,11 +163,11 @@ def run(argv: list[str], url: str, seconds: float, limit: float | None = None) -
     """
     # ffmpeg does not need the function's credentials.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, (stdin or Path(os.devnull)).open("rb") as source:
         try:
             process = subprocess.Popen(
                 argv,
-                stdin=subprocess.DEVNULL,
+                stdin=source,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=environment,

@@ -7,7 +7,8 @@ such as its title, can say anything, but ffmpeg indents them further than its ow
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 NO_TIMESTAMP = str(-(2**63))  # what ffmpeg lists for a packet without a timestamp
@@ -15,12 +16,16 @@ NO_TIMESTAMP = str(-(2**63))  # what ffmpeg lists for a packet without a timesta
 
 @dataclass(frozen=True)
 class Stream:
-    """A video stream: its index in the file and its frames per second, None if unknown."""
+    """A video stream: its index in the file and its frames per second, None if unknown.
+
+    `pixels` is the size of its pictures, 0 if unknown.
+    """
 
     index: int
     rate: float | None
     is_default: bool
     is_cover: bool
+    pixels: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,42 @@ class Probe:
 
     `duration` is that of the file, including its sound. `start` is the time of the first frame
     that passed the SHOWINFO filter. `streams` are all video streams, in the file's order.
+    `container` is ffmpeg's name for the file's format, and `begins` the file's own first time, from
+    which ffmpeg counts all others.
     """
 
     duration: float | None
     start: float | None
     streams: tuple[Stream, ...]
+    container: str = ""
+    begins: float | None = None
 
     @property
     def stream(self) -> Stream | None:
         """The stream that players show: the first default one, else the first; never a cover."""
         shown = [stream for stream in self.streams if not stream.is_cover]
         return next((s for s in shown if s.is_default), shown[0] if shown else None)
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A packet's start and end in units of its list, and whether it is a key frame.
+
+    Edit lists hide packets that are decoded but not shown.
+    """
+
+    start: int
+    end: int
+    is_key: bool
+    is_hidden: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The packets that ffmpeg listed, in decoding order, and the seconds of one unit of time."""
+
+    unit: Fraction
+    packets: tuple[Packet, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +83,8 @@ class Packets:
 def parse_probe(messages: str) -> Probe:
     """Read the duration, the video streams and the first frame's time from ffmpeg's messages."""
     length = re.search(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", messages, re.M)
+    begins = re.search(r"^\[info\]   Duration: \S+, start: (-?[\d.]+)", messages, re.M)
+    container = re.search(r"^\[info\] Input #0, (\S+), from ", messages, re.M)
     duration = None
     if length:
         hours, minutes, seconds = length.groups()
@@ -66,6 +98,8 @@ def parse_probe(messages: str) -> Probe:
         duration or None,
         float(shown[1]) if shown else None,
         tuple(streams[index] for index in sorted(streams)),
+        container[1] if container else "",
+        float(begins[1]) if begins else None,
     )
 
 
@@ -77,7 +111,9 @@ def _stream(index: int, text: str) -> Stream:
     """A stream, from what ffmpeg prints after its number; its dispositions come last."""
     rate = re.search(r", ([\d.]+)(k?) fps\b", text)
     fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
-    return Stream(index, fps or None, "(default)" in text, "(attached pic)" in text)
+    size = re.search(r", (\d+)x(\d+)\b", text)
+    pixels = int(size[1]) * int(size[2]) if size else 0
+    return Stream(index, fps or None, "(default)" in text, "(attached pic)" in text, pixels)
 
 
 def first_is_damaged(messages: str) -> bool:
@@ -97,42 +133,69 @@ def first_is_damaged(messages: str) -> bool:
     return re.search(rf"^(?:{decoder}|{own})", before, re.MULTILINE) is not None
 
 
+def complains(messages: str) -> bool:
+    """Whether ffmpeg reported any error, in the file, in a packet or in writing."""
+    error = r"(?:\[[^]]* @ \w+\] )*(?:\[(?:error|fatal|panic)\]|\[warning\] corrupt decoded frame)"
+    return re.search(rf"^{error}", messages, re.MULTILINE) is not None
+
+
+# How SHOWINFO begins its line about a frame.
+SHOWN = r"^\[Parsed_showinfo_\S+ @ \S+\] \[info\] n: *\d+ "
+
+
 def parse_times(messages: str) -> list[float]:
     """The times of all frames that passed the SHOWINFO filter, in order."""
-    shown = r"^\[Parsed_showinfo_\S+ @ \S+\] \[info\] n: *\d+ .*?\bpts_time:(-?[\d.]+)"
-    return [float(time) for time in re.findall(shown, messages, re.MULTILINE)]
+    return [float(time) for time in re.findall(SHOWN + r".*?\bpts_time:(-?[\d.]+)", messages, re.M)]
+
+
+def parse_starts(messages: str) -> tuple[Fraction | None, list[int]]:
+    """The unit of time in seconds and the starts of all frames that passed the SHOWINFO filter.
+
+    The unit is None unless it stayed the same, as well as the size and format of the pictures.
+    """
+    config = r"^\[Parsed_showinfo_\S+ @ \S+\] \[info\] config in time_base: (\d+)/(\d+)"
+    units = re.findall(config, messages, re.M)
+    unit = Fraction(int(units[0][0]), int(units[0][1])) if len(units) == 1 else None
+    return unit, [int(start) for start in re.findall(SHOWN + r"pts: *(-?\d+)", messages, re.M)]
 
 
 def parse_packets(listing: Path, seek: float, span: float | None = None) -> Packets | None:
     """The end of a list that `packets_command` wrote, in the video's time; None if it is empty."""
-    spans = [row for row in _rows(listing) if span is None or row[0] <= span]
+    found = parse_listing(listing)
+    if found is None:
+        return None
+    unit = float(found.unit)
+    spans = [(one.start * unit, one.end * unit) for one in found.packets]
+    spans = [one for one in spans if span is None or one[0] <= span]
     if not spans:
         return None
-    last, end = max(start for start, _, _ in spans), max(end for _, end, _ in spans)
+    last, end = max(start for start, _ in spans), max(end for _, end in spans)
     return Packets(seek + last, seek + end)
 
 
 def parse_keys(listing: Path, seek: float) -> list[float]:
     """When the key frames of a list that `packets_command` wrote appear, in the video's time."""
-    return sorted(seek + start for start, _, is_key in _rows(listing) if is_key)
+    found = parse_listing(listing)
+    if found is None:
+        return []
+    return sorted(seek + one.start * float(found.unit) for one in found.packets if one.is_key)
 
 
-def _rows(listing: Path) -> list[tuple[float, float, bool]]:
-    """Each packet's start and end in seconds after the seek, and whether it is a key frame.
+def parse_listing(listing: Path) -> Listing | None:
+    """A list that `packets_command` wrote; None if there is none.
 
     Packets come in decoding order, which differs from the order of presentation.
     """
     text = listing.read_text() if listing.is_file() else ""
     base = re.search(r"^#tb 0: (\d+)/(\d+)$", text, re.MULTILINE)
     if not base:
-        return []
-    unit = int(base[1]) / int(base[2])
+        return None
     # stream, decoding time, presentation time, duration, size, checksum, and flags unless they say
     # just that it is a key frame; MPEG-PS times only some packets
-    pattern = r"^0, *(-?\d+), *(-?\d+), *(\d+),[^,]*,[^,\n]*(, F=0x([0-9A-Fa-f]+))?"
-    rows = []
-    for dts, pts, length, _, flags in re.findall(pattern, text, re.MULTILINE):
+    pattern = r"^0, *(-?\d+), *(-?\d+), *(\d+),[^,]*,[^,\n]*(?:, F=0x([0-9A-Fa-f]+))?"
+    packets = []
+    for dts, pts, length, flags in re.findall(pattern, text, re.MULTILINE):
         start = int(dts if pts == NO_TIMESTAMP else pts)
-        is_key = not flags or int(flags, 16) & 1 == 1
-        rows.append((start * unit, (start + int(length)) * unit, is_key))
-    return rows
+        bits = int(flags or "1", 16)
+        packets.append(Packet(start, start + int(length), bits & 1 == 1, bits & 4 == 4))
+    return Listing(Fraction(int(base[1]), int(base[2])), tuple(packets))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ffmpeg
 import ffmpeg_output
+import single_pass
 from camera import OUT_OF_REACH, ROUNDING_S, Camera, Shot, raise_if_read_failed
 from ffmpeg_output import Packets, Probe
 
@@ -67,6 +68,8 @@ class Footage:
         A truncated video yields the frames that can still be read; so does a video that takes too
         long or can no longer be reached, and `cut` says why. Raises a VideoError if there are none.
         """
+        if wanted > 1:
+            self._pass_over(wanted)
         taken = [self.first()]
         if wanted > 1:
             try:
@@ -74,6 +77,21 @@ class Footage:
             except OUT_OF_REACH as error:
                 self.cut = f"{type(error).__name__}: {error}"
         return taken
+
+    def _pass_over(self, wanted: int) -> None:
+        """Take the frames of a short clip in one pass, so that nothing need be sought later."""
+        listed = self._camera.listing(wanted)
+        if not listed:
+            return
+        listing, stream = listed
+        unit, shown = float(listing.unit), single_pass.shown_starts(listing)
+        begin, last = shown[0] * unit, shown[-1] * unit
+        end = max(packet.end for packet in listing.packets) * unit
+        later = times(wanted, end - begin, stream.rate)[1:]
+        sought = [min(begin + after, last) - ROUNDING_S for after in later]
+        starts = single_pass.starts_from(listing, sought)
+        if single_pass.pays(listing, starts, stream.pixels, has_first=self._first is not None):
+            self._camera.pass_over(starts)
 
     def _add_later(self, taken: list[Frame], wanted: int) -> None:
         """Append the frames after the first to `taken`, each as soon as it has been taken."""

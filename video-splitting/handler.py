@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -197,3 +197,11 @@ def recognition() -> recognizer.Recognizer:
         frames_per_invoke=number("FRAMES_PER_INVOKE", 1, 1000),
         concurrency=concurrency,
     )
+
+
+if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+    # While an environment starts, it has a whole vCPU, later a part of one, and clients take 0.1 s
+    # of a whole one to make. A missing setting is an error of the first event, which names it.
+    with suppress(SettingsError):
+        s3()
+        recognition()

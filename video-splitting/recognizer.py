@@ -120,16 +120,18 @@ class Recognizer:
         remaining_s: Callable[[], float],
         unchanged: Mapping[str, str] | None = None,
     ) -> Answer:
-        """All faces of each of `keys`, in the same order; batches run in parallel.
+        """All faces of each of `keys`, in the same order.
 
-        No output is written. With `unchanged`, the settings that an answer was made with, nothing
-        is computed if they are still the recognizer's. Tries every batch, then raises the first
-        error, if any; raises RecognitionSettingsChanged if batches were answered differently.
+        Batches go to one environment in turn, and to several at once only as far as time demands:
+        see `lanes`. No output is written. With `unchanged`, the settings that an answer was made
+        with, nothing is computed if they are still the recognizer's. Tries every batch, then raises
+        the first error, if any; raises RecognitionSettingsChanged if batches were answered
+        differently.
         """
         size = self.frames_per_invoke
         batches = [list(keys[at : at + size]) for at in range(0, len(keys), size)]
         asked = {"unchanged": dict(unchanged)} if unchanged else {}
-        with ThreadPoolExecutor(max_workers=min(self.concurrency, len(batches))) as pool:
+        with ThreadPoolExecutor(max_workers=self.lanes(len(batches), remaining_s())) as pool:
             calls = [
                 pool.submit(
                     self._call,
@@ -143,6 +145,16 @@ class Recognizer:
         self.check_same_settings(answers)
         results = [result for answer in answers for result in answer.results]
         return Answer(answers[0].settings, results, answers[0].unchanged)
+
+    def lanes(self, batches: int, remaining_s: float) -> int:
+        """How many environments are called at once for so many batches.
+
+        A second environment is most likely a cold one: loading costs more than the frames of a
+        batch. So batches wait for their turn as long as all would end in time even if each took the
+        recognizer's whole timeout. `concurrency` is the most.
+        """
+        in_turn = max(1, int(remaining_s / (self.timeout_s + READ_MARGIN_S)))
+        return min(self.concurrency, -(-batches // in_turn))
 
     def check_same_settings(self, answers: Sequence[Answer]) -> None:
         """Raise RecognitionSettingsChanged unless all answers were made with the same settings."""

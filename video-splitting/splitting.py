@@ -50,17 +50,18 @@ class Splitter:
     def split(self, named: Source) -> dict[str, Any]:
         """Answer one video; return what its log line says."""
         keys.check(named.key)
-        source = store.inspect(self.s3, named)
+        key = self.plan.key(named.key, 0)
+        source, head = store.inspect_both(self.s3, named, self.stage, key)
         look = self._look_once_or_twice if self.plan.keeps_one else self._look_at_several
-        notes = look(source)
+        notes = look(source, head)
         # Must come last: if the video is overwritten later, the new event starts after all this.
         store.check_not_overwritten(self.s3, source)
         return {**notes, "output_key": keys.text_key(source.key)}
 
-    def _look_at_several(self, source: Source) -> dict[str, Any]:
-        """Answer from N frames, which stay in stage-1."""
+    def _look_at_several(self, source: Source, head: store.Head) -> dict[str, Any]:
+        """Answer from N frames, which stay in stage-1; `head` describes the first one there."""
         with logged("frames", source) as notes:
-            kept = store.kept_frames(self.s3, self.stage, source, self.plan)
+            kept = store.kept_frames(self.s3, self.stage, source, self.plan, head)
             notes.update(frames=len(kept), reused=bool(kept))
             if not kept:
                 with self._footage(source) as footage:
@@ -69,21 +70,25 @@ class Splitter:
         self._tidy(source, len(kept))
         with logged("invoke", source) as notes:
             notes.update(look=1, frames=len(kept))
-            settings = self._settings_of_answer(source, kept)
+            text = self._metadata_of_text(source)
+            settings = self._settings_of_answer(source, kept, text)
             answer = self._recognize(kept, settings)
         if not answer.unchanged:
             store.check_frames_match(source, answer.results)
             looks = [_look(one, result) for one, result in zip(kept, answer.results, strict=True)]
             agreement = agree(looks, float(answer.settings["threshold"]))
             etag = answer.results[agreement.frame]["frame_etag"]
-            self._write(source, looks, agreement, answer.settings, etag)
+            self._write(source, looks, agreement, answer.settings, etag, text)
         return {"frames": len(kept), "looks": 1}
 
-    def _look_once_or_twice(self, source: Source) -> dict[str, Any]:
-        """Answer from the first frame or, with FRAMES=auto, from more if that gives no name."""
+    def _look_once_or_twice(self, source: Source, head: store.Head) -> dict[str, Any]:
+        """Answer from the first frame or, with FRAMES=auto, from more if that gives no name.
+
+        `head` describes the frame in stage-1.
+        """
         with self._footage(source) as footage:
             with logged("frames", source) as notes:
-                kept = self._kept_frame(source)
+                kept = self._kept_frame(source, head)
                 is_reused = kept is not None
                 notes.update(frames=1, reused=is_reused)
                 if kept is None:
@@ -148,14 +153,16 @@ class Splitter:
         self._write(source, looks, agreement, answer.settings, etag)
         return {"frames": len(looks), "looks": 2 if len(seen) > 1 else 1}
 
-    def _kept_frame(self, source: Source) -> Stored | None:
+    def _kept_frame(self, source: Source, head: store.Head) -> Stored | None:
         """The frame of this very video in stage-1, unless its answer is unfinished."""
-        kept = store.kept_frames(self.s3, self.stage, source, self.plan)
+        kept = store.kept_frames(self.s3, self.stage, source, self.plan, head)
         if not kept or kept[0].index == 0:
             return kept[0] if kept else None
-        text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
         expected = {**source.metadata, "frame-etag": kept[0].etag}
-        return kept[0] if expected.items() <= text.items() else None
+        return kept[0] if expected.items() <= self._metadata_of_text(source).items() else None
+
+    def _metadata_of_text(self, source: Source) -> dict[str, str]:
+        return store.described(self.s3, self.output, keys.text_key(source.key))[1]
 
     def _recognize_first(self, source: Source, kept: Stored, is_reused: bool) -> Answer:
         """The answer to the first look.
@@ -164,8 +171,8 @@ class Splitter:
         faces: the frame is then sent as one of several are, and the splitter writes the text.
         """
         if self.answers == video_answer.DETAILS:
-            settings = self._settings_of_answer(source, [kept]) if is_reused else {}
-            return self._recognize([kept], settings)
+            text = self._metadata_of_text(source) if is_reused else {}
+            return self._recognize([kept], self._settings_of_answer(source, [kept], text))
         write = "known" if self.plan.is_auto else "always"
         return self.recognizer.recognize_one(self.stage, kept.key, write, self.remaining_s)
 
@@ -184,9 +191,13 @@ class Splitter:
         found = store.described(self.s3, self.output, keys.json_key(source.key))[1]
         return origin.items() <= found.items()
 
-    def _settings_of_answer(self, source: Source, kept: Sequence[Stored]) -> dict[str, str]:
-        """The settings of the answer that was made from these frames; empty if there is none."""
-        text = store.described(self.s3, self.output, keys.text_key(source.key))[1]
+    def _settings_of_answer(
+        self, source: Source, kept: Sequence[Stored], text: dict[str, str]
+    ) -> dict[str, str]:
+        """The settings of the answer that was made from these frames; empty if there is none.
+
+        `text` has the metadata of the text.
+        """
         expected = {**source.metadata, "answers": self.answers}
         if not self.plan.is_auto:  # a second look keeps one of several frames
             expected["frames"] = str(len(kept))
@@ -220,9 +231,10 @@ class Splitter:
         """The video's frames, taken when they are asked for; their files end with the context."""
         seconds = max(min(self.ffmpeg_s, self.remaining_s() - MARGIN_S), 0)
         url = store.presigned(self.s3, source, int(self.remaining_s()) + 60)
-        video = ffmpeg.Video(url, source.etag, self.ca_file)
+        video = ffmpeg.Video(url, source.etag, self.ca_file, size=source.size)
         with tempfile.TemporaryDirectory(prefix="frames-") as folder:
-            yield Footage(Camera(video, Path(folder), seconds, self._allowed_s))
+            fetch = partial(store.fetch, self.s3, source)
+            yield Footage(Camera(video, Path(folder), seconds, self._allowed_s, fetch))
 
     def _spread(self, source: Source, footage: Footage) -> list[Frame]:
         with logged("ffmpeg", source):
@@ -252,7 +264,9 @@ class Splitter:
         agreement: Agreement,
         settings: dict[str, str],
         frame_etag: str,
+        text: dict[str, str] | None = None,
     ) -> None:
+        """Write an answer; `text` has the metadata of the text, if they were read."""
         with logged("agree", source) as notes:
             answer = video_answer.Answer(
                 source, looks, agreement, settings, frame_etag, self.answers
@@ -260,7 +274,7 @@ class Splitter:
             # Details first: the text says that they are there.
             if self.answers == video_answer.DETAILS:
                 video_answer.put_details(self.s3, self.output, answer)
-            notes["written"] = video_answer.put_text(self.s3, self.output, answer)
+            notes["written"] = video_answer.put_text(self.s3, self.output, answer, text)
 
     def _tidy(self, source: Source, count: int) -> None:
         """Remove frames from index `count` on and what other settings or older versions left.

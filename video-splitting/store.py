@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import keys
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from frames import Frame
 from recognizer import Result
 from video_errors import EmptyVideo, VideoChanged, VideoForbidden, VideoGone
@@ -24,15 +24,19 @@ MISSING = {"404", "NoSuchKey", "NotFound"}
 # 3,072. A test compares this with face-recognition/output_keys.py.
 MAX_KEY_BYTES = 768
 
+# An object's ETag and user metadata; both empty if there is no object.
+Head = tuple[str, dict[str, str]]
+
 
 @dataclass(frozen=True)
 class Source:
-    """A video, as it is in its bucket now."""
+    """A video, as it is in its bucket now; `size` is in bytes."""
 
     bucket: str
     key: str
     etag: str = ""
     version: str | None = None
+    size: int = 0
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
@@ -84,6 +88,7 @@ def inspect(s3: S3Client, named: Source) -> Source:
         named.key,
         head["ETag"].strip('"'),
         version if version != "null" else None,
+        head["ContentLength"],
     )
 
 
@@ -154,21 +159,34 @@ class Stored:
     damaged: bool
 
 
-def kept_frames(s3: S3Client, bucket: str, source: Source, plan: Plan) -> list[Stored]:
-    """The frames that an earlier event kept of this very video; [] if any is missing."""
-    first, count = _kept(s3, bucket, source, plan, 0)
+def inspect_both(s3: S3Client, named: Source, bucket: str, frame_key: str) -> tuple[Source, Head]:
+    """What `inspect` gives, and the first frame in `bucket`: two requests at the same time."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        frame = pool.submit(described, s3, bucket, frame_key)
+        return inspect(s3, named), frame.result()
+
+
+def kept_frames(
+    s3: S3Client, bucket: str, source: Source, plan: Plan, first_head: Head
+) -> list[Stored]:
+    """The frames that an earlier event kept of this very video; [] if any is missing.
+
+    `first_head` describes the first one.
+    """
+
+    def kept(index: int) -> Stored | None:
+        return _kept(source, plan, index, described(s3, bucket, plan.key(source.key, index)))[0]
+
+    first, count = _kept(source, plan, 0, first_head)
     with ThreadPoolExecutor(max_workers=4) as pool:
-        rest = pool.map(partial(_kept, s3, bucket, source, plan), range(1, count))
-        found = [first, *(stored for stored, _ in rest)]
+        found = [first, *pool.map(kept, range(1, count))]
     return [stored for stored in found if stored] if all(found) else []
 
 
-def _kept(
-    s3: S3Client, bucket: str, source: Source, plan: Plan, index: int
-) -> tuple[Stored | None, int]:
+def _kept(source: Source, plan: Plan, index: int, head: Head) -> tuple[Stored | None, int]:
     """A frame of this very video and policy, and how many there are; None if there is none."""
     key = plan.key(source.key, index)
-    etag, found = described(s3, bucket, key)
+    etag, found = head
     expected = {**source.metadata, "frame-policy": plan.policy}
     if not expected.items() <= found.items():
         return None, 0
@@ -195,6 +213,21 @@ def presigned(s3: S3Client, source: Source, seconds: int) -> str:
         },
         ExpiresIn=seconds,
     )
+
+
+def fetch(s3: S3Client, source: Source, path: Path) -> bool:
+    """Write exactly this version of the video to `path`; False if the store does not give it."""
+    version: Any = {"VersionId": source.version} if source.version else {}
+    try:
+        body = s3.get_object(
+            Bucket=source.bucket, Key=source.key, IfMatch=f'"{source.etag}"', **version
+        )["Body"]
+        with path.open("wb") as file:
+            for block in body.iter_chunks(1 << 20):
+                file.write(block)
+    except (ClientError, BotoCoreError):
+        return False
+    return True
 
 
 def put_frame(
@@ -250,7 +283,7 @@ def is_made_from(source: Source, metadata: dict[str, str]) -> bool:
     return own.items() <= metadata.items()
 
 
-def described(s3: S3Client, bucket: str, key: str) -> tuple[str, dict[str, str]]:
+def described(s3: S3Client, bucket: str, key: str) -> Head:
     """An object's ETag and user metadata; both empty if there is no object."""
     try:
         head = s3.head_object(Bucket=bucket, Key=key)

@@ -45,10 +45,14 @@ class Answer:
         return self.agreement.name
 
 
-def put_text(s3: S3Client, bucket: str, answer: Answer) -> bool:
-    """Write the name; return False if the text already says the same of the same video."""
+def put_text(s3: S3Client, bucket: str, answer: Answer, text: dict[str, str] | None = None) -> bool:
+    """Write the name; return False if the text already says the same of the same video.
+
+    `text` has the metadata that it had before the answer was made, if they were read: a text that
+    said something else then is not read again.
+    """
     key, metadata = keys.text_key(answer.source.key), text_metadata(answer)
-    if store.described(s3, bucket, key)[1] == metadata:
+    if text in (None, metadata) and store.described(s3, bucket, key)[1] == metadata:
         return False
     s3.put_object(
         Bucket=bucket,

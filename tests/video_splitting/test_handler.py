@@ -190,7 +190,7 @@ def test_frames_of_another_policy_are_made_again(world: Any, clip: Path, monkeyp
 
 
 def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
-    # GIVEN 7 frames per video, 3 per call, 2 calls at once, and two people in the video
+    # GIVEN 7 frames per video, 3 per call, and two people in the video
     monkeypatch.setenv("FRAMES", "7")
     callee.seconds = 0.2
     for index, name in enumerate(["Ann", "Bob", "Bob", "Unknown", "Ann", "Bob"]):
@@ -207,10 +207,10 @@ def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -
         float(item["frame-time"]) for item in found
     )
     assert {item["frame-count"] for item in found} == {"7"}
-    # AND every frame was sent once, in calls that write nothing, two at a time
+    # AND every frame was sent once, in calls that write nothing, to one environment
     sent = [p["image_file_names"] for p in callee.payloads]
-    assert sorted(sent) == [keys[:3], keys[3:6], keys[6:]]
-    assert callee.most_busy == 2
+    assert sent == [keys[:3], keys[3:6], keys[6:]]
+    assert callee.most_busy == 1
     # AND only the agreed name is written
     assert world.keys(world.output) == ["x/a.txt"]
     assert world.text("x/a.txt") == "Bob"
@@ -226,6 +226,65 @@ def test_several_frames(world: Any, callee: Any, clip: Path, monkeypatch: Any) -
     world.handle("x/a.mp4")
     assert [p["unchanged"] for p in callee.payloads[3:]] == [callee.settings] * 3
     assert world.text("x/a.txt") == "Bob"
+
+
+def test_several_frames_of_a_clip_start_ffmpeg_twice(
+    world: Any, clip: Path, ffmpeg: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    # GIVEN an ffmpeg that notes its starts
+    noted = tmp_path / "noted"
+    noting = tmp_path / "noting"
+    noting.write_text(f'#!/bin/sh\necho "$*" >> {noted}\nexec {ffmpeg} "$@"\n')
+    noting.chmod(0o755)
+    monkeypatch.setenv("FFMPEG", str(noting))
+    monkeypatch.setenv("FRAMES", "10")
+    world.put("a.mp4", clip)
+    # WHEN, THEN the clip is fetched once, its packets are listed, and one pass takes all frames
+    world.handle("a.mp4")
+    assert len(world.keys(world.stage)) == 10
+    assert [" -protocol_whitelist fd " in line for line in noted.read_text().splitlines()] == [
+        True,
+        True,
+    ]
+
+
+def test_each_object_is_described_once(world: Any, clip: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FRAMES", "2")
+    world.put("a.mp4", clip)
+    asked: list[str] = []
+    name = "before-parameter-build.s3.HeadObject"
+    world.module.s3().meta.events.register(name, lambda params, **_: asked.append(params["Key"]))
+    world.handle("a.mp4")
+    # The video is described again at the end, in case it was overwritten.
+    assert sorted(asked) == ["a.json", "a.mp4", "a.mp4", "a.txt", "a/output-00.jpg"]
+
+
+@pytest.mark.parametrize(("missing", "made"), [("", 2), ("RECOGNITION_FUNCTION", 2)])
+def test_clients_are_made_while_the_environment_starts(
+    world: Any, monkeypatch: Any, missing: str, made: int
+) -> None:
+    clients: list[str] = []
+    client: Any = boto3.client
+
+    def counted(service: str, **options: Any) -> Any:
+        clients.append(service)
+        return client(service, **options)
+
+    monkeypatch.setattr(boto3, "client", counted)
+    if missing:
+        monkeypatch.delenv(missing)
+    # GIVEN no Lambda, THEN importing makes none
+    world.module.__spec__.loader.exec_module(world.module)
+    assert clients == []
+    # GIVEN Lambda, THEN they are there before the first event
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "video-splitting")
+    world.module.__spec__.loader.exec_module(world.module)
+    assert clients == ["s3", "lambda"][:made]
+    # AND a missing setting is an error of the event, which names it
+    if missing:
+        world.put("a.mp4", b"x")
+        with pytest.raises(world.module.SettingsError, match=missing):
+            world.handle("a.mp4")
 
 
 def test_a_shorter_video_removes_what_a_longer_one_left(

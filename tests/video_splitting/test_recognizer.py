@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -134,6 +137,41 @@ def test_results_are_in_the_order_of_the_frames(callee: Any) -> None:
     answer = build(callee).recognize_all("b", keys, one_minute)
     assert [result["image_file_name"] for result in answer.results] == keys
     assert answer.settings == callee.settings
+
+
+@pytest.mark.parametrize(
+    ("frames", "remaining_s", "most_busy"),
+    [
+        (6, 60, 1),  # two calls of at most 5 s and a margin of 5 s each end in time
+        (6, 19, 2),  # only one of them surely would
+        (15, 21, 2),  # five calls, two in turn: three at a time would be needed, two are allowed
+        (3, 1, 1),
+    ],
+)
+def test_a_second_environment_is_called_only_if_time_demands_it(
+    callee: Any, frames: int, remaining_s: float, most_busy: int
+) -> None:
+    callee.seconds = 0.1
+    keys = [f"{index}.jpg" for index in range(frames)]
+    build(callee).recognize_all("b", keys, lambda: remaining_s)
+    assert callee.most_busy == most_busy
+    assert len(callee.payloads) == -(-frames // 3)
+
+
+def test_ten_frames_need_one_environment_of_the_deployed_recognizer(callee: Any) -> None:
+    # GIVEN the settings of both functions as they are deployed, and 60 s spent on ffmpeg
+    root = Path(recognizer.__file__).resolve().parents[1]
+    mine, theirs = (
+        json.loads((root / folder / "config.json").read_text())
+        for folder in ("video-splitting", "face-recognition")
+    )
+    size = int(mine["environment"]["FRAMES_PER_INVOKE"])
+    concurrency = int(mine["environment"]["INVOKE_CONCURRENCY"])
+    tester = replace(build(callee, theirs["timeout_s"]), concurrency=concurrency)
+    left = mine["timeout_s"] - int(mine["environment"]["FFMPEG_TIMEOUT_S"])
+    # WHEN, THEN
+    lanes = {count: tester.lanes(-(-count // size), left) for count in (1, 8, 10, 16, 17, 100)}
+    assert lanes == {1: 1, 8: 1, 10: 1, 16: 1, 17: 2, 100: 4}
 
 
 def test_every_batch_is_tried(callee: Any) -> None:
