@@ -28,10 +28,14 @@ def videos(sample_photos: Path, ffmpeg: str) -> Path:
     return make_videos(sample_photos, BUILD / "samples" / "videos", ffmpeg)
 
 
+# Two environments per function keep this machine busy, and each further one takes seconds to start.
+AWS_SETTINGS = {"async_retry_delays": "0.1,0.1", "max_concurrency": 2}
+
+
 @pytest.fixture(scope="session")
 def stack(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
     """The pipeline, deployed by the deploy scripts. Failed events are retried almost at once."""
-    with running(Deployment("e2e"), people, aws_settings={"async_retry_delays": "0.2,0.2"}) as s:
+    with running(Deployment("e2e"), people, aws_settings=AWS_SETTINGS) as s:
         yield s
 
 

@@ -12,6 +12,7 @@ import pytest
 from pipeline.settings import Deployment
 from samples.demo import run_videos
 from samples.stack import client_side, running
+from tests.e2e.conftest import AWS_SETTINGS
 from workload.grading.checks import PASS, object_checks
 from workload.grading.objects import holdings, read_policy
 from workload.running.videos import find_videos
@@ -28,7 +29,7 @@ def test_people_enrolled_from_a_late_frame_are_recognized_in_the_first(
         argv = [ffmpeg, "-loglevel", "error", "-ss", "1.6", "-i", str(shared_media / video)]
         subprocess.run([*argv, "-frames:v", "1", str(people / name / "late.jpg")], check=True)
 
-    with running(Deployment("clips"), people) as stack:
+    with running(Deployment("clips"), people, aws_settings=AWS_SETTINGS) as stack:
         _, rows = run_videos(stack, find_videos(shared_media), PEOPLE, limit=120)
 
     assert {row.video: row.answer for row in rows} == PEOPLE
@@ -54,7 +55,8 @@ def test_several_frames_have_one_text_and_one_json_per_video(
         "test_13.mp4": "Barack Obama",  # in three frames; Joe Biden is in two
     }
 
-    with running(Deployment("many", "dev"), people, settings=settings) as stack:
+    many = Deployment("many", "dev")
+    with running(many, people, settings=settings, aws_settings=AWS_SETTINGS) as stack:
         aws, names = client_side(stack.aws), stack.deployment
         s3 = aws.client("s3")
         # GIVEN what an older deployment left

@@ -17,7 +17,7 @@ from pipeline.policies import recognizer_permissions, splitter_permissions
 from pipeline.settings import Deployment, Function
 from samples.one_at_a_time import one_at_a_time
 from samples.stack import Stack, client_side, deploy, enroll, running
-from tests.e2e.conftest import eventually, find_failure
+from tests.e2e.conftest import AWS_SETTINGS, eventually, find_failure
 
 DEPLOYMENT = Deployment("permitted", "permitted")
 PLACE = ("us-east-1", "123456789012", "aws")
@@ -64,8 +64,7 @@ def permitted(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
         "face-recognition.GALLERY_URI": GALLERY_URI,
         "face-recognition.GALLERY_REFRESH_S": "0",
     }
-    aws_settings = {"async_retry_delays": "0.1,0.1"}
-    with running(DEPLOYMENT, people, aws_settings=aws_settings) as stack:
+    with running(DEPLOYMENT, people, aws_settings=AWS_SETTINGS) as stack:
         s3 = client_side(stack.aws).client("s3")
         s3.create_bucket(Bucket="permitted-gallery")
         with one_at_a_time():  # another run may enroll other people

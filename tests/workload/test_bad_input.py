@@ -222,7 +222,11 @@ def test_missing_report_packages_are_reported_before_the_upload(
     (tmp_path / "jinja2.py").write_text("raise ImportError('No module named jinja2')")
     environ = {"PYTHONPATH": str(tmp_path)}
 
-    done = bare.generate("--testcase-folder", folder, "--report", "r.html", environ=environ)
+    done = bare.start(
+        "workload/generate.py",
+        *("--testcase-folder", folder, "--report", "r.html"),
+        environ=environ,
+    )
 
     assert done.returncode == 1
     assert "--report needs packages" in done.stderr

@@ -15,9 +15,13 @@ def test_a_run_is_generated_graded_and_reported(
     shell = dataclasses.replace(emptied, python=cloudshell)
     options = ("--testcase-folder", videos, "--run", "run.json", "--report", "report.html")
 
-    made = shell.generate(*options, cwd=tmp_path)
+    made = shell.start("workload/generate.py", *options, cwd=tmp_path)
     limits = ("--max-split", 60, "--max-recognition", 60)  # speed does not matter here
-    graded = shell.grade("--testcase-folder", videos, "--run", "run.json", *limits, cwd=tmp_path)
+    graded = shell.start(
+        "workload/grade.py",
+        *("--testcase-folder", videos, "--run", "run.json", *limits),
+        cwd=tmp_path,
+    )
 
     assert made.returncode == 0, made.stdout + made.stderr
     assert f"answered    {len(CLIPS)} of {len(CLIPS)}" in made.stdout

@@ -108,9 +108,8 @@ class Uploader:
                 self._stop.set()
 
     def _send(self, upload: Upload) -> None:
-        sent = Sent(upload, time.time())
         with self._lock:
-            self.sent[upload.key] = sent
+            sent = self.sent[upload.key] = Sent(upload, time.time())
         with explained(f"upload {upload.path} to s3://{self._bucket}/{upload.key}"):
             self._s3.upload_file(
                 str(upload.path),
