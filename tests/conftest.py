@@ -36,8 +36,8 @@ LONGEST_FIRST = (
     "local_aws/test_server.py",
 )
 
-# A session parses the descriptions of the services it uses, which takes 0.1 s. Nearly every test has
-# sessions of its own, so let those of a process share what is parsed.
+# A session parses the descriptions of the services it uses, which takes 0.1 s. Nearly every test
+# has sessions of its own, so let those of a process share what is parsed.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # The programs that tests start: more threads than cores slow each other down.
