@@ -35,7 +35,7 @@ from camera import Camera
 from frames import Footage, Frame
 from PIL import Image
 
-from bench.targets import Target, report
+from bench.results import Target, report
 from local_aws.process import StartError
 from pipeline.settings import Deployment
 from samples.clips import clip_argv, ffmpeg_from, make_people
