@@ -76,7 +76,9 @@ class Place:
             done = CliRunner().invoke(module.main, words, input=answers, env=env)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
-        return subprocess.CompletedProcess([script, *words], done.exit_code, done.stdout, done.stderr)
+        return subprocess.CompletedProcess(
+            [script, *words], done.exit_code, done.stdout, done.stderr
+        )
 
     def start(
         self,
