@@ -18,7 +18,9 @@ PEOPLE ?=
 VIDEOS ?=
 TESTS ?=
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
-PYTEST := $(BIN)/python -m pytest --numprocesses 2
+# One process more than two cores: some tests wait. The bytecode that the first program of many
+# compiles serves the others.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3
 
 .PHONY: help demo local image test test-slow check format bench clean
 

@@ -23,21 +23,37 @@ BUILD = ROOT / "build"
 CLOUDSHELL_PACKAGES = ("boto3", "click", "jinja2", "matplotlib", "pillow")
 
 # Each module of these folders starts its own servers, or servers that start quickly, so it may run
-# in either process. The other folders share a fixture that takes long to set up.
+# in any process. The other folders share a fixture that takes long to set up.
 BY_MODULE = ("e2e", "deploy", "local_aws")
-# A long group that starts last would leave the other process idle.
+# Modules that share a deployed pipeline. The rest of their folder does without it.
+ON_ONE_PIPELINE = {
+    "workload on a pipeline": (
+        "workload/test_python39.py",
+        "workload/test_report.py",
+        "workload/test_runs.py",
+        "workload/test_timing.py",
+    ),
+    "e2e on a pipeline": ("e2e/test_pipeline.py", "e2e/test_uploads.py"),
+}
+# A long group that starts last would leave the other processes idle.
 LONGEST_FIRST = (
-    "workload",
+    "workload on a pipeline",
     "video_splitting",
-    "face_recognition",
     "e2e/test_local.py",
-    "e2e/test_permissions.py",
+    "face_recognition",
     "deploy/test_lifecycle.py",
+    "e2e on a pipeline",
+    "e2e/test_permissions.py",
+    "workload",
+    "e2e/test_frames.py",
+    "test_install_ffmpeg.py",
     "local_aws/test_server.py",
+    "deploy/test_scripts.py",
+    "samples",
 )
 
-# A session parses the descriptions of the services it uses, which takes 0.1 s. Nearly every test
-# has sessions of its own, so let those of a process share what is parsed.
+# A session parses the descriptions of the services it uses, which takes 0.1 s. Most tests have
+# sessions of their own, so let those of one process share what is parsed.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # The programs that tests start: more threads than cores slow each other down.
@@ -52,16 +68,21 @@ class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # untyped
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        """The group of a test: its folder in tests/, or its module."""
-        _, _, path = nodeid.partition("::")[0].partition("/")
-        folder = path.partition("/")[0]
-        return path if folder in BY_MODULE else folder
+        return group_of(nodeid)
 
     def _assign_work_unit(self, node: Any) -> None:
         """Give the longest of the remaining groups to a process."""
         longest = min(self.workqueue, key=_rank)
         self.workqueue.move_to_end(longest, last=False)
         super()._assign_work_unit(node)
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test: those on one pipeline, its folder in tests/, or its module."""
+    _, _, path = nodeid.partition("::")[0].partition("/")
+    folder = path.partition("/")[0]
+    together = (group for group, modules in ON_ONE_PIPELINE.items() if path in modules)
+    return next(together, path if folder in BY_MODULE else folder)
 
 
 def _rank(group: str) -> int:
@@ -142,7 +163,14 @@ def cloudshell() -> str:
             shutil.rmtree(folder, ignore_errors=True)
             # This Python's pip, and only what is imported compiled: half the time.
             subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
-            pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+            pip = [
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                str(folder / "bin" / "python"),
+                "install",
+            ]
             subprocess.run([*pip, "--quiet", "--no-compile", *CLOUDSHELL_PACKAGES], check=True)
             installed.write_text(packages)
     return str(folder / "bin" / "python")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import BY_MODULE, LONGEST_FIRST
+from tests.conftest import BY_MODULE, LONGEST_FIRST, ON_ONE_PIPELINE, group_of
 
 
 def test_a_group_runs_in_one_process_and_the_longest_starts_first(root: Path) -> None:
@@ -31,6 +31,21 @@ def test_a_group_runs_in_one_process_and_the_longest_starts_first(root: Path) ->
 
 
 def test_the_named_groups_exist(root: Path) -> None:
-    groups = [*BY_MODULE, *LONGEST_FIRST]
+    modules = [module for together in ON_ONE_PIPELINE.values() for module in together]
+    groups = [*BY_MODULE, *modules, *(set(LONGEST_FIRST) - set(ON_ONE_PIPELINE))]
 
     assert [group for group in groups if not (root / "tests" / group).exists()] == []
+    assert set(ON_ONE_PIPELINE) <= set(LONGEST_FIRST)
+
+
+def test_modules_on_one_pipeline_are_a_group_and_no_other_module_uses_it(root: Path) -> None:
+    for group, modules in ON_ONE_PIPELINE.items():
+        for module in modules:
+            assert group_of(f"tests/{module}::test_a") == group
+    users = {
+        str(path.relative_to(root / "tests"))
+        for folder in ("e2e", "workload")
+        for path in (root / "tests" / folder).rglob("test_*.py")
+        if re.search(r"^def test_[^)]*\b(pipeline|emptied|stack): ", path.read_text(), re.MULTILINE)
+    }
+    assert users == {module for modules in ON_ONE_PIPELINE.values() for module in modules}
