@@ -307,7 +307,7 @@ def test_the_threshold_is_written_into_the_gallery(
         (["people", "--output", "empty"], 1, "empty is a folder"),
         (["people", "--output", "no/data.pt"], 1, "no is not a folder"),
         (["people", "--output", "fifo"], 1, "fifo is not a regular file"),
-        (["people", "--models-dir", "empty"], 1, "networks.json.: run python3"),
+        (["people", "--models-dir", "empty"], 1, "networks.json'): run python3"),
         (["--list"], 1, "There is no gallery data.pt"),
         (["--remove", "Ann"], 1, "There is no gallery data.pt"),
         (["--list", "--gallery", "fifo"], 1, "fifo is not a gallery: it is not a regular file"),
