@@ -111,6 +111,7 @@ def _push(run: Run, tool: Tool, name: str) -> None:
 
 image_option = click.option(
     "--image-uri",
+    callback=lambda _context, _option, uri: uri or None,
     help="The recognizer's image in private ECR; default: deploy.py builds one, and the other "
     "commands keep the function's current image.",
 )

@@ -152,8 +152,8 @@ def given_options(values: dict[str, Any]) -> dict[str, str]:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
     return str(value.resolve()) if isinstance(value, Path) else str(value)
 
 

@@ -93,13 +93,14 @@ def write_file(path: Path, options: dict[str, str], settings: Settings) -> None:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     for section, values in {DEPLOYMENT: options, **settings}.items():
         for name, value in values.items():
+            if section == DEPLOYMENT and not value:
+                continue
             check_setting(section, name, value)
             if "\n" in value or "#" in value:
                 raise SettingsError(f"{name} is {value!r}, which cannot be written to {path}.")
-            if value or section != DEPLOYMENT:
-                if not parser.has_section(section):
-                    parser.add_section(section)
-                parser.set(section, name, value)
+            if not parser.has_section(section):
+                parser.add_section(section)
+            parser.set(section, name, value)
     text = io.StringIO()
     text.write(f"{HEADER}\n")
     parser.write(text)

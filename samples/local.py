@@ -25,6 +25,7 @@ def lines_for(stack: Stack, inherited: dict[str, str]) -> str:
         **stack.aws.environ,
         "PREFIX": stack.deployment.prefix,
         "PIPELINE_CONFIG": str(stack.config),
+        "MODEL": stack.model,
     }
     programs = shlex.quote(str(Path(sys.executable).parent))
     path = f'export PATH={programs}:"$PATH"'
