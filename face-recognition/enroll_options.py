@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     photos.add_argument(
         "--strict", action="store_true", help="refuse photos that show more than one face"
     )
-    photos.add_argument("--model", choices=list(MODELS), help=f"default: MODEL, here {DEFAULT_MODEL}")
+    default = f"default: MODEL, here {DEFAULT_MODEL}"
+    photos.add_argument("--model", choices=list(MODELS), help=default)
     photos.add_argument(
         "--models-dir",
         type=Path,
