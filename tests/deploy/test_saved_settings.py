@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import botocore.client
 import pytest
 
+from pipeline.aws import AwsError
 from pipeline.settings import Deployment
 from tests.deploy.conftest import Account, image_uri
 from tests.deploy.test_scripts import STEPS
@@ -116,6 +118,28 @@ def test_nothing_is_saved_of_a_prefix_that_cannot_be_used(account: Account, conf
 
     assert (refused.returncode, stopped.returncode) == (1, 1)
     assert not config.exists()
+
+
+def test_a_deployment_that_stops_halfway_has_saved_what_it_was_told(
+    account: Account, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = account.deployment()
+    given = (*image_and_layer(account, deployment), *CHOSEN)
+    real = vars(botocore.client.BaseClient)["_make_api_call"]
+
+    def make_api_call(client: Any, name: str, params: Any) -> Any:
+        if name == "CreateFunction":
+            raise AwsError("Stopped.")
+        return real(client, name, params)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(botocore.client.BaseClient, "_make_api_call", make_api_call)
+        stopped = account.run("deploy/deploy.py", deployment, *given)
+    finished = account.run_alone("deploy/deploy.py")
+
+    assert (stopped.returncode, stopped.stderr[-16:]) == (1, "Error: Stopped.\n")
+    assert finished.returncode == 0, finished.stderr
+    assert variables(account, deployment.splitter.name)["FRAMES"] == "5"
 
 
 def test_another_prefix_does_not_use_the_file(account: Account, config: Path) -> None:

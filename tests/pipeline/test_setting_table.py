@@ -164,3 +164,9 @@ def printed(folder: Path, module: str, name: str) -> object:
     command = [sys.executable, "-c", f"from {module} import {name} as words; print(tuple(words))"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     return ast.literal_eval(done.stdout)
+
+
+def test_a_deployment_has_only_settings_that_fit() -> None:
+    for values in ({"FRAMES": "x"}, {"FARMES": "5"}):
+        with pytest.raises(SettingsError, match=r"^\[video-splitting\]"):
+            Deployment("p", "", {SPLITTER: values})
