@@ -78,7 +78,7 @@ def kept_frames(setting: str) -> int:
 
 
 def read_policy(aws: Aws, deployment: Deployment) -> Policy:
-    """The settings of the deployed splitter; those in config.json where it has none."""
+    """The settings of the deployed splitter; the defaults where it has none."""
     function = deployment.splitter
     config = read_or_none(
         partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
