@@ -70,8 +70,7 @@ clean: ## remove everything that was built or installed here
 	rm -rf build $(VENV)
 
 build/ffmpeg.zip: install_ffmpeg.sh | $(INSTALLED)
-	mkdir -p build
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./install_ffmpeg.sh --output $@
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./install_ffmpeg.sh
 	touch $@
 
 # The requirements files pin every dependency of every dependency, so --no-deps installs exactly

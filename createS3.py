@@ -210,7 +210,7 @@ stage_1_days_option = click.option(
 @deployment_options
 @stage_1_days_option
 def main(run: Run, stage_1_days: int) -> None:
-    """Create the input, stage-1 and output buckets: python createS3.py --prefix 1225111111"""
+    """Create the input, stage-1 and output buckets: python3 createS3.py --prefix 1225111111"""
     create_buckets(run, stage_1_days)
     for bucket in run.deployment.buckets:
         click.echo(bucket)

@@ -14,11 +14,11 @@ import botocore.exceptions
 import click
 
 from deploy.failures import ensure_queue
+from deploy.image import image_option
 from deploy.layer import ensure_layer, zip_option
 from deploy.parts.concurrency import ensure_cap
 from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import Layer
-from deploy.parts.overrides import Overrides, read_overrides, set_option
 from deploy.parts.ownership import owner_tags
 from deploy.parts.snapstart import ensure_alias, remove_alias, snapstart_option
 from deploy.parts.states import at_rest, has_failed, ready, reason, update_has_failed
@@ -31,7 +31,7 @@ from deploy.parts.targets import (
 )
 from deploy.roles import ensure_roles, role_id
 from pipeline.aws import NOT_FOUND, AwsError, covers, error_message, read_or_none, retry_while
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
 from pipeline.settings import Function
 
 LOG_DAYS = 30
@@ -48,7 +48,6 @@ def ensure_functions(
     layer: Layer,
     queue: str,
     image_uri: str | None,
-    overrides: Overrides,
     snapstart: bool = False,
 ) -> list[str]:
     """Create or update both functions, their log groups, retries and cap; return their ARNs.
@@ -62,14 +61,12 @@ def ensure_functions(
     check_image_uri(run, image)
     for function in (recognizer, splitter):
         _ensure_log_group(run, function)
-    target = recognizer_target(
-        run, roles[recognizer.key], image, layer.architecture, overrides, snapstart
-    )
+    target = recognizer_target(run, roles[recognizer.key], image, layer.architecture, snapstart)
     before = run.changes
     arns = [_ensure_function(run, target)]
     is_changing = run.changes > before
     called = ensure_alias(run, recognizer, is_changing) if snapstart else recognizer.name
-    target = splitter_target(run, roles[splitter.key], layer, overrides, called)
+    target = splitter_target(run, roles[splitter.key], layer, called)
     arns.append(_ensure_function(run, target))
     if not snapstart:
         remove_alias(run, recognizer)
@@ -241,13 +238,6 @@ def _ensure_retries(run: Run, function: Function, queue: str) -> None:
     )
 
 
-image_option = click.option(
-    "--image-uri",
-    help="The recognizer's image in private ECR; default: the function's current image (deploy.py "
-    "builds one).",
-)
-
-
 @click.command()
 @deployment_options
 @zip_option
@@ -258,14 +248,12 @@ def main(
     run: Run,
     zip_path: Path,
     image_uri: str | None,
-    settings: tuple[str, ...],
-    snapstart: bool,
+    snapstart: bool | None,
 ) -> None:
-    """Deploy both functions: python deploy/functions.py --prefix 1225111111 --image-uri URI"""
-    overrides = read_overrides(settings)
-    queue, roles = ensure_queue(run), ensure_roles(run, overrides)
+    """Deploy both functions: python3 deploy/functions.py --prefix 1225111111 --image-uri URI"""
+    queue, roles = ensure_queue(run), ensure_roles(run)
     layer = ensure_layer(run, zip_path)
-    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, bool(snapstart)):
         click.echo(arn)
     click.echo(f"Next: {run.command('deploy/trigger.py')}", err=True)
 

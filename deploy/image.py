@@ -32,6 +32,7 @@ from deploy.parts.containers import (
 )
 from deploy.parts.gallery_file import check_gallery
 from deploy.parts.repository import ensure_repository, find_image
+from deploy.parts.targets import check_image_uri
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import ROOT
@@ -116,6 +117,14 @@ def _push(run: Run, tool: Tool, name: str) -> None:
         run_tool(push_argv(tool, name, plain_http), environ=environ)
 
 
+image_option = click.option(
+    "--image-uri",
+    callback=lambda _context, _option, uri: uri or None,
+    help="The recognizer's image in private ECR; default: deploy.py builds one, and the other "
+    "commands keep the function's current image.",
+)
+
+
 def image_options(function: Any) -> Any:
     """Add the options of the commands that build the image."""
     for option in (
@@ -146,26 +155,42 @@ def image_options(function: Any) -> Any:
 
 @click.command()
 @deployment_options
+@image_option
 @image_options
-@click.option("--model", help="facenet-vggface2 or sface; default: MODEL in config.json.")
-@click.option("--engine", help="ncnn or torch; default: ENGINE in config.json.")
-@click.option("--gallery-uri", default="", help="The gallery in S3, for an image without one.")
+@click.option("--model", help="facenet-vggface2 or sface; default: the setting MODEL.")
+@click.option("--engine", help="ncnn or torch; default: the setting ENGINE.")
+@click.option(
+    "--gallery-uri", help="A gallery in S3, for an image without one; default: GALLERY_URI."
+)
 def main(
     run: Run,
+    image_uri: str | None,
     tool: str | None,
     base_image: str | None,
     free_gb: float,
     architecture: str,
     model: str | None,
     engine: str | None,
-    gallery_uri: str,
+    gallery_uri: str | None,
 ) -> None:
-    """Build the image and push it to ECR: python deploy/image.py --prefix 1225111111"""
-    environment = run.deployment.recognizer.environment
-    model, engine = model or environment["MODEL"], engine or environment["ENGINE"]
-    uri = ensure_image(
-        *(run, model, architecture, gallery_uri, tool, base_image), free_gb=free_gb, engine=engine
-    )
+    """Build the image and push it to ECR: python3 deploy/image.py --prefix 1225111111
+
+    With --image-uri, or image-uri in the deployment's file, that image is used and none is built;
+    --image-uri '' builds one all the same.
+    """
+    settings = run.deployment.recognizer.environment
+    model, engine = model or settings["MODEL"], engine or settings["ENGINE"]
+    gallery_uri = settings["GALLERY_URI"] if gallery_uri is None else gallery_uri
+    if image_uri:
+        check_image_uri(run, image_uri)
+        run.kept(f"image '{image_uri}', which --image-uri or {run.path.name} names: nothing built")
+        uri = image_uri
+    else:
+        uri = ensure_image(
+            *(run, model, architecture, gallery_uri, tool, base_image),
+            free_gb=free_gb,
+            engine=engine,
+        )
     click.echo(uri)
     click.echo(
         f"Next: {run.command('deploy/functions.py', '--image-uri', uri)}",

@@ -13,10 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import click
 
-from deploy.parts.overrides import Overrides, read_overrides, set_option, setting
 from deploy.parts.ownership import owner_tags, refuse_foreign
 from pipeline.aws import read_or_none, tag_list
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
 from pipeline.policies import (
     Policy,
     lambda_trust,
@@ -28,7 +27,7 @@ from pipeline.settings import Function
 POLICY_NAME = "permissions"
 
 
-def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
+def ensure_roles(run: Run) -> dict[str, str]:
     """Create or update both roles and return their ARNs by function key.
 
     If GALLERY_URI is set, the recognizer's role may read that gallery. Raises AwsError when a role
@@ -37,7 +36,7 @@ def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
     refuse_foreign(run)
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
     deployment = run.deployment
-    gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
+    gallery_uri = deployment.recognizer.environment["GALLERY_URI"]
     policies = (
         (deployment.recognizer, recognizer_permissions(deployment, *place, gallery_uri)),
         (deployment.splitter, splitter_permissions(deployment, *place)),
@@ -111,9 +110,9 @@ def _document(policy: Any) -> Any:
 @click.command()
 @deployment_options
 @set_option
-def main(run: Run, settings: tuple[str, ...]) -> None:
-    """Create or update the functions' roles: python deploy/roles.py --prefix 1225111111"""
-    for arn in ensure_roles(run, read_overrides(settings)).values():
+def main(run: Run) -> None:
+    """Create or update the functions' roles: python3 deploy/roles.py --prefix 1225111111"""
+    for arn in ensure_roles(run).values():
         click.echo(arn)
     click.echo(f"Next: {run.command('deploy/layer.py')}", err=True)
 

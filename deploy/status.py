@@ -15,14 +15,15 @@ import click
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
+from deploy.image import image_option
 from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
-from deploy.parts.overrides import Overrides, read_overrides, set_option
 from deploy.parts.skipped import skipped_objects
+from deploy.parts.snapstart import snapstart_option
 from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
 
 
 class Comparison(Run):
@@ -39,15 +40,15 @@ class Comparison(Run):
             self.differences.append(text)
 
 
-def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
+def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | None) -> list[str]:
     """Return what deploying this checkout would change, one line per change.
 
-    The image, the newest layer and SnapStart are not compared: what they should be depends on the
-    options of the next deployment.
+    Without `image_uri` or `snapstart`, the image or SnapStart is not compared; nor is the newest
+    layer. What they should be depends on the options of the next deployment.
     """
     comparison = Comparison(run)
     create_buckets(comparison, stage_1_days)
-    queue, roles = ensure_queue(comparison), ensure_roles(comparison, overrides)
+    queue, roles = ensure_queue(comparison), ensure_roles(comparison)
     layer, functions = deployed_layer(run), run.deployment.functions
     found = {function.name: get_function(run, function) for function in functions}
     if layer is None:
@@ -56,8 +57,9 @@ def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
         if function is None:
             comparison.note(f"Would create function '{name}'")
     if layer is not None and None not in found.values():
-        snapstart = uses_snapstart(found[run.deployment.recognizer.name])
-        ensure_functions(comparison, roles, layer, queue, None, overrides, snapstart)
+        if snapstart is None:
+            snapstart = uses_snapstart(found[run.deployment.recognizer.name])
+        ensure_functions(comparison, roles, layer, queue, image_uri, snapstart)
     ensure_trigger(comparison)
     return comparison.differences
 
@@ -90,16 +92,21 @@ def versions(run: Run) -> dict[str, Any]:
 @click.command()
 @deployment_options
 @set_option
+@image_option
+@snapstart_option
 @stage_1_days_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) -> None:
-    """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
+def main(
+    run: Run, image_uri: str | None, snapstart: bool | None, stage_1_days: int, as_json: bool
+) -> None:
+    """Show what is deployed and what drifted: python3 deploy/status.py --prefix 1225111111
 
     Also counts the uploads of the last day that were skipped because they are plainly not videos.
-    The exit status is 1 if anything is missing or differs from this checkout and these options.
+    The exit status is 1 if anything is missing or differs from this checkout, the deployment's
+    file and these options.
     """
     things = inventory(run)
-    differences = drift(run, read_overrides(settings), stage_1_days)
+    differences = drift(run, stage_1_days, image_uri, snapstart)
     running = versions(run)
     skipped = skipped_objects(run)
     if as_json:

@@ -110,7 +110,7 @@ def _ensure_permission(run: Run) -> None:
 @click.command()
 @deployment_options
 def main(run: Run) -> None:
-    """Let uploads start the splitter: python deploy/trigger.py --prefix 1225111111"""
+    """Let uploads start the splitter: python3 deploy/trigger.py --prefix 1225111111"""
     ensure_trigger(run)
     upload = run.aws_command("s3", "cp", "VIDEO.mp4", f"s3://{run.deployment.input_bucket}/")
     listing = run.aws_command("s3", "ls", f"s3://{run.deployment.output_bucket}/")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from models import DEFAULT_DIR, MODELS
 
-DEFAULT_MODEL = "facenet-vggface2"
+# The function's own setting, which the image has as well: both must use one model.
+DEFAULT_MODEL = os.environ.get("MODEL") or "facenet-vggface2"
 DEFAULT_IMAGE_SIZE = 240
 
 
@@ -58,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     photos.add_argument(
         "--strict", action="store_true", help="refuse photos that show more than one face"
     )
-    photos.add_argument("--model", choices=list(MODELS), help=f"default: {DEFAULT_MODEL}")
+    default = f"default: MODEL, here {DEFAULT_MODEL}"
+    photos.add_argument("--model", choices=list(MODELS), help=default)
     photos.add_argument(
         "--models-dir",
         type=Path,

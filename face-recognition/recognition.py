@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -184,6 +185,9 @@ def _number(name: str) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(f"{name} is {text!r}: use a number, or leave it empty.") from error
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise SettingsError(f"{name} is {text!r}: use a number from 0 up, or leave it empty.")
+    return value

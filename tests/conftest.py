@@ -17,6 +17,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from samples.one_at_a_time import one_at_a_time
 
+# A checkout may have a deployment.ini of its own, which no test may use.
+os.environ["PIPELINE_CONFIG"] = os.devnull
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 # The packages that README.md tells CloudShell users to install for the scripts and the report.

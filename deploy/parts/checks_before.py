@@ -12,7 +12,6 @@ from deploy.parts.concurrency import read_concurrency
 from deploy.parts.containers import check_disk, find_tool
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
-from deploy.parts.overrides import Overrides, setting
 from deploy.parts.ownership import refuse_foreign
 from pipeline.bucket_admin import bucket_exists, name_taken
 from pipeline.cli import Run
@@ -27,17 +26,15 @@ OLDEST_BOTO3 = (1, 26, 26)  # the first with SnapStart
 NEW_ACCOUNT_MEMORY_MB = 3008
 
 
-def checks_before(
-    run: Run, zip_path: Path, overrides: Overrides, deployed: bool = False
-) -> list[Check]:
+def checks_before(run: Run, zip_path: Path, deployed: bool = False) -> list[Check]:
     """Check everything that deploying needs; without valid credentials, only local things.
 
     Once it is `deployed`, the layer is published and the image includes the gallery, so a missing
     layer zip or gallery file is only a warning.
     """
     recognizer = run.deployment.recognizer
-    model = setting(recognizer, overrides, "MODEL")
-    gallery_uri = setting(recognizer, overrides, "GALLERY_URI")
+    model = recognizer.environment["MODEL"]
+    gallery_uri = recognizer.environment["GALLERY_URI"]
     account = check(
         "credentials and region",
         lambda: f"account {run.aws.account_id}, region {run.aws.region}",
@@ -135,8 +132,7 @@ def _memory(run: Run) -> Check:
             "memory",
             "warning",
             f"{detail}; new accounts can have at most {NEW_ACCOUNT_MEMORY_MB} MB",
-            f"If Lambda refuses it, set memory_mb in {most.key}/config.json to "
-            f"{NEW_ACCOUNT_MEMORY_MB}.",
+            f"If Lambda refuses it: --set {most.key}.memory_mb={NEW_ACCOUNT_MEMORY_MB}",
         )
     return passed("memory", f"{detail}, which new accounts can have")
 

@@ -22,8 +22,8 @@ from pipeline.settings import Function
 SNAPSHOT_S = 1500
 
 snapstart_option = click.option(
-    "--snapstart",
-    is_flag=True,
+    "--snapstart/--no-snapstart",
+    default=None,
     help="Start the recognizer from a snapshot of its INIT (price and limits: docs/settings.md).",
 )
 

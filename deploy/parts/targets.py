@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deploy.parts.ffmpeg_layer import Layer
-from deploy.parts.overrides import Overrides
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
@@ -47,9 +46,7 @@ def zip_code(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def splitter_target(
-    run: Run, role: str, layer: Layer, overrides: Overrides, recognizer: str
-) -> Target:
+def splitter_target(run: Run, role: str, layer: Layer, recognizer: str) -> Target:
     """Return the splitter: this checkout's code, on the layer's architecture.
 
     `recognizer` is the function name or alias that it invokes.
@@ -58,7 +55,6 @@ def splitter_target(
     code = zip_code(function.folder)
     environment = {
         **function.environment,
-        **overrides.get(function.key, {}),
         "STAGE_1_BUCKET": deployment.stage_1_bucket,
         "OUTPUT_BUCKET": deployment.output_bucket,
         "RECOGNITION_FUNCTION": recognizer,
@@ -94,13 +90,12 @@ def _queue_url(run: Run) -> str:
 
 
 def recognizer_target(
-    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
+    run: Run, role: str, image_uri: str, architecture: str, snapstart: bool
 ) -> Target:
     """Return the recognizer: the image, which includes the model and, usually, the gallery."""
     function = run.deployment.recognizer
     environment = {
         **function.environment,
-        **overrides.get(function.key, {}),
         "OUTPUT_BUCKET": run.deployment.output_bucket,
     }
     return Target(

@@ -114,7 +114,13 @@ class Account:
 
         `start` runs it as users do. An unexpected error is raised here.
         """
-        words = ["--prefix", deployment.prefix, "--namespace", deployment.namespace, *options]
+        names = ("--prefix", deployment.prefix, "--namespace", deployment.namespace)
+        return self.run_alone(script, *names, *options, **environ)
+
+    def run_alone(
+        self, script: str, *words: str, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script like `run`, without the options that select a deployment."""
         module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
         done = CliRunner().invoke(module.main, words, env={**self.aws.environ, **environ})
         if done.exception is not None and not isinstance(done.exception, SystemExit):

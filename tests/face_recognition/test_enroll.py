@@ -334,3 +334,17 @@ def test_an_error_of_use_comes_without_torch(
     assert done.returncode == status, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_default_model_is_the_one_that_the_function_is_told(
+    tmp_path: Path, sample_photos: Path
+) -> None:
+    (tmp_path / "Ann.jpg").symlink_to(sample_photos / "obama.jpg")
+    command = [sys.executable, enroll.__file__, str(tmp_path), "--output", str(tmp_path / "a.pt")]
+
+    done = subprocess.run(
+        command, env={**os.environ, "MODEL": "none"}, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert "There is no model 'none': choose one of facenet-vggface2, sface." in done.stderr

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,6 +11,8 @@ import pytest
 import recognizer
 from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
+
+from pipeline.settings import Deployment
 
 THROTTLED = (
     429,
@@ -160,15 +160,11 @@ def test_a_second_environment_is_called_only_if_time_demands_it(
 
 def test_ten_frames_need_one_environment_of_the_deployed_recognizer(callee: Any) -> None:
     # GIVEN the settings of both functions as they are deployed, and 60 s spent on ffmpeg
-    root = Path(recognizer.__file__).resolve().parents[1]
-    mine, theirs = (
-        json.loads((root / folder / "config.json").read_text())
-        for folder in ("video-splitting", "face-recognition")
-    )
-    size = int(mine["environment"]["FRAMES_PER_INVOKE"])
-    concurrency = int(mine["environment"]["INVOKE_CONCURRENCY"])
-    tester = replace(build(callee, theirs["timeout_s"]), concurrency=concurrency)
-    left = mine["timeout_s"] - int(mine["environment"]["FFMPEG_TIMEOUT_S"])
+    mine, theirs = Deployment("any").splitter, Deployment("any").recognizer
+    size = int(mine.environment["FRAMES_PER_INVOKE"])
+    concurrency = int(mine.environment["INVOKE_CONCURRENCY"])
+    tester = replace(build(callee, theirs.timeout_s), concurrency=concurrency)
+    left = mine.timeout_s - int(mine.environment["FFMPEG_TIMEOUT_S"])
     # WHEN, THEN
     lanes = {count: tester.lanes(-(-count // size), left) for count in (1, 8, 10, 16, 17, 100)}
     assert lanes == {1: 1, 8: 1, 10: 1, 16: 1, 17: 2, 100: 4}

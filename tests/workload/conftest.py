@@ -27,7 +27,12 @@ from samples.stack import running
 
 BUILD = ROOT / "build"
 # The environment that a script needs to run, without credentials or a region.
-PLAIN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+PLAIN = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "PIPELINE_CONFIG": os.devnull,
+}
 
 Done = subprocess.CompletedProcess[str]
 
