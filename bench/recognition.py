@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare the recognizer with a plain implementation: python bench/recognition.py
+"""Compare the recognizer with a plain implementation: python3 bench/recognition.py
 
 Plain: eager MTCNN(image_size=240) on a PIL image, eager InceptionResnetV1 with batch size 1, and a
 loop of torch.dist over the gallery. Ours: the same steps with detect.py, embed.py and gallery.py.

@@ -21,7 +21,7 @@ from deploy.parts.overrides import Overrides, read_overrides, set_option, settin
 from deploy.parts.ownership import refuse_foreign
 from deploy.parts.snapstart import snapstart_option
 from deploy.parts.targets import check_image_uri
-from deploy.roles import ensure_roles
+from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
@@ -69,7 +69,7 @@ def main(
     snapstart: bool,
     stage_1_days: int,
 ) -> None:
-    """Deploy everything: python deploy/deploy.py --prefix 1225111111"""
+    """Deploy everything: python3 deploy/deploy.py --prefix 1225111111"""
     deployment, overrides = run.deployment, read_overrides(settings)
     refuse_foreign(run)
     check_inputs(run, zip_path, image_uri, architecture, overrides)
@@ -93,6 +93,8 @@ def main(
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)
+    click.echo("What is no longer used", err=True)
+    remove_unused_rights(run, overrides)
     if run.dry_run:
         click.echo(f"{run.changes} changes would be made.", err=True)
         return

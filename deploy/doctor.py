@@ -28,7 +28,7 @@ MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 @click.option("--before", "when", flag_value="before", help="Check only what deploying needs.")
 @click.option("--after", "when", flag_value="after", help="Check only what is deployed.")
 def main(run: Run, zip_path: Path, settings: tuple[str, ...], when: str | None) -> None:
-    """Check a deployment before and after: python deploy/doctor.py --prefix 1225111111
+    """Check a deployment before and after: python3 deploy/doctor.py --prefix 1225111111
 
     Without --before or --after, check what deploying needs and, if anything is deployed, that too.
     """

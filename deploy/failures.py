@@ -153,7 +153,7 @@ def chosen(events: list[FailedEvent], message_id: str | None) -> list[FailedEven
 @click.argument("message_id", required=False)
 @deployment_options
 def main(run: Run, action: str, message_id: str | None) -> None:
-    """Manage the queue of failed events: python deploy/failures.py --prefix 1225111111
+    """Manage the queue of failed events: python3 deploy/failures.py --prefix 1225111111
 
     ACTION: create makes the queue (the default). list prints one line per failed event, show
     prints the whole message, redrive sends the event to the splitter again and then deletes the

@@ -150,7 +150,7 @@ def main(
     model: str | None,
     gallery_uri: str,
 ) -> None:
-    """Build the image and push it to ECR: python deploy/image.py --prefix 1225111111"""
+    """Build the image and push it to ECR: python3 deploy/image.py --prefix 1225111111"""
     model = model or run.deployment.recognizer.environment["MODEL"]
     uri = ensure_image(run, model, architecture, gallery_uri, tool, base_image, free_gb=free_gb)
     click.echo(uri)

@@ -77,7 +77,7 @@ zip_option = click.option(
 @deployment_options
 @zip_option
 def main(run: Run, zip_path: Path) -> None:
-    """Publish the ffmpeg layer: python deploy/layer.py --prefix 1225111111"""
+    """Publish the ffmpeg layer: python3 deploy/layer.py --prefix 1225111111"""
     click.echo(ensure_layer(run, zip_path).arn)
     click.echo(
         f"Next: a gallery (README.md, step 3), then {run.command('deploy/image.py')}", err=True

@@ -103,7 +103,7 @@ def _layers(run: Run, keep: int) -> list[Thing]:
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def main(run: Run, keep: int, yes: bool) -> None:
-    """Remove old images and layer versions: python deploy/prune.py --prefix 1225111111
+    """Remove old images and layer versions: python3 deploy/prune.py --prefix 1225111111
 
     Anything that a version of the deployment's functions uses is kept, however old it is.
     """

@@ -15,12 +15,12 @@ import click
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
-from deploy.parts.deployed import get_function
+from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.overrides import Overrides, read_overrides, set_option
 from deploy.parts.skipped import skipped_objects
-from deploy.roles import ensure_roles
+from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options
 
@@ -49,23 +49,18 @@ def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
     create_buckets(comparison, stage_1_days)
     queue, roles = ensure_queue(comparison), ensure_roles(comparison, overrides)
     layer, functions = deployed_layer(run), run.deployment.functions
-    found = {function.name: get_function(run, function) for function in functions}
+    found: dict[str, Any] = {f.name: get_function(run, f) for f in functions}
     if layer is None:
         comparison.note(f"Would publish layer '{run.deployment.layer}'")
     for name, function in found.items():
         if function is None:
             comparison.note(f"Would create function '{name}'")
     if layer is not None and None not in found.values():
-        snapstart = uses_snapstart(found[run.deployment.recognizer.name])
+        snapstart = uses_snapstart(found[run.deployment.recognizer.name]["Configuration"])
         ensure_functions(comparison, roles, layer, queue, None, overrides, snapstart)
     ensure_trigger(comparison)
+    remove_unused_rights(comparison, overrides)
     return comparison.differences
-
-
-def uses_snapstart(function: Any) -> bool:
-    """Return whether versions of the function start from snapshots."""
-    config = function["Configuration"].get("SnapStart") or {}
-    return bool(config.get("ApplyOn") == "PublishedVersions")
 
 
 def versions(run: Run) -> dict[str, Any]:
@@ -81,8 +76,8 @@ def versions(run: Run) -> dict[str, Any]:
             "layers": [layer["Arn"] for layer in config.get("Layers") or []],
             "memory_mb": config["MemorySize"],
             "timeout_s": config["Timeout"],
-            "snapstart": uses_snapstart(answer),
-            "environment": (config.get("Environment") or {}).get("Variables", {}),
+            "snapstart": uses_snapstart(config),
+            "environment": environment(config),
         }
     return found
 
@@ -93,7 +88,7 @@ def versions(run: Run) -> dict[str, Any]:
 @stage_1_days_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) -> None:
-    """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
+    """Show what is deployed and what drifted: python3 deploy/status.py --prefix 1225111111
 
     Also counts the uploads of the last day that were skipped because they are plainly not videos.
     The exit status is 1 if anything is missing or differs from this checkout and these options.

@@ -25,6 +25,7 @@ T = TypeVar("T")
 MAX_CONNECTIONS = 64  # concurrent calls that one client can make
 
 NOT_FOUND = "ResourceNotFoundException"  # Lambda's and CloudWatch Logs' code for a missing resource
+NO_QUEUE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
 class AwsError(RuntimeError):
@@ -103,6 +104,7 @@ class Aws:
                     max_pool_connections=MAX_CONNECTIONS,
                 ),
             )
+            self._clients[service].meta.events.register("needs-retry", retry_conflicts)
         return self._clients[service]
 
     @property
@@ -116,6 +118,23 @@ class Aws:
     def partition(self) -> str:
         """`aws`, `aws-cn` or `aws-us-gov`: the second part of every ARN in this region."""
         return self._session.get_partition_for_region(self.region)
+
+
+# What a service says while another change of the same resource, such as its deletion, goes on.
+CONFLICTS = ("OperationAborted", "OperationAbortedException", "ConcurrentModification")
+CONFLICT_WAIT_S = 2.0
+CONFLICT_ATTEMPTS = 30
+
+
+def retry_conflicts(response: Any, attempts: int, **_: object) -> float | None:
+    """Tell botocore to send a request again, and after how many seconds; None: not to.
+
+    For up to a minute, calls that meet another change of the same resource are repeated.
+    """
+    code = None if response is None else response[1].get("Error", {}).get("Code")
+    if code in CONFLICTS and attempts < CONFLICT_ATTEMPTS:
+        return CONFLICT_WAIT_S
+    return None
 
 
 def error_code(error: botocore.exceptions.ClientError) -> str:

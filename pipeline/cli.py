@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def script_command(aws: Aws, deployment: Deployment, script: str, *more: str) -> str:
     """Return a command line that runs `script` on the same deployment, to copy and paste."""
-    return shlex.join(["python", script, *deployment.options, *aws.options, *more])
+    return shlex.join(["python3", script, *deployment.options, *aws.options, *more])
 
 
 @dataclass

@@ -161,7 +161,7 @@ def demonstrate(
 )
 @click.option("--limit", default=180.0, show_default=True, help="Seconds to wait for all answers.")
 def main(**options: Any) -> None:
-    """Run videos through the pipeline on this machine: python -m samples.demo
+    """Run videos through the pipeline on this machine: python3 -m samples.demo
 
     Exits with status 1 if an answer is missing or wrong.
     """

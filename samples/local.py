@@ -25,7 +25,7 @@ from samples.undisturbed import undisturbed
     help="Photos to enroll, one folder per person; default: the samples.",
 )
 def main(prefix: str, model: str | None, people: Path | None) -> None:
-    """Deploy the pipeline on this machine and keep it running: python -m samples.local
+    """Deploy the pipeline on this machine and keep it running: python3 -m samples.local
 
     Prints the shell lines that point any client (boto3, the AWS CLI, these scripts) at it:
     `export` for what the client needs, `unset` for what would send it elsewhere.

@@ -28,7 +28,9 @@ try:
 except ImportError as error:
     if __name__ != "__main__":
         raise
-    raise SystemExit(f"{error}. report.py needs: pip install jinja2 matplotlib pillow") from error
+    raise SystemExit(
+        f"{error}. report.py needs: python3 -m pip install jinja2 matplotlib pillow"
+    ) from error
 
 
 def write_report(

@@ -76,7 +76,9 @@ def _python() -> Check:
     boto = tuple(int(part) for part in boto3.__version__.split(".")[:3])
     detail = f"Python {'.'.join(map(str, python))}, boto3 {boto3.__version__}"
     if python < OLDEST_PYTHON or boto < OLDEST_BOTO3:
-        return Check("Python and boto3", "failed", detail, "pip install --user -U boto3 click")
+        return Check(
+            "Python and boto3", "failed", detail, "python3 -m pip install --user -U boto3 click"
+        )
     return passed("Python and boto3", detail)
 
 

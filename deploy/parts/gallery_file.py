@@ -16,7 +16,7 @@ from pipeline.settings import SettingsError, s3_location
 
 # A gallery without metadata has the older format, which only this model used.
 OLDER_MODEL = "facenet-vggface2"
-ENROLL = "python face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
+ENROLL = "python3 face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
 
 
 def gallery_model(path: Path, name: str = "") -> str:

@@ -455,7 +455,7 @@ def test_the_doctor_finds_what_is_broken_and_says_how_to_fix_it(
     assert marks == {**dict.fromkeys(AFTER, "ok"), broken: "FAILED"}
     lines = done.stdout.splitlines()
     at = next(n for n, line in enumerate(lines) if line.startswith("FAILED"))
-    fix = lines[at + 1].strip().removeprefix("-> python ").split()
+    fix = lines[at + 1].strip().removeprefix("-> python3 ").split()
     if broken != "layer":  # fixed by deploy.py, which needs the options of the first deployment
         account.deploy(deployed) if fix[0] == "deploy/deploy.py" else account.run(fix[0], deployed)
         assert doctor(account, deployed, "--after").returncode == 0

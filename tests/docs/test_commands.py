@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,9 @@ from tests.docs.commands import (
     script_in,
     scripts,
 )
-from tests.docs.pages import page, pages, words
+from tests.docs.pages import ROOT, page, pages, words
 
-OURS = re.compile(r"((\.venv/bin/)?python |\./)")
+OURS = re.compile(r"(python3 |\.venv/bin/python |\./)")
 # Options of docker and pip.
 OTHERS = {"--provenance", "--sbom", "--no-deps"}
 
@@ -26,6 +27,24 @@ def command_lines() -> list[str]:
     """Every line of a code block, and every code span, that runs a command of ours."""
     lines = [line for each in pages() for line in (*each.commands, *each.spans)]
     return [line for line in lines if script_in(words(line))]
+
+
+def test_commands_run_python3_because_a_machine_may_have_no_python() -> None:
+    ours = "|".join((*COMMAND_FOLDERS, "createS3", "-m"))
+    without_3 = re.compile(rf"(?<![\w./$-])python (?={ours})")
+    texts = {path: path.read_text() for path in ROOT.rglob("*") if is_shipped(path)}
+
+    assert len(texts) > 100
+    assert [str(path) for path, text in texts.items() if without_3.search(text)] == []
+
+
+COMMAND_FOLDERS = ("deploy/", "workload/", "face-recognition/", "bench/")
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a file is text of the project that users may see."""
+    top = path.relative_to(ROOT).parts[0]
+    return path.suffix in (".py", ".md", ".sh") and top not in (".venv", "build", "tests", ".git")
 
 
 def named(given: list[str]) -> list[str]:

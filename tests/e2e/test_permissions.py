@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy.roles import POLICY_NAME
+from deploy.parts.rights import POLICY_NAME
 from pipeline.policies import recognizer_permissions, splitter_permissions
 from pipeline.settings import Deployment, Function
 from samples.one_at_a_time import one_at_a_time
