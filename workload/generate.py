@@ -49,8 +49,8 @@ def check_report_packages() -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f"--report needs packages that are not installed ({error}): python3 -m pip install jinja2 "
-            "matplotlib pillow, or leave --report out. Nothing was uploaded."
+            f"--report needs packages that are not installed ({error}): python3 -m pip "
+            "install jinja2 matplotlib pillow, or leave --report out. Nothing was uploaded."
         ) from error
 
 
