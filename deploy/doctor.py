@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import click
 
 from deploy.layer import zip_option
-from deploy.parts.checks import Check, check
+from deploy.parts.checks import Check, account_check, check
 from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
@@ -37,7 +37,8 @@ def main(run: Run, zip_path: Path, settings: tuple[str, ...], when: str | None) 
     if when == "before":
         checks = checks_before(run, zip_path, overrides)
     elif when == "after":
-        checks = checks_after(run, zip_path)
+        checks = [account_check(run)]
+        checks += checks_after(run, zip_path) if checks[0].result == "ok" else []
     else:
         # Fails without valid credentials; the check of the credentials then reports that.
         deployed = check("deployed", lambda: str(is_deployed(run))).detail == "True"

@@ -94,7 +94,10 @@ def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) 
     The exit status is 1 if anything is missing or differs from this checkout and these options.
     """
     things = inventory(run)
-    differences = drift(run, read_overrides(settings), stage_1_days)
+    if things:
+        differences = drift(run, read_overrides(settings), stage_1_days)
+    else:
+        differences = [f"Nothing of '{run.deployment.prefix}' is deployed in {run.aws.region}."]
     running = versions(run)
     skipped = skipped_objects(run)
     if as_json:
@@ -113,7 +116,9 @@ def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) 
         if skipped.count:
             click.echo(skipped.line())
         for difference in differences:
-            click.echo(f"DRIFT  {difference}")
+            click.echo(f"DRIFT  {difference}" if things else difference)
+        if not things:
+            click.echo(f"Next: {run.command('deploy/doctor.py')}", err=True)
         if not differences:
             click.echo("Everything matches this checkout.")
     if differences:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import botocore.exceptions
 
 from pipeline.aws import AwsError, explain
+from pipeline.cli import Run
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,15 @@ class Check:
     result: str
     detail: str
     fix: str = ""
+
+
+def account_check(run: Run) -> Check:
+    """Check that the credentials work; nothing else can be checked on AWS if they do not."""
+    return check(
+        "credentials and region",
+        lambda: f"account {run.aws.account_id}, region {run.aws.region}",
+        "Run this in AWS CloudShell, run aws configure, or pass --profile NAME.",
+    )
 
 
 def passed(name: str, detail: str) -> Check:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import boto3
 
-from deploy.parts.checks import Check, check, passed
+from deploy.parts.checks import Check, account_check, check, passed
 from deploy.parts.concurrency import read_concurrency
 from deploy.parts.containers import check_disk, find_tool
 from deploy.parts.ffmpeg_layer import check_zip
@@ -38,11 +38,7 @@ def checks_before(
     recognizer = run.deployment.recognizer
     model = setting(recognizer, overrides, "MODEL")
     gallery_uri = setting(recognizer, overrides, "GALLERY_URI")
-    account = check(
-        "credentials and region",
-        lambda: f"account {run.aws.account_id}, region {run.aws.region}",
-        "Run this in AWS CloudShell, run aws configure, or pass --profile NAME.",
-    )
+    account = account_check(run)
     checks = [_python(), account]
     if account.result == "ok":
         checks += [
@@ -53,15 +49,16 @@ def checks_before(
         ]
     checks.append(_memory(run))
     layer = check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}")
-    if gallery_uri:
-        gallery = check("gallery", lambda: _gallery_in_s3(run, gallery_uri, model))
-    else:
-        gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
     if deployed:
         layer = _as_warning(layer, "Needed only to publish another layer.")
-        if not gallery_uri:
-            gallery = _as_warning(gallery, "Needed only to build another image.")
-    return [*checks, layer, gallery]
+    checks.append(layer)
+    if gallery_uri and account.result == "ok":
+        checks.append(check("gallery", lambda: _gallery_in_s3(run, gallery_uri, model)))
+    elif not gallery_uri:
+        gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
+        needed = "Needed only to build another image."
+        checks.append(_as_warning(gallery, needed) if deployed else gallery)
+    return checks
 
 
 def _as_warning(found: Check, why: str) -> Check:
