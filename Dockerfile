@@ -17,19 +17,19 @@ COPY face-recognition/requirements.txt /build/
 # --no-deps, because the list is complete and facenet-pytorch's pins would forbid current torch.
 # torch's headers, tests and tools are removed, and the packages that only torch.compile imports.
 WORKDIR /packages
-RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
+RUN umask 022 && python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements.txt \
  && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
  && rm -rf torch/include torch/test torch/lib/*.a bin share \
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
 COPY face-recognition/models.py /build/
-RUN PYTHONPATH=/packages python /build/models.py fetch "${MODEL}" --dir /models
-# A gallery made for another model must fail the build, not the first invocation.
+RUN umask 022 && PYTHONPATH=/packages python /build/models.py fetch "${MODEL}" --dir /models
+# A gallery made for another model, or a file that only its owner may read, must fail the build, not
+# the first invocation. Like Lambda, the check runs as a user that owns nothing.
 COPY face-recognition/*.py data.p[t] /check/
-RUN if [ -e /check/data.pt ]; then \
-      PYTHONPATH=/packages:/check MODEL="${MODEL}" MODELS_DIR=/models python -c \
-        "from pathlib import Path; from recognition import Recognizer; Recognizer.from_environment(Path('/check'))"; \
-    fi
+RUN chmod -R a+rX /check \
+ && PYTHONPATH=/packages:/check MODEL="${MODEL}" MODELS_DIR=/models python -c \
+      "import os; os.setgid(990); os.setuid(993); from pathlib import Path; from recognition import Recognizer; here = Path('/check'); (here / 'data.pt').exists() and Recognizer.from_environment(here)"
 
 FROM ${BASE_IMAGE}
 ARG MODEL=facenet-vggface2
@@ -37,5 +37,7 @@ ARG MODEL=facenet-vggface2
 ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /packages ${LAMBDA_TASK_ROOT}/
 COPY --from=build /models ${LAMBDA_TASK_ROOT}/models/
-COPY face-recognition/*.py data.p[t] ${LAMBDA_TASK_ROOT}/
+COPY --from=build /check ${LAMBDA_TASK_ROOT}/
+# An image that is not on AWS's base needs this for SnapStart.
+LABEL com.amazonaws.lambda.feature.snapstart="Allow"
 CMD ["handler.handler"]

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pipeline.packages import require_packages
+
+require_packages()
+
 import botocore.exceptions
 import click
 

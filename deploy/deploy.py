@@ -8,12 +8,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.packages import require_packages
+
+require_packages()
+
 import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions, image_option
-from deploy.image import ensure_image, image_options
+from deploy.image import check_build, ensure_image, image_options
 from deploy.layer import ensure_layer, zip_option
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
@@ -73,6 +77,9 @@ def main(
     deployment, overrides = run.deployment, read_overrides(settings)
     refuse_foreign(run)
     check_inputs(run, zip_path, image_uri, architecture, overrides)
+    if image_uri is None:
+        model = setting(deployment.recognizer, overrides, "MODEL")
+        check_build(run, model, architecture, tool, base_image, free_gb)
     click.echo("Buckets", err=True)
     create_buckets(run, stage_1_days)
     click.echo("Failure queue", err=True)

@@ -11,6 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.packages import require_packages
+
+require_packages()
+
 import click
 
 from deploy.parts.inventory import GONE, Thing, inventory, not_ours

@@ -8,6 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.packages import INSTALL, missing_packages
+
+MISSING = missing_packages()
+if MISSING:
+    print(f"FAILED Python and boto3: {MISSING}\n       -> {INSTALL}")
+    raise SystemExit(1)
+
 import click
 
 from deploy.layer import zip_option

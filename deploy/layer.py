@@ -9,6 +9,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.packages import require_packages
+
+require_packages()
+
 import click
 
 from deploy.parts.ffmpeg_layer import Layer, check_zip, layer_versions, zip_digest

@@ -11,6 +11,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.packages import require_packages
+
+require_packages()
+
 import botocore.exceptions
 import click
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import boto3
+import boto3.exceptions
 import botocore.exceptions
 from botocore.config import Config
+
+from pipeline.settings import UserError
 
 if TYPE_CHECKING:  # the stubs are installed for development only
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -28,7 +31,7 @@ NOT_FOUND = "ResourceNotFoundException"  # Lambda's and CloudWatch Logs' code fo
 NO_QUEUE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
-class AwsError(RuntimeError):
+class AwsError(UserError, RuntimeError):
     """A step on AWS cannot be done; the message says what failed, on what, and what to do next."""
 
 
@@ -96,14 +99,22 @@ class Aws:
     def client(self, service: str) -> Any:
         """Return the boto3 client for `service`, created on first use."""
         if service not in self._clients:
-            self._clients[service] = self._session.client(  # type: ignore[call-overload]
-                service,
-                endpoint_url=self._endpoint_url,
-                config=Config(
-                    retries={"mode": "standard", "total_max_attempts": 5},
-                    max_pool_connections=MAX_CONNECTIONS,
-                ),
+            config = Config(
+                retries={"mode": "standard", "total_max_attempts": 5},
+                max_pool_connections=MAX_CONNECTIONS,
             )
+            try:
+                self._clients[service] = self._session.client(  # type: ignore[call-overload]
+                    service, endpoint_url=self._endpoint_url, config=config
+                )
+            except (OSError, ValueError) as error:
+                if isinstance(error, botocore.exceptions.BotoCoreError):
+                    raise
+                # A malformed URL, or a credential_process that is missing or prints no JSON.
+                raise AwsError(
+                    f"Cannot reach {service} with these settings: {error}. Check --endpoint-url, "
+                    "AWS_ENDPOINT_URL, and the profile and its credential_process in ~/.aws/config."
+                ) from error
             self._clients[service].meta.events.register("needs-retry", retry_conflicts)
         return self._clients[service]
 
@@ -162,8 +173,29 @@ ADVICE = {
 }
 
 
+# boto3's own errors, such as that of a failed upload, are not botocore's.
+AWS_ERRORS = (
+    botocore.exceptions.BotoCoreError,
+    botocore.exceptions.ClientError,
+    boto3.exceptions.Boto3Error,
+)
+SSO_ERRORS = (
+    botocore.exceptions.SSOError,
+    botocore.exceptions.TokenRetrievalError,
+    botocore.exceptions.UnauthorizedSSOTokenError,
+)
+
+
 def explain(error: Exception) -> str:
-    """Return one or two sentences for the user: what AWS said to which call, and what to do."""
+    """Return one line for the user: what AWS or boto3 said to which call, and what to do."""
+    return " ".join(_explained(error).split())
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, SSO_ERRORS):
+        return f"{error}. Sign in: aws sso login, with the --profile that you use here."
+    if isinstance(error, botocore.exceptions.CredentialRetrievalError):
+        return f"{error}. Check the profile and its credential_process in ~/.aws/config."
     if isinstance(error, botocore.exceptions.ClientError):
         advice = ADVICE.get(error_code(error), "")
         text = f"{error.operation_name} failed: {error_code(error)}: {error_message(error)}"

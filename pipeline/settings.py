@@ -45,7 +45,11 @@ NOT_VIDEOS = (
 MAX_PREFIX = 63 - len("-stage-1")
 
 
-class SettingsError(ValueError):
+class UserError(Exception):
+    """Something that the user can mend; the message says what failed, on what, and what to do."""
+
+
+class SettingsError(UserError, ValueError):
     """A name or a setting is invalid; the message says which one and why."""
 
 

@@ -9,12 +9,16 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.packages import require_packages
+
+require_packages()
+
 import click
 
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import clear_errors
 from pipeline.settings import Deployment
-from workload.running.input_errors import InputError, RunError
+from workload.running.input_errors import RunError
 from workload.running.options import both_keys, key_options
 from workload.running.run import WorkloadRun, load
 
@@ -117,16 +121,13 @@ def main(
 
     Reads the frames, answers and logs of the run, and changes nothing on AWS.
     """
-    try:
-        with clear_errors():
-            run = load(run_file)
-            deployment = _deployment(run, run_file, prefix, namespace)
-            keys = both_keys(access_key, secret_key, profile)
-            aws = Aws(region or run.region or None, profile, endpoint_url, keys)
-            write_report(aws, deployment, run, output, prices)
-    except InputError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(output)
+    with clear_errors():
+        run = load(run_file)
+        deployment = _deployment(run, run_file, prefix, namespace)
+        keys = both_keys(access_key, secret_key, profile)
+        aws = Aws(region or run.region or None, profile, endpoint_url, keys)
+        write_report(aws, deployment, run, output, prices)
+        click.echo(output)
 
 
 def _deployment(

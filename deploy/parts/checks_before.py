@@ -9,7 +9,7 @@ import boto3
 
 from deploy.parts.checks import Check, account_check, check, passed
 from deploy.parts.concurrency import read_concurrency
-from deploy.parts.containers import check_disk, find_tool
+from deploy.parts.containers import BUILD_GB, usable_tool
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
 from deploy.parts.overrides import Overrides, setting
@@ -80,17 +80,15 @@ def _python() -> Check:
 
 
 def _can_build() -> Check:
-    """Check the container tool and the disk space for a build."""
+    """Check the container tool, the disk space and the memory for a build."""
     return _as_warning(
-        check("container tool and disk", _container_tool),
+        check("container tool, disk and memory", _container_tool),
         "Needed only to build the image: with --image-uri nothing is built.",
     )
 
 
 def _container_tool() -> str:
-    tool = find_tool()
-    check_disk(tool)
-    return f"{tool.name}, with enough space to build"
+    return f"{usable_tool(None, BUILD_GB).name}, with enough disk and memory to build"
 
 
 def _prefix(run: Run) -> str:

@@ -67,8 +67,6 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
             with clear_errors():
                 deployment = Deployment(prefix, namespace)
                 function(Aws(region, profile, endpoint_url, keys), deployment, **options)
-        except InputError as error:
-            raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             raise SystemExit(INTERRUPTED) from None
