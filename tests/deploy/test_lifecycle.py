@@ -341,6 +341,7 @@ def test_the_space_that_a_build_needs_is_an_option(
         ),
     }[script]
 
+    before = account.inventory()
     done = account.run(
         script,
         account.deployment(),
@@ -350,6 +351,8 @@ def test_the_space_that_a_build_needs_is_an_option(
 
     assert done.returncode == 1
     assert text in done.stderr
+    if text != "pushed" and script == "deploy/deploy.py":  # nothing was made
+        assert account.inventory() == before
 
 
 @pytest.fixture
