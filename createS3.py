@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.packages import require_packages
+from pipeline.requirements import require_packages
 
 require_packages()
 

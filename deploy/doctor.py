@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.packages import INSTALL, missing_packages
+from pipeline.requirements import INSTALL, missing_packages
 
 MISSING = missing_packages()
 if MISSING:

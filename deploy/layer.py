@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.packages import require_packages
+from pipeline.requirements import require_packages
 
 require_packages()
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import errno
 import functools
-import os
 import shlex
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,7 +103,6 @@ class clear_errors:
         """Raise click.ClickException for errors of AWS, boto3, the settings or the machine."""
         text = readable(error)
         if text is not None:
-            _forget_output(error)
             raise click.ClickException(text) from error
 
 
@@ -144,10 +140,3 @@ def _machine(error: OSError) -> str:
     text = f"{where or 'Cannot go on'}: {what}"
     advice = OS_ADVICE.get(error.errno or 0, "")
     return f"{text}. {advice}" if advice else text
-
-
-def _forget_output(error: BaseException | None) -> None:
-    """Send output that could not be written to nowhere, or Python would fail again at exit."""
-    if isinstance(error, OSError) and error.filename is None:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

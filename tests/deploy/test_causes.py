@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from local_aws.client_environ import isolated
-from pipeline.packages import INSTALL
+from pipeline.requirements import INSTALL
 from pipeline.settings import ROOT
 from tests.deploy.conftest import X86_64, Account, elf, layer_zip
 
