@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
 from createS3 import create_buckets
@@ -126,7 +127,7 @@ def test_a_call_that_meets_another_change_is_sent_again(
 
     def answer(request: Any, **_: object) -> AWSResponse | None:
         sent.append(request.method)
-        return AWSResponse(request.url, 409, {}, Body()) if len(sent) < 8 else None
+        return AWSResponse(request.url, 409, HTTPHeaders(), Body()) if len(sent) < 8 else None
 
     client.meta.events.register(f"before-send.{service}", answer)
 
