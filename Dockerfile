@@ -38,6 +38,7 @@ ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /packages ${LAMBDA_TASK_ROOT}/
 COPY --from=build /models ${LAMBDA_TASK_ROOT}/models/
 COPY --from=build /check ${LAMBDA_TASK_ROOT}/
+RUN chmod a+rx "${LAMBDA_TASK_ROOT}"
 # An image that is not on AWS's base needs this for SnapStart.
 LABEL com.amazonaws.lambda.feature.snapstart="Allow"
 CMD ["handler.handler"]
