@@ -9,19 +9,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
-from deploy.image import ensure_image, image_option, image_options
+from deploy.image import check_build, ensure_image, image_option, image_options
 from deploy.layer import ensure_layer, zip_option
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
 from deploy.parts.ownership import refuse_foreign
 from deploy.parts.snapstart import snapstart_option
 from deploy.parts.targets import check_image_uri
-from deploy.roles import ensure_roles
+from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options, set_option
@@ -68,8 +72,12 @@ def main(
 ) -> None:
     """Deploy everything: python3 deploy/deploy.py --prefix 1225111111"""
     deployment = run.deployment
+    settings = deployment.recognizer.environment
     refuse_foreign(run)
     check_inputs(run, zip_path, image_uri, architecture)
+    if not image_uri:
+        place = (settings["MODEL"], architecture, tool, base_image, free_gb)
+        check_build(run, *place, engine=settings["ENGINE"])
     click.echo("Buckets", err=True)
     create_buckets(run, stage_1_days)
     run.save()
@@ -93,6 +101,8 @@ def main(
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)
+    click.echo("What is no longer used", err=True)
+    remove_unused_rights(run)
     if run.dry_run:
         click.echo(f"{run.changes} changes would be made.", err=True)
         return

@@ -6,14 +6,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
-from deploy.parts.inventory import Thing, inventory, not_ours
-from pipeline.aws import AwsError
+from deploy.parts.inventory import GONE, Thing, inventory, not_ours
+from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
 
 # AWS may list a deleted queue for a minute, and a deleted bucket for some time.
@@ -30,7 +35,8 @@ def destroy(run: Run, delete_objects: bool = False) -> None:
     things = inventory(run)
     refuse_full_buckets(things, delete_objects)
     for thing in things:
-        run.change("delete", str(thing), thing.delete)
+        # Somebody else, or an earlier run, may have deleted it since it was listed.
+        run.change("delete", str(thing), partial(read_or_none, thing.delete, *GONE))
     if run.dry_run:
         return
     left = _left(run)

@@ -8,10 +8,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import INSTALL, missing_packages
+
+MISSING = missing_packages()
+if MISSING:
+    print(f"FAILED Python and boto3: {MISSING}\n       -> {INSTALL}")
+    raise SystemExit(1)
+
 import click
 
 from deploy.layer import zip_option
-from deploy.parts.checks import Check, check
+from deploy.parts.checks import Check, account_check, check
 from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
@@ -35,7 +42,8 @@ def main(run: Run, zip_path: Path, when: str | None) -> None:
     if when == "before":
         checks = checks_before(run, zip_path)
     elif when == "after":
-        checks = checks_after(run, zip_path)
+        checks = [account_check(run)]
+        checks += checks_after(run, zip_path) if checks[0].result == "ok" else []
     else:
         # Fails without valid credentials; the check of the credentials then reports that.
         deployed = check("deployed", lambda: str(is_deployed(run))).detail == "True"

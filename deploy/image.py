@@ -12,6 +12,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from deploy.parts.containers import (
@@ -20,15 +24,14 @@ from deploy.parts.containers import (
     REBUILD_GB,
     Tool,
     build_argv,
-    check_disk,
     docker_config,
     docker_daemon,
-    find_tool,
     login_argv,
     pip_arguments,
     pip_volumes,
     push_argv,
     run_tool,
+    usable_tool,
 )
 from deploy.parts.gallery_file import check_gallery
 from deploy.parts.repository import ensure_repository, find_image
@@ -58,9 +61,25 @@ def image_tag(
     files += sorted((context / "face-recognition").glob("requirements*.txt"))
     for path in (path for path in files if path.exists()):
         name = "data.pt" if path == gallery else path.name
-        digest.update(f"{name} {path.stat().st_size}\n".encode())
+        about = path.stat()
+        digest.update(f"{name} {about.st_size} {about.st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
     return f"{model}-{digest.hexdigest()[:16]}"
+
+
+def check_build(
+    run: Run,
+    model: str,
+    architecture: str,
+    tool_name: str | None,
+    base_image: str | None,
+    free_gb: float,
+    engine: str = "ncnn",
+) -> None:
+    """Raise AwsError if the image must be built and there is no tool, disk or memory for that."""
+    tag = image_tag(ROOT, ROOT / "data.pt", model, architecture, base_image, engine)
+    if find_image(run, tag) is None:
+        usable_tool(tool_name, free_gb)
 
 
 def ensure_image(
@@ -76,8 +95,8 @@ def ensure_image(
 ) -> str:
     """Return the image's URI, by digest; build and push it unless ECR has the same build.
 
-    Raises AwsError if there is no gallery for `model`, no container tool, or less than `free_gb` of
-    free disk space.
+    Raises AwsError if there is no gallery for `model`, no container tool, not enough memory, or
+    less than `free_gb` of free disk space.
     """
     if not gallery_uri:
         check_gallery(context / "data.pt", model)
@@ -91,8 +110,7 @@ def ensure_image(
     if run.dry_run:
         run.change("build and push", f"image '{name}'", lambda: None)
         return f"{repository}@sha256:(not built yet)"
-    tool = find_tool(tool_name)
-    check_disk(tool, free_gb * 1e9)
+    tool = usable_tool(tool_name, free_gb)
     arguments = {"MODEL": model, "ENGINE": engine, **pip_arguments()}
     if base_image:
         arguments["BASE_IMAGE"] = base_image

@@ -10,18 +10,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.image import image_option
-from deploy.parts.deployed import get_function
+from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.skipped import skipped_objects
 from deploy.parts.snapstart import snapstart_option
-from deploy.roles import ensure_roles
+from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options, set_option
 
@@ -50,7 +54,7 @@ def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | 
     create_buckets(comparison, stage_1_days)
     queue, roles = ensure_queue(comparison), ensure_roles(comparison)
     layer, functions = deployed_layer(run), run.deployment.functions
-    found = {function.name: get_function(run, function) for function in functions}
+    found: dict[str, Any] = {f.name: get_function(run, f) for f in functions}
     if layer is None:
         comparison.note(f"Would publish layer '{run.deployment.layer}'")
     for name, function in found.items():
@@ -58,16 +62,11 @@ def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | 
             comparison.note(f"Would create function '{name}'")
     if layer is not None and None not in found.values():
         if snapstart is None:
-            snapstart = uses_snapstart(found[run.deployment.recognizer.name])
+            snapstart = uses_snapstart(found[run.deployment.recognizer.name]["Configuration"])
         ensure_functions(comparison, roles, layer, queue, image_uri, snapstart)
     ensure_trigger(comparison)
+    remove_unused_rights(comparison)
     return comparison.differences
-
-
-def uses_snapstart(function: Any) -> bool:
-    """Return whether versions of the function start from snapshots."""
-    config = function["Configuration"].get("SnapStart") or {}
-    return bool(config.get("ApplyOn") == "PublishedVersions")
 
 
 def versions(run: Run) -> dict[str, Any]:
@@ -83,8 +82,8 @@ def versions(run: Run) -> dict[str, Any]:
             "layers": [layer["Arn"] for layer in config.get("Layers") or []],
             "memory_mb": config["MemorySize"],
             "timeout_s": config["Timeout"],
-            "snapstart": uses_snapstart(answer),
-            "environment": (config.get("Environment") or {}).get("Variables", {}),
+            "snapstart": uses_snapstart(config),
+            "environment": environment(config),
         }
     return found
 
@@ -106,7 +105,10 @@ def main(
     file and these options.
     """
     things = inventory(run)
-    differences = drift(run, stage_1_days, image_uri, snapstart)
+    if things:
+        differences = drift(run, stage_1_days, image_uri, snapstart)
+    else:
+        differences = [f"Nothing of '{run.deployment.prefix}' is deployed in {run.aws.region}."]
     running = versions(run)
     skipped = skipped_objects(run)
     if as_json:
@@ -125,7 +127,9 @@ def main(
         if skipped.count:
             click.echo(skipped.line())
         for difference in differences:
-            click.echo(f"DRIFT  {difference}")
+            click.echo(f"DRIFT  {difference}" if things else difference)
+        if not things:
+            click.echo(f"Next: {run.command('deploy/doctor.py')}", err=True)
         if not differences:
             click.echo("Everything matches this checkout.")
     if differences:

@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pipeline.requirements import require_packages
+
+require_packages()
 
 import botocore.exceptions
 import click
@@ -15,9 +21,9 @@ import click
 from deploy.parts.ownership import refuse_foreign
 from deploy.parts.s3_trigger import (
     STATEMENT,
-    allows_only,
     input_bucket_arn,
-    invoke_statement,
+    invoke_statements,
+    is_ours,
     notification,
     same_notification,
     splitter_arn,
@@ -33,7 +39,21 @@ def ensure_trigger(run: Run) -> None:
     another deployment.
     """
     refuse_foreign(run)
-    _ensure_permission(run)
+    outdated = _ensure_permission(run)
+    _set_notification(run)
+    for statement_id in outdated:
+        run.change(
+            "remove",
+            f"outdated permission '{statement_id}' of '{run.deployment.splitter.name}'",
+            partial(
+                run.aws.client("lambda").remove_permission,
+                FunctionName=run.deployment.splitter.name,
+                StatementId=statement_id,
+            ),
+        )
+
+
+def _set_notification(run: Run) -> None:
     s3, bucket = run.aws.client("s3"), run.deployment.input_bucket
     current = _current_notification(run)
     wanted: Any = notification(current, splitter_arn(run), run.deployment.splitter.name)
@@ -74,27 +94,25 @@ def _permission_is_settling(error: botocore.exceptions.ClientError) -> bool:
     return error_code(error) == "InvalidArgument" and "Unable to validate" in str(error)
 
 
-def _ensure_permission(run: Run) -> None:
+def _ensure_permission(run: Run) -> list[str]:
+    """Let the bucket invoke the splitter; return the IDs of statements that this replaces."""
     client, name = run.aws.client("lambda"), run.deployment.splitter.name
     bucket = input_bucket_arn(run)
     text = f"permission of bucket '{run.deployment.input_bucket}' to invoke '{name}'"
-    statement = invoke_statement(run)
-    if statement is not None:
-        if allows_only(statement, bucket, run.aws.account_id):
-            run.kept(text)
-            return
-        run.change(
-            "remove",
-            f"outdated {text}",
-            lambda: client.remove_permission(FunctionName=name, StatementId=STATEMENT),
-        )
+    statements = invoke_statements(run)
+    outdated = [sid for sid, statement in statements.items() if not is_ours(run, statement)]
+    if len(outdated) < len(statements):
+        run.kept(text)
+        return outdated
+    ids = chain((STATEMENT,), (f"{STATEMENT}-{number}" for number in count(2)))
+    free = next(sid for sid in ids if sid not in statements)
     try:
         run.change(
             "add",
             text,
             lambda: client.add_permission(
                 FunctionName=name,
-                StatementId=STATEMENT,
+                StatementId=free,
                 Action="lambda:InvokeFunction",
                 Principal="s3.amazonaws.com",
                 SourceArn=bucket,
@@ -105,6 +123,7 @@ def _ensure_permission(run: Run) -> None:
         raise AwsError(
             f"There is no function '{name}': run {run.command('deploy/functions.py')}"
         ) from error
+    return outdated
 
 
 @click.command()

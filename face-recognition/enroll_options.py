@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
         description="Make a gallery from photos: "
-        "python face-recognition/enroll.py people --output data.pt",
+        "python3 face-recognition/enroll.py people --output data.pt",
         epilog="With --list, --add, --remove or --merge, it shows or changes the gallery in "
         "--output. Nobody in it is embedded again, so their photos are not needed.",
     )

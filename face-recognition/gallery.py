@@ -84,7 +84,7 @@ def load(path: Path, model: str | None, threshold: float | None = None) -> Galle
     except OSError as error:
         raise GalleryError(
             f"Cannot read the gallery {path}: {error}. Make one: "
-            "python face-recognition/enroll.py PEOPLE_DIR --output data.pt"
+            "python3 face-recognition/enroll.py PEOPLE_DIR --output data.pt"
         ) from error
     if data is None:
         raise GalleryError(f"{path} is not a gallery: it is not a regular file.")

@@ -1,4 +1,4 @@
-"""The command line: python -m local_aws"""
+"""The command line: python3 -m local_aws"""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def main(
     async_retry_delays: tuple[float, ...],
     end_with_fd: int | None,
 ) -> None:
-    """Serve AWS on this machine until Ctrl-C: python -m local_aws | tee aws.env
+    """Serve AWS on this machine until Ctrl-C: python3 -m local_aws | tee aws.env
 
     To use it from another terminal: . ./aws.env
     """

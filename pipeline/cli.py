@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import shlex
 from collections.abc import Callable
@@ -9,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import botocore.exceptions
 import click
 from click.core import ParameterSource
 
-from pipeline.aws import Aws, AwsError, explain
+from pipeline.aws import AWS_ERRORS, Aws, explain
 from pipeline.deployment_file import DEFAULT_PATH, DeploymentFile, read_file, write_file
-from pipeline.setting_table import DEPLOYMENT, help_table, merged, read_words, rows
+from pipeline.setting_table import DEPLOYMENT, UserError, help_table, merged, read_words, rows
 from pipeline.settings import Deployment, SettingsError
 
 T = TypeVar("T")
@@ -248,15 +248,50 @@ def deployment_options(
 class clear_errors:
     """Turn errors that a user can act on into one clear message and exit status 1.
 
-    Any other error is a bug in these scripts and keeps its traceback.
+    Every script runs inside it. Any other error is a bug in these scripts and keeps its traceback.
     """
 
     def __enter__(self) -> None:
         """Do nothing: all the work is in __exit__."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise click.ClickException for errors of AWS, the settings or the network."""
-        if isinstance(error, (AwsError, SettingsError)):
-            raise click.ClickException(str(error)) from error
-        if isinstance(error, (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)):
-            raise click.ClickException(explain(error)) from error
+        """Raise click.ClickException for errors of AWS, boto3, the settings or the machine."""
+        text = readable(error)
+        if text is not None:
+            raise click.ClickException(text) from error
+
+
+def readable(error: BaseException | None) -> str | None:
+    """Return what to tell the user about an error, in one line; None if it is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, AWS_ERRORS):
+        return explain(error)
+    # click ends quietly when the reader of a pipe has gone.
+    if isinstance(error, OSError) and error.errno != errno.EPIPE:
+        return _machine(error)
+    return None
+
+
+# What to do about the errors of the operating system; any other speaks for itself.
+OS_ADVICE = {
+    errno.ENOSPC: "The disk is full: free some space, or set TMPDIR to a folder with more.",
+    errno.EDQUOT: "Your quota of the disk is used up: free some space, or set TMPDIR.",
+    errno.EFBIG: "The file may not grow further: check the limits (ulimit -f) and the disk.",
+    errno.EACCES: "Check the permissions of the file and its folder.",
+    errno.EPERM: "Check the permissions of the file and its folder.",
+    errno.EROFS: "Choose a folder that can be written to.",
+    errno.ENOENT: "Check the path.",
+    errno.ENOTDIR: "Check the path.",
+    errno.EISDIR: "Name a file, not a folder.",
+    errno.ENOMEM: "End other programs, or use a machine with more memory.",
+}
+
+
+def _machine(error: OSError) -> str:
+    """Return one line for an error of the operating system: what, where, what to do."""
+    where = ", ".join(str(name) for name in (error.filename, error.filename2) if name)
+    what = error.strerror or str(error) or type(error).__name__
+    text = f"{where or 'Cannot go on'}: {what}"
+    advice = OS_ADVICE.get(error.errno or 0, "")
+    return f"{text}. {advice}" if advice else text

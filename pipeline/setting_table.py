@@ -19,7 +19,11 @@ RECOGNIZER = "face-recognition"
 Settings = Mapping[str, Mapping[str, str]]
 
 
-class SettingsError(ValueError):
+class UserError(Exception):
+    """Something that the user can mend; the message says what failed, on what, and what to do."""
+
+
+class SettingsError(UserError, ValueError):
     """A name or a setting is invalid; the message says which one and why."""
 
 

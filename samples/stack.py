@@ -208,7 +208,7 @@ def running(
             )
             own = {f"{RECOGNIZER.name}.MODEL": chosen, f"{RECOGNIZER.name}.ENGINE": engine()}
             words = [f"{name}={value}" for name, value in {**own, **(settings or {})}.items()]
-            deployment = replace(deployment, settings=read_words(words))
+            deployment = replace(deployment, settings=read_words(tuple(words)))
             config = Path(folder) / "deployment.ini"
             deploy(aws, deployment, config)
             yield Stack(aws, deployment, chosen, config)

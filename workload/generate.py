@@ -9,6 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws
@@ -49,8 +53,8 @@ def check_report_packages() -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f"--report needs packages that are not installed ({error}): pip install jinja2 "
-            "matplotlib pillow, or leave --report out. Nothing was uploaded."
+            f"--report needs packages that are not installed ({error}): python3 -m pip "
+            "install jinja2 matplotlib pillow, or leave --report out. Nothing was uploaded."
         ) from error
 
 

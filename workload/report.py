@@ -10,12 +10,16 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import clear_errors, config_option, file_for, is_given
 from pipeline.settings import Deployment
-from workload.running.input_errors import InputError, RunError
+from workload.running.input_errors import RunError
 from workload.running.options import both_keys, key_options
 from workload.running.run import WorkloadRun, load
 
@@ -29,7 +33,9 @@ try:
 except ImportError as error:
     if __name__ != "__main__":
         raise
-    raise SystemExit(f"{error}. report.py needs: pip install jinja2 matplotlib pillow") from error
+    raise SystemExit(
+        f"{error}. report.py needs: python3 -m pip install jinja2 matplotlib pillow"
+    ) from error
 
 
 def write_report(
@@ -113,18 +119,15 @@ def main(
 
     Reads the frames, answers and logs of the run, and changes nothing on AWS.
     """
-    try:
-        with clear_errors():
-            run = load(run_file)
-            deployment = _deployment(run, run_file, place)
-            keys = both_keys(access_key, secret_key, place["profile"])
-            region = place["region"] if is_given("region") else run.region or place["region"]
-            profile = None if keys else place["profile"]
-            aws = Aws(region, profile, place["endpoint_url"], keys)
-            write_report(aws, deployment, run, output, prices)
-    except InputError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(output)
+    with clear_errors():
+        run = load(run_file)
+        deployment = _deployment(run, run_file, place)
+        keys = both_keys(access_key, secret_key, place["profile"])
+        region = place["region"] if is_given("region") else run.region or place["region"]
+        profile = None if keys else place["profile"]
+        aws = Aws(region, profile, place["endpoint_url"], keys)
+        write_report(aws, deployment, run, output, prices)
+        click.echo(output)
 
 
 def _deployment(run: WorkloadRun, run_file: Path, place: dict[str, Any]) -> Deployment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,9 +10,15 @@ from typing import Any
 from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.ownership import foreign, foreign_function, foreign_role
-from pipeline.aws import read_or_none
+from pipeline.aws import NO_QUEUE, NOT_FOUND, read_or_none
 from pipeline.bucket_admin import bucket_region, empty_bucket
 from pipeline.cli import Run
+
+# What services say about a resource that was deleted between two calls.
+GONE = (
+    *(NOT_FOUND, "RepositoryNotFoundException", "NoSuchEntity", "NoSuchBucket"),
+    *NO_QUEUE,
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,9 @@ def _repository(run: Run) -> list[Thing]:
     if found is None:
         return []
     pages = ecr.get_paginator("list_images").paginate(repositoryName=name)
-    images = sum(len(page["imageIds"]) for page in pages)
+    images = read_or_none(lambda: sum(len(page["imageIds"]) for page in pages), *GONE)
+    if images is None:
+        return []
     delete = partial(ecr.delete_repository, repositoryName=name, force=True)
     return [Thing("repository", name, counted(images, "image"), delete)]
 
@@ -106,7 +114,10 @@ def _queue(run: Run) -> list[Thing]:
         url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
     except sqs.exceptions.QueueDoesNotExist:
         return []
-    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    wanted: Any = {"QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"]}
+    answer = read_or_none(partial(sqs.get_queue_attributes, **wanted), *GONE)
+    if answer is None:  # SQS may give the URL of a queue that was just deleted
+        return []
     count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
     return [
         Thing("queue", name, counted(count, "message"), partial(sqs.delete_queue, QueueUrl=url))
@@ -149,13 +160,16 @@ def _buckets(run: Run) -> list[Thing]:
     for bucket in run.deployment.buckets:
         if _region_of(run, bucket) != run.aws.region:
             continue
-        count = sum(
-            len(page.get("Versions", [])) + len(page.get("DeleteMarkers", []))
-            for page in pages.paginate(Bucket=bucket)
-        )
+        count = read_or_none(partial(_objects_in, pages.paginate(Bucket=bucket)), *GONE)
+        if count is None:
+            continue
         delete = partial(_delete_bucket, run, bucket)
         things.append(Thing("bucket", bucket, counted(count, "object"), delete, count))
     return things
+
+
+def _objects_in(pages: Iterable[Any]) -> int:
+    return sum(len(page.get("Versions", [])) + len(page.get("DeleteMarkers", [])) for page in pages)
 
 
 def _delete_bucket(run: Run, bucket: str) -> None:

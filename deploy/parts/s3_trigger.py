@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.cli import Run
 from pipeline.policies import function_arn
 
+# The start of our statements' IDs. There are two for as long as it takes to replace one.
 STATEMENT = "input-bucket-may-invoke"
 KINDS = ("TopicConfigurations", "QueueConfigurations", "LambdaFunctionConfigurations")
 
@@ -75,25 +76,24 @@ def is_in_place(run: Run) -> bool:
 
 def may_invoke(run: Run) -> bool:
     """Return whether the splitter's policy lets the input bucket, and no other, invoke it."""
-    statement = invoke_statement(run)
-    return statement is not None and allows_only(
-        statement, input_bucket_arn(run), run.aws.account_id
-    )
+    statements = invoke_statements(run).values()
+    return bool(statements) and all(is_ours(run, statement) for statement in statements)
 
 
-def invoke_statement(run: Run) -> Any:
-    """Return our statement in the splitter's policy; None if there is none."""
+def invoke_statements(run: Run) -> dict[str, Any]:
+    """Return those statements of the splitter's policy whose IDs are ours, by ID."""
     client = run.aws.client("lambda")
     try:
         answer = client.get_policy(FunctionName=run.deployment.splitter.name)
     except client.exceptions.ResourceNotFoundException:
-        return None
-    policy = json.loads(answer["Policy"])
-    return next((s for s in policy["Statement"] if s.get("Sid") == STATEMENT), None)
+        return {}
+    statements = json.loads(answer["Policy"])["Statement"]
+    return {s["Sid"]: s for s in statements if s.get("Sid", "").startswith(STATEMENT)}
 
 
-def allows_only(statement: dict[str, Any], bucket: str, account: str) -> bool:
-    """Return whether the statement is for this bucket, while it belongs to this account."""
+def is_ours(run: Run, statement: dict[str, Any]) -> bool:
+    """Return whether the statement is for the input bucket alone, while this account owns it."""
+    bucket, account = input_bucket_arn(run), run.aws.account_id
     condition = statement.get("Condition", {})
     sources = {k.lower(): v for part in condition.values() for k, v in part.items()}
     return sources == {"aws:sourcearn": bucket, "aws:sourceaccount": account}

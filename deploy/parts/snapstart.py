@@ -143,7 +143,10 @@ def _discard(run: Run, function: Function, number: str, why: str) -> None:
     )
 
 
-COMPARED = ("CodeSha256", "Environment", "MemorySize", "Timeout", "Role", "Architectures")
+COMPARED = (
+    *("CodeSha256", "Environment", "MemorySize", "Timeout", "Role", "Architectures"),
+    "EphemeralStorage",
+)
 
 
 def _same_build(version: Any, latest: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deploy.parts.ffmpeg_layer import Layer
-from pipeline.aws import AwsError, read_or_none
+from pipeline.aws import NO_QUEUE, AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import FunctionCodeTypeDef
 
 RUNTIME = "python3.12"
-NO_QUEUE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
 @dataclass(frozen=True)
@@ -157,6 +156,17 @@ def _comparable(key: str, value: Any) -> Any:
     if key == "SnapStart":
         return {"ApplyOn": (value or {}).get("ApplyOn", "None")}
     return value
+
+
+def to_send(settings: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Return `settings` without SnapStart, unless that is switched on or off.
+
+    A region or an image that has no SnapStart is then deployed like any other.
+    """
+    want = settings.get("SnapStart")
+    if want is None or want != _comparable("SnapStart", config.get("SnapStart")):
+        return settings
+    return {key: value for key, value in settings.items() if key != "SnapStart"}
 
 
 def differences(config: Any, settings: dict[str, Any]) -> list[str]:

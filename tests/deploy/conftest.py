@@ -216,6 +216,12 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         yield Account(aws, zip_path)
 
 
+@pytest.fixture(autouse=True)
+def rights_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for new rights, which the local AWS gives at once."""
+    monkeypatch.setattr("deploy.roles.SETTLING_S", 0)
+
+
 @pytest.fixture(params=["sface", "older"])
 def shared_gallery(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     """A gallery, with or without metadata, and the model that it was made with."""

@@ -275,7 +275,7 @@ def test_a_bucket_that_these_credentials_cannot_see_counts_as_taken(account: Acc
     [
         ("deploy/layer.py", ["--zip", "no.zip"], "run ./install_ffmpeg.sh"),
         ("deploy/functions.py", ["--zip", "ZIP"], "no image was given: pass --image-uri"),
-        ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python"),
+        ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python3"),
         ("deploy/functions.py", ["--set", "video-splitting.FARMES=2"], "has no setting 'FARMES'"),
         ("createS3.py", ["--profile", "nobody"], "nobody"),
         (

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deploy.roles import POLICY_NAME
+from deploy.parts.rights import POLICY_NAME
 from pipeline.policies import recognizer_permissions, splitter_permissions
 from pipeline.setting_table import merged
 from pipeline.settings import Deployment, Function

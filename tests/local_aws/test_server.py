@@ -148,7 +148,7 @@ def test_a_server_that_ends_by_itself_is_reported_in_one_line(
 
 def test_the_commands_in_the_help_work(root: Path, tmp_path: Path) -> None:
     text = CliRunner().invoke(main, ["--help"]).output
-    serve, use = "python -m local_aws | tee aws.env", ". ./aws.env"
+    serve, use = "python3 -m local_aws | tee aws.env", ". ./aws.env"
     assert serve in text
     assert use in text
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

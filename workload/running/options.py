@@ -59,8 +59,6 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
                     click.echo(f"No --region given: using {region}.", err=True)
                 aws = Aws(region, None if keys else profile, values.pop("endpoint_url"), keys)
                 function(aws, deployment, **values)
-        except InputError as error:
-            raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             raise SystemExit(INTERRUPTED) from None
