@@ -87,9 +87,7 @@ class Environment:
         )
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         self.output = Output(self._process.stdout)
-        self._has_ended = threading.Event()
-        for work in (self._wait_for_end, self._watch_memory):
-            threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=self._wait_for_end, daemon=True).start()
 
     def _variables(self, tmp: Path, credentials: dict[str, str], endpoint: str) -> dict[str, str]:
         """The variables that AWS sets, and none from the server's own environment.
@@ -187,10 +185,13 @@ class Environment:
         return result
 
     def _message(self, seconds: float) -> Message:
-        try:
-            return self._api.messages.get(timeout=seconds)
-        except queue.Empty:
-            return Message("timeout")
+        """The client's next message; watch the memory while waiting, as nothing runs otherwise."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                return self._api.messages.get(timeout=min(left, MEMORY_POLL_S))
+            self._check_memory()
+        return Message("timeout")
 
     def _exit_payload(self, request_id: str) -> bytes:
         code = self._process.wait()
@@ -207,20 +208,17 @@ class Environment:
 
     def _wait_for_end(self) -> None:
         self._process.wait()
-        self._has_ended.set()
         self._api.messages.put(Message("exit"))
 
-    def _watch_memory(self) -> None:
-        """Poll the process tree's memory, and kill it once it exceeds the limit."""
-        limit = self.spec.memory_mb * 1_048_576
-        while not self._has_ended.wait(MEMORY_POLL_S):
-            rss = resident_bytes(self._process.pid)
-            self._peak_rss = max(self._peak_rss, rss)
-            if rss > limit:
-                self._killed_for = (
-                    f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
-                )
-                self._kill()
+    def _check_memory(self) -> None:
+        """Note the process tree's memory, and kill it if it exceeds the limit."""
+        rss = resident_bytes(self._process.pid)
+        self._peak_rss = max(self._peak_rss, rss)
+        if rss > self.spec.memory_mb * 1_048_576 and self._killed_for is None:
+            self._killed_for = (
+                f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
+            )
+            self._kill()
 
     def _kill(self) -> None:
         """Kill the group, and descendants that left it, such as ffmpeg."""

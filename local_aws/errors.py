@@ -42,3 +42,7 @@ class InitError(CannotStart):
         super().__init__(payload.decode(errors="replace"))
         self.payload = payload
         self.lines = lines
+
+
+class CannotDeliver(Exception):
+    """A log line or a message cannot be written with a function's role. The message says why."""

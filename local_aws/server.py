@@ -13,11 +13,7 @@ from functools import partial
 from types import TracebackType
 from wsgiref.types import WSGIApplication
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
@@ -30,13 +26,16 @@ from local_aws.control_plane import ControlPlane
 from local_aws.ecr_registry import Registry
 from local_aws.executor import Executor
 from local_aws.frontdoor import FrontDoor
+from local_aws.http_handler import Handler
 from local_aws.iam_guard import Guard
 from local_aws.moto_cloudwatch import put_lambda_metrics
 from local_aws.moto_ecr import Images
 from local_aws.moto_events import PendingEvents
 from local_aws.moto_iam import Principals, assume_role
+from local_aws.moto_logs import put_log_lines
+from local_aws.moto_sqs import send_message
 from local_aws.server_settings import ACCOUNT_ID, HEALTH, Settings
-from local_aws.telemetry import QueueDestination, RoleClients, TelemetrySink
+from local_aws.telemetry import QueueDestination, TelemetrySink
 
 ROLE_SESSION_S = 12 * 3600
 REAP_EVERY_S = 10
@@ -107,11 +106,13 @@ class Server:
     def _invoker(self) -> Invoker:
         settings = self.settings
         credentials = partial(assume_role, session_name="local-aws", duration_s=ROLE_SESSION_S)
-        clients = RoleClients(self.endpoint, settings.region, credentials)
-        telemetry = TelemetrySink(clients, partial(put_lambda_metrics, ACCOUNT_ID, settings.region))
+        telemetry = TelemetrySink(
+            partial(put_log_lines, ACCOUNT_ID, settings.region),
+            partial(put_lambda_metrics, ACCOUNT_ID, settings.region),
+        )
         environments = settings.data / "environments"
         executor = Executor(environments, self.endpoint, credentials, telemetry, settings.cap)
-        destination = QueueDestination(clients)
+        destination = QueueDestination(send_message)
         queue = AsyncQueue(executor, destination, settings.cap, settings.async_retry_delays)
         return Invoker(telemetry, executor, queue)
 
@@ -164,15 +165,6 @@ class Server:
             "AWS_REGION": self.settings.region,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-
-
-class Handler(MotoRequestHandler):  # type: ignore[misc]
-    """moto's request handler, faster and silent."""
-
-    disable_nagle_algorithm = True  # otherwise small responses wait 40 ms for an ACK
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Do not log requests: they would drown everything else."""
 
 
 @contextlib.contextmanager

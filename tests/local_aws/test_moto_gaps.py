@@ -403,6 +403,19 @@ IN_A_PROCESS = {
             app.get_backend_for_host("s3.amazonaws.com")
         print(len(listings) == 2)
     """,
+    # Whether moto parses the same time again.
+    "parse_times_once": """
+        from moto.core import serialize
+        parsed, original = [], serialize.parse_to_aware_datetime
+        def parse(value):
+            parsed.append(value)
+            return original(value)
+        serialize.parse_to_aware_datetime = parse
+        REPAIR
+        for _ in range(2):
+            serialize.parse_to_aware_datetime("2026-01-02")
+        print(len(parsed) == 2)
+    """,
 }
 
 
@@ -410,6 +423,7 @@ REPAIRS_IN_A_PROCESS = {
     "collect_events": "from local_aws.moto_events import *; collect_events(PendingEvents())",
     "forget_objects": "from local_aws.disk_bodies import *; forget_objects()",
     "route_once": "from local_aws.moto_gaps import *; route_once()",
+    "parse_times_once": "from local_aws.moto_gaps import *; parse_times_once()",
 }
 
 
@@ -503,7 +517,9 @@ MOTO_SYMBOLS = (
     ("moto.awslambda.exceptions", "InvalidParameterValueException"),
     ("moto.cloudwatch.models", "cloudwatch_backends"),
     ("moto.core.exceptions", "JsonRESTError"),
+    ("moto.core.exceptions", "ServiceException"),
     ("moto.core.responses", "ActionResult"),
+    ("moto.core.serialize", "parse_to_aware_datetime"),
     ("moto.ecr.exceptions", "ImageAlreadyExistsException"),
     ("moto.ecr.models", "ecr_backends"),
     ("moto.ecr.models", "ECRBackend.put_image"),
@@ -517,6 +533,9 @@ MOTO_SYMBOLS = (
     ("moto.iam.models", "IAMBackend.get_user_from_access_key_id"),
     ("moto.iam.models", "IAMBackend.list_access_keys"),
     ("moto.iam.models", "IAMBackend.get_roles"),
+    ("moto.logs.models", "logs_backends"),
+    ("moto.logs.models", "LogsBackend.create_log_stream"),
+    ("moto.logs.models", "LogsBackend.put_log_events"),
     ("moto.moto_server.werkzeug_app", "DomainDispatcherApplication.get_backend_for_host"),
     ("moto.moto_server.werkzeug_app", "MotoRequestHandler"),
     ("moto.moto_server.werkzeug_app", "create_backend_app"),
@@ -530,6 +549,8 @@ MOTO_SYMBOLS = (
     ("moto.s3.responses", "S3Response.get_object"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.s3.responses", "S3Response._key_response"),
+    ("moto.sqs.models", "sqs_backends"),
+    ("moto.sqs.models", "SQSBackend.send_message"),
     ("moto.sts.models", "STSBackend.assume_role"),
     ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
 )
