@@ -60,6 +60,7 @@ format: $(INSTALLED) ## format the code and fix what can be fixed automatically
 bench: $(INSTALLED) build/ffmpeg.zip ## compare the recognizer with a plain one, then time 1,000 uploads
 	$(BIN)/python bench/recognition.py
 	$(BIN)/python bench/uploads.py
+	$(BIN)/python bench/run_cpu.py
 
 clean: ## remove everything that was built or installed here
 	rm -rf build $(VENV)

@@ -23,9 +23,6 @@ from local_aws.function import Destination, FunctionSpec, Result, error_payload
 
 log = logging.getLogger(__name__)
 
-# AWS waits 1 s at first and up to 5 minutes later. A throttled event does not count as an attempt.
-THROTTLE_DELAY_S = 1.0
-
 
 @dataclass
 class Event:
@@ -36,6 +33,7 @@ class Event:
     request_id: str = field(default_factory=lambda: str(uuid4()))
     queued: float = field(default_factory=time.time)
     attempts: int = 0
+    throttles: int = 0  # a throttled event does not count as an attempt
 
 
 class AsyncQueue:
@@ -47,12 +45,18 @@ class AsyncQueue:
         destination: Destination,
         workers: int,
         retry_delays: tuple[float, ...],
+        throttle_delays: tuple[float, float],
     ) -> None:
-        """Start `workers` threads per function; more would only wait for the executor's cap."""
+        """Start `workers` threads per function.
+
+        `retry_delays` are the seconds before each retry after an error, `throttle_delays` those
+        before the first retry of a throttled event and at most: each is twice as long as the last.
+        """
         self._executor = executor
         self._destination = destination
         self._workers = workers
         self._delays = retry_delays
+        self._throttle_delays = throttle_delays
         self._heaps: dict[str, list[tuple[float, int, Event]]] = {}
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -113,7 +117,9 @@ class AsyncQueue:
         try:
             result = self._executor.invoke(spec, event.payload, event.request_id)
         except Throttled:
-            self._schedule(key, event, THROTTLE_DELAY_S)
+            first, longest = self._throttle_delays
+            self._schedule(key, event, min(first * 2**event.throttles, longest))
+            event.throttles += 1
             return
         except CannotStart as error:
             log.warning("%s cannot start: %s", spec.name, error)

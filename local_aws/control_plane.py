@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,20 @@ from local_aws.code_store import CodeStore
 from local_aws.errors import CannotStart, UnknownFunction
 from local_aws.function import FunctionSpec
 from local_aws.image_sandbox import read_image
-from local_aws.moto_lambda import CONCURRENCY_QUOTA
+from local_aws.moto_lambda import unreserved_concurrency
 
 
 class ControlPlane:
     """Reads functions from moto."""
 
-    def __init__(self, account_id: str, store: CodeStore) -> None:
-        """Look functions up in `account_id` and unpack their code with `store`."""
+    def __init__(self, account_id: str, store: CodeStore, concurrency: int) -> None:
+        """Look functions up in `account_id` and unpack their code with `store`.
+
+        `concurrency` is how many invocations the account may run at once in each region.
+        """
         self._account_id = account_id
         self._store = store
+        self._concurrency = concurrency
 
     def spec(self, name: str, qualifier: str | None, region: str) -> FunctionSpec:
         """Describe the function at this moment; raise UnknownFunction if it does not exist.
@@ -56,7 +59,8 @@ class ControlPlane:
             memory_mb=int(function.memory_size),
             timeout_s=float(function.timeout),
             role_arn=function.role,
-            reserved_concurrency=_number(function.reserved_concurrency),
+            reserved_concurrency=self._reserved(function, region),
+            unreserved_concurrency=self.concurrency(region)[1],
             retries=int(config.get("MaximumRetryAttempts", 2)),
             max_event_age_s=float(config.get("MaximumEventAgeInSeconds") or 21_600),
             on_failure=on_failure or None,
@@ -71,9 +75,14 @@ class ControlPlane:
 
         moto enforces the same limit (see moto_lambda).
         """
-        limit = int(os.environ[CONCURRENCY_QUOTA])
-        functions = get_backend(self._account_id, region).list_functions()
-        return limit, limit - sum(_number(f.reserved_concurrency) or 0 for f in functions)
+        backend = get_backend(self._account_id, region)
+        return self._concurrency, unreserved_concurrency(backend, self._concurrency)
+
+    def _reserved(self, function: Any, region: str) -> int | None:
+        """The function's reservation, which all its versions share; None if it has none."""
+        function = get_backend(self._account_id, region).get_function(function.function_name)
+        value = function.reserved_concurrency
+        return None if value is None else int(value)
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:
         backend = get_backend(self._account_id, region)
@@ -118,7 +127,3 @@ def _image_config(function: Any) -> dict[str, Any]:
     config = function.get_configuration().get("ImageConfigResponse") or {}
     settings: dict[str, Any] = config.get("ImageConfig") or {}
     return settings
-
-
-def _number(value: str | int | None) -> int | None:
-    return None if value is None else int(value)

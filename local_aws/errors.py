@@ -16,7 +16,12 @@ class InvocationError(Exception):
 
 
 class Throttled(InvocationError):
-    """The function's reserved concurrency is used up."""
+    """The concurrency of the function or the account is used up. `reason` is AWS's name for it."""
+
+    def __init__(self, reason: str) -> None:
+        """Use AWS's message, which does not say the reason."""
+        super().__init__("Rate Exceeded.")
+        self.reason = reason
 
 
 class UnknownFunction(InvocationError):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from local_aws.concurrency import Concurrency
 from local_aws.environment import Environment
 from local_aws.errors import CannotStart, InitError, Throttled
 from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
@@ -25,7 +26,6 @@ class Pool:
         self.slots = threading.Semaphore(cap)
         self.lock = threading.Lock()
         self.warm: list[Environment] = []
-        self.running = 0  # invocations that have a slot or wait for one
 
 
 class Executor:
@@ -44,32 +44,27 @@ class Executor:
         self._credentials = credentials
         self._sink = sink
         self._pools: dict[str, Pool] = defaultdict(partial(Pool, cap))
+        self._concurrency = Concurrency()
         self._lock = threading.Lock()
         self._is_closed = False
 
     def invoke(self, spec: FunctionSpec, payload: bytes, request_id: str | None = None) -> Result:
         """Run one invocation.
 
-        Raise Throttled if the reserved concurrency is used up, and CannotStart if the code or the
-        role is unavailable.
+        Raise Throttled if the concurrency is used up, and CannotStart if the code or the role is
+        unavailable.
         """
         if spec.obstacle is not None:
             raise CannotStart(spec.obstacle)
         request_id = request_id or str(uuid4())
         with self._lock:
-            pool = self._pools[f"{spec.name}:{spec.version}"]
-        with pool.lock:
-            if spec.reserved_concurrency is not None and pool.running >= spec.reserved_concurrency:
-                self._report_throttle(spec)
-                raise Throttled(f"Rate exceeded: {spec.name} has {pool.running} running.")
-            pool.running += 1
-            running = pool.running
+            pool = self._pools[f"{spec.arn}:{spec.version}"]
         try:
-            with pool.slots:
+            with self._concurrency.slot(spec) as running, pool.slots:
                 return self._run(pool, spec, payload, request_id, running)
-        finally:
-            with pool.lock:
-                pool.running -= 1
+        except Throttled:
+            self._report_throttle(spec)
+            raise
 
     def _run(
         self, pool: Pool, spec: FunctionSpec, payload: bytes, request_id: str, running: int

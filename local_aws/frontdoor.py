@@ -117,7 +117,7 @@ class FrontDoor:
             return _refuse(start, HTTPStatus.NOT_FOUND, "ResourceNotFoundException", str(error))
         except Throttled as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
-            return _refuse(start, status, "TooManyRequestsException", str(error))
+            return _refuse(start, status, "TooManyRequestsException", str(error), error.reason)
         except CannotStart as error:
             log.warning("%s cannot start: %s", name, error)
             return _refuse(start, HTTPStatus.BAD_GATEWAY, "InvalidRuntimeException", str(error))
@@ -137,8 +137,11 @@ def _result(start: StartResponse, result: Result, with_tail: bool) -> Iterable[b
     return _answer(start, HTTPStatus.OK, result.payload, headers)
 
 
-def _refuse(start: StartResponse, status: HTTPStatus, kind: str, message: str) -> Iterable[bytes]:
-    body = json.dumps({"Type": "User", "message": message, "Message": message}).encode()
+def _refuse(
+    start: StartResponse, status: HTTPStatus, kind: str, message: str, reason: str | None = None
+) -> Iterable[bytes]:
+    fields = {"Type": "User", "message": message, "Message": message}
+    body = json.dumps(fields if reason is None else {"Reason": reason, **fields}).encode()
     headers = {
         "Content-Type": "application/json",
         "x-amzn-ErrorType": kind,

@@ -22,6 +22,7 @@ def repairs(
     *,
     endpoint: str,
     region: str,
+    account_concurrency: int,
     registry_password: str,
     objects: Path,
     links: CodeLinks,
@@ -29,7 +30,7 @@ def repairs(
 ) -> list[Callable[[], None]]:
     """The repairs, in order, for a server at `endpoint` that stores S3 objects in `objects`."""
     return [
-        moto_lambda.count_reserved_concurrency,
+        partial(moto_lambda.count_reserved_concurrency, account_concurrency),
         moto_lambda.refuse_duplicate_permissions,
         moto_lambda.replace_event_invoke_configs,
         moto_lambda.keep_snap_start,

@@ -84,7 +84,8 @@ class Server:
             registry = Registry(self.settings.data / "registry", images, self._registry_password)
             store = CodeStore(self.settings.data / "code", self.settings.images, registry.find)
             invoker = self._invoker()
-            app = self._application(ControlPlane(ACCOUNT_ID, store), invoker, registry)
+            plane = ControlPlane(ACCOUNT_ID, store, self.settings.account_concurrency)
+            app = self._application(plane, invoker, registry)
             stack.enter_context(self._serving(app))
             stack.callback(invoker.close)  # before the HTTP server, which takes their telemetry
             stack.enter_context(_reaping(invoker.executor))
@@ -96,6 +97,7 @@ class Server:
         for repair in moto_gaps.repairs(
             endpoint=self.endpoint,
             region=self.settings.region,
+            account_concurrency=self.settings.account_concurrency,
             registry_password=self._registry_password,
             objects=self.settings.data / "objects",
             links=self._links,
@@ -113,7 +115,14 @@ class Server:
         environments = settings.data / "environments"
         executor = Executor(environments, self.endpoint, credentials, telemetry, settings.cap)
         destination = QueueDestination(send_message)
-        queue = AsyncQueue(executor, destination, settings.cap, settings.async_retry_delays)
+        # One more than can run, so that there is always one that can be throttled.
+        queue = AsyncQueue(
+            executor,
+            destination,
+            settings.cap + 1,
+            settings.async_retry_delays,
+            settings.throttle_delays,
+        )
         return Invoker(telemetry, executor, queue)
 
     def _application(

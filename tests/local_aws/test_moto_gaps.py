@@ -124,6 +124,7 @@ def names() -> list[str]:
     listed = repairs(
         endpoint="",
         region="",
+        account_concurrency=1000,
         registry_password="",
         objects=Path(),
         links=CodeLinks(""),
