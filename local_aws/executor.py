@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from local_aws.concurrency import Concurrency
 from local_aws.environment import Environment
 from local_aws.errors import CannotStart, InitError, Throttled
 from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
+from local_aws.slots import Concurrency
 
 IDLE_S = 600  # warm environments are stopped after this long without an invocation
 LOG_TAIL_BYTES = 4096

@@ -15,10 +15,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from local_aws.async_queue import AsyncQueue
 from local_aws.control_plane import ControlPlane
-from local_aws.errors import CannotStart, Throttled, UnknownFunction
+from local_aws.errors import CannotDeliver, CannotStart, Throttled, UnknownFunction
 from local_aws.executor import Executor
 from local_aws.function import Result
-from local_aws.moto_events import PendingEvents
+from local_aws.moto_events import PendingEvent, PendingEvents, bucket_of
+from local_aws.moto_sqs import send_from_bucket
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,18 @@ class FrontDoor:
             if hasattr(body, "close"):
                 body.close()
             for event in self._pending.take():
-                self._queue(event.arn, None, event.arn.split(":")[3], event.payload)
+                if event.arn.split(":")[2] == "sqs":
+                    self._send(event)
+                else:
+                    self._queue(event.arn, None, event.arn.split(":")[3], event.payload)
+
+    @staticmethod
+    def _send(event: PendingEvent) -> None:
+        """Send an event of S3 to a queue."""
+        try:
+            send_from_bucket(bucket_of(event), event.arn, event.payload.decode())
+        except CannotDeliver as error:
+            log.warning("an event of S3 is lost: %s", error)
 
     def _queue(self, name: str, qualifier: str | None, region: str, payload: bytes) -> str:
         find = partial(self._plane.spec, name, qualifier, region)

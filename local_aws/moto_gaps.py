@@ -13,9 +13,10 @@ from pathlib import Path
 from moto.core import serialize
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
-from local_aws import disk_bodies, moto_ecr, moto_events, moto_lambda, moto_s3
+from local_aws import disk_bodies, moto_ecr, moto_events, moto_lambda, moto_mappings, moto_s3
 from local_aws.code_links import CodeLinks
 from local_aws.moto_events import PendingEvents
+from local_aws.moto_mappings import Mapping
 
 
 def repairs(
@@ -27,10 +28,13 @@ def repairs(
     objects: Path,
     links: CodeLinks,
     pending: PendingEvents,
+    on_mapping: Callable[[Mapping], None],
 ) -> list[Callable[[], None]]:
     """The repairs, in order, for a server at `endpoint` that stores S3 objects in `objects`."""
     return [
         partial(moto_lambda.count_reserved_concurrency, account_concurrency),
+        partial(moto_mappings.leave_queues_to_pollers, on_mapping),
+        moto_mappings.check_mappings,  # wraps the one above: refuse, then create
         moto_lambda.refuse_duplicate_permissions,
         moto_lambda.replace_event_invoke_configs,
         moto_lambda.keep_snap_start,

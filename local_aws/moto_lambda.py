@@ -12,10 +12,10 @@ from moto.awslambda.policy import Policy
 from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_links import CodeLinks
-from local_aws.concurrency import MIN_UNRESERVED
 from local_aws.errors import CannotAssume
 from local_aws.moto_iam import check_lambda_trust
 from local_aws.moto_patch import Method, wrap_method
+from local_aws.slots import MIN_UNRESERVED
 
 MIN_MEMORY_MB, MAX_MEMORY_MB = 128, 10_240
 

@@ -34,6 +34,7 @@ from local_aws.moto_events import PendingEvents
 from local_aws.moto_iam import Principals, assume_role
 from local_aws.moto_logs import put_log_lines
 from local_aws.moto_sqs import send_message
+from local_aws.queue_poller import QueuePollers
 from local_aws.server_settings import ACCOUNT_ID, HEALTH, Settings
 from local_aws.telemetry import QueueDestination, TelemetrySink
 
@@ -72,6 +73,7 @@ class Server:
         self.secret_key = secrets.token_urlsafe(30)
         self._links = CodeLinks(self.endpoint)
         self._pending = PendingEvents()
+        self._pollers = QueuePollers()
         self._registry_password = secrets.token_urlsafe(30)
         self._stack = contextlib.ExitStack()
 
@@ -89,6 +91,12 @@ class Server:
             stack.enter_context(self._serving(app))
             stack.callback(invoker.close)  # before the HTTP server, which takes their telemetry
             stack.enter_context(_reaping(invoker.executor))
+            self._pollers.start(
+                invoker.executor,
+                lambda name, region: plane.spec(name, None, region),
+                self.settings.cap,
+            )
+            stack.callback(self._pollers.close)
             self._stack = stack.pop_all()
         log.info("serving at %s", self.endpoint)
         return self
@@ -102,6 +110,7 @@ class Server:
             objects=self.settings.data / "objects",
             links=self._links,
             pending=self._pending,
+            on_mapping=self._pollers.add,
         ):
             repair()
 

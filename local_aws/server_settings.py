@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_aws.client_environ import HOST
-from local_aws.concurrency import ACCOUNT_CONCURRENCY
+from local_aws.slots import ACCOUNT_CONCURRENCY
 
 ACCOUNT_ID = "123456789012"  # the account that moto uses
 PREFERRED_PORT = 4566

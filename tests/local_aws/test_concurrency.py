@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 from local_aws.__main__ import main
 from local_aws.async_queue import AsyncQueue
-from local_aws.concurrency import Concurrency
 from local_aws.errors import Throttled
 from local_aws.executor import Executor
 from local_aws.function import FunctionSpec, Result
 from local_aws.process import LocalAWS
+from local_aws.slots import Concurrency
 from tests.local_aws.conftest import Cloud
 
 LIMIT = 2

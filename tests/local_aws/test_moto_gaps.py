@@ -94,6 +94,7 @@ def watched_bucket(cloud: Cloud) -> tuple[str, str]:
     bucket, queue = new_bucket(cloud), cloud.name("queue")
     url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
     arn = f"arn:aws:sqs:us-east-1:123456789012:{queue}"
+    cloud.let_buckets_send(url, arn)
     cloud.client("s3").put_bucket_notification_configuration(
         Bucket=bucket,
         NotificationConfiguration={
@@ -108,6 +109,17 @@ def records(cloud: Cloud, url: str) -> list[dict[str, Any]]:
     messages = cloud.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)
     bodies = [json.loads(message["Body"]) for message in messages.get("Messages", [])]
     return [record for body in bodies for record in body.get("Records", [])]
+
+
+def mapped(cloud: Cloud) -> tuple[str, str]:
+    """The URL of a new queue that a function reads, and the UUID of the mapping."""
+    queue = cloud.name("queue")
+    url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    uuid = cloud.client("lambda").create_event_source_mapping(
+        EventSourceArn=f"arn:aws:sqs:us-east-1:123456789012:{queue}",
+        FunctionName=cloud.function("def handler(event, context):\n    return 1\n"),
+    )["UUID"]
+    return url, uuid
 
 
 def succeeds(call: Callable[..., Any], **parameters: Any) -> bool:
@@ -129,6 +141,7 @@ def names() -> list[str]:
         objects=Path(),
         links=CodeLinks(""),
         pending=PendingEvents(),
+        on_mapping=lambda _: None,
     )
     return [r.func.__name__ if isinstance(r, partial) else r.__name__ for r in listed]
 
@@ -148,6 +161,21 @@ def gap(observe: Gap) -> Gap:
 def count_reserved_concurrency(cloud: Cloud) -> bool:
     put = cloud.client("lambda").put_function_concurrency
     return succeeds(put, FunctionName=function(cloud), ReservedConcurrentExecutions=5000)
+
+
+@gap
+def leave_queues_to_pollers(cloud: Cloud) -> bool:
+    url, _ = mapped(cloud)
+    cloud.client("sqs").send_message(QueueUrl=url, MessageBody="x")
+    log = cloud.aws.log_path.read_text()
+    return "Docker" in log or "docker" in log  # in which moto runs functions
+
+
+@gap
+def check_mappings(cloud: Cloud) -> bool:
+    _, uuid = mapped(cloud)
+    update = cloud.client("lambda").update_event_source_mapping
+    return succeeds(update, UUID=uuid, BatchSize=11)
 
 
 @gap
@@ -552,6 +580,14 @@ MOTO_SYMBOLS = (
     ("moto.s3.responses", "S3Response._key_response"),
     ("moto.sqs.models", "sqs_backends"),
     ("moto.sqs.models", "SQSBackend.send_message"),
+    ("moto.sqs.models", "SQSBackend.receive_message"),
+    ("moto.sqs.models", "Queue.delete_message"),
+    ("moto.sqs.models", "Queue.wait_for_messages"),
+    ("moto.s3.notifications", "_send_sqs_message"),
+    ("moto.awslambda.models", "EventSourceMapping"),
+    ("moto.awslambda.models", "LambdaBackend.create_event_source_mapping"),
+    ("moto.awslambda.models", "LambdaBackend.update_event_source_mapping"),
+    ("moto.awslambda.models", "LambdaBackend.delete_event_source_mapping"),
     ("moto.sts.models", "STSBackend.assume_role"),
     ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
 )
