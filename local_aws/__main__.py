@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from local_aws import client_environ, malloc
-from local_aws.server_settings import PortBusy, Settings, listen
+from local_aws.server_settings import LAMBDAS_INIT_S, LOOSE_INIT_S, PortBusy, Settings, listen
 
 
 def _image(
@@ -97,6 +97,18 @@ def _first_and_longest(
     callback=_first_and_longest,
     help="Seconds before a throttled event's first retry, and at most: the delay doubles.",
 )
+@click.option(
+    "--cpu-share/--no-cpu-share",
+    default=False,
+    show_default=True,
+    help="Give each environment the CPU that its function's memory buys: 1769 MB have one core.",
+)
+@click.option(
+    "--init-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for INIT, which is then repeated inside the invocation. Default: "
+    f"{LAMBDAS_INIT_S:g} with --cpu-share, as on Lambda, else {LOOSE_INIT_S:g}.",
+)
 @click.option("--end-with", "end_with_fd", type=int, hidden=True, help="Stop when this pipe ends.")
 def main(
     port: int | None,
@@ -107,6 +119,8 @@ def main(
     account_concurrency: int,
     async_retry_delays: tuple[float, ...],
     throttle_delays: tuple[float, float],
+    cpu_share: bool,
+    init_limit: float | None,
     end_with_fd: int | None,
 ) -> None:
     """Serve AWS on this machine until Ctrl-C: python -m local_aws | tee aws.env
@@ -146,6 +160,8 @@ def main(
             async_retry_delays,
             account_concurrency,
             throttle_delays,
+            cpu_share,
+            init_limit or (LAMBDAS_INIT_S if cpu_share else LOOSE_INIT_S),
         )
         server = stack.enter_context(Server(settings, listening))
         click.echo("\n".join(client_environ.shell_lines(server.environ, inherited)))

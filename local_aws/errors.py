@@ -6,9 +6,14 @@ InvocationError
 └── CannotStart
     ├── CannotAssume
     └── InitError
+        └── InitTimeout
 """
 
 from __future__ import annotations
+
+import json
+
+TIMED_OUT = "Sandbox.Timedout"
 
 
 class InvocationError(Exception):
@@ -47,6 +52,15 @@ class InitError(CannotStart):
         super().__init__(payload.decode(errors="replace"))
         self.payload = payload
         self.lines = lines
+
+
+class InitTimeout(InitError):
+    """INIT took too long. Lambda then repeats it inside the invocation."""
+
+    def __init__(self, limit_s: float, lines: list[tuple[int, str]]) -> None:
+        """INIT took longer than `limit_s`."""
+        text = f"INIT took longer than {limit_s:g} s"
+        super().__init__(json.dumps({"errorType": TIMED_OUT, "errorMessage": text}).encode(), lines)
 
 
 class CannotDeliver(Exception):

@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from local_aws.environment import Environment
-from local_aws.errors import CannotStart, InitError, Throttled
+from local_aws.errors import CannotStart, InitError, InitTimeout, Throttled
 from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
 from local_aws.slots import Concurrency
 
@@ -36,9 +36,19 @@ class Executor:
     """
 
     def __init__(
-        self, folder: Path, endpoint: str, credentials: Credentials, sink: LogSink, cap: int
+        self,
+        folder: Path,
+        endpoint: str,
+        credentials: Credentials,
+        sink: LogSink,
+        cap: int,
+        *,
+        has_cpu_share: bool,
+        init_limit_s: float,
     ) -> None:
         """Keep environments below `folder`; they reach AWS at `endpoint`."""
+        self._has_cpu_share = has_cpu_share
+        self._init_limit_s = init_limit_s
         self._folder = folder
         self._endpoint = endpoint
         self._credentials = credentials
@@ -70,35 +80,62 @@ class Executor:
         self, pool: Pool, spec: FunctionSpec, payload: bytes, request_id: str, running: int
     ) -> Result:
         environment = self._take_warm(pool, spec)
-        init_ms = None
+        init_ms, is_late = None, False
+        before: list[tuple[int, str]] = []
         if environment is None:
-            environment = Environment(
-                spec,
-                self._folder / uuid4().hex,
-                self._credentials(spec.role_arn),
-                self._endpoint,
-            )
+            environment = self._start(spec)
             try:
-                environment.wait_ready()
+                environment.wait_ready(self._init_limit_s)
+                init_ms = environment.init_ms
+            except InitTimeout as error:
+                is_late = True
+                took = f"INIT_REPORT Init Duration: {self._init_limit_s * 1000:.2f} ms"
+                before = [*error.lines, (_now_ms(), f"{took}\tPhase: init\tStatus: timeout")]
+                environment = self._start(spec, environment.stream)
             except InitError as error:
-                lines = [
-                    *error.lines,
-                    (int(time.time() * 1000), f"INIT_REPORT Status: error {error}"),
-                ]
+                lines = [*error.lines, (_now_ms(), f"INIT_REPORT Status: error {error}")]
                 self._report(environment, lines, 0.0, True, running)
                 return Result(error.payload, request_id, "Unhandled", version=spec.version)
-            init_ms = environment.init_ms
         environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
         started = time.monotonic()
-        result = environment.invoke(request_id, payload)
+        if is_late:
+            result = self._invoke_late(environment, request_id, payload)
+        else:
+            result = environment.invoke(request_id, payload)
         seconds = time.monotonic() - started
         environment.output.say(f"END RequestId: {request_id}")
         environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
-        lines = environment.output.take()
+        lines = [*before, *environment.output.take()]
         self._report(environment, lines, seconds, result.function_error is not None, running)
         self._give_back(pool, environment)
         tail = "\n".join(text for _, text in lines).encode()[-LOG_TAIL_BYTES:]
         return Result(result.payload, request_id, result.function_error, tail, spec.version)
+
+    def _start(self, spec: FunctionSpec, stream: str | None = None) -> Environment:
+        return Environment(
+            spec,
+            self._folder / uuid4().hex,
+            self._credentials(spec.role_arn),
+            self._endpoint,
+            has_cpu_share=self._has_cpu_share,
+            stream=stream,
+        )
+
+    @staticmethod
+    def _invoke_late(environment: Environment, request_id: str, payload: bytes) -> Result:
+        """Repeat INIT inside the invocation, whose time limit counts for both.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+        """
+        limit, started = environment.spec.timeout_s, time.monotonic()
+        try:
+            environment.wait_ready(limit)
+        except InitTimeout:
+            return environment.time_out(request_id)
+        except InitError as error:
+            return Result(error.payload, request_id, "Unhandled")
+        left = limit - (time.monotonic() - started)
+        return environment.invoke(request_id, payload, left)
 
     def _take_warm(self, pool: Pool, spec: FunctionSpec) -> Environment | None:
         """A warm environment of this revision, or None. Stop those of other revisions."""
@@ -170,3 +207,8 @@ class Executor:
 
     def _report_throttle(self, spec: FunctionSpec) -> None:
         self._sink(Telemetry(spec, "", (), {"Throttles": (1.0, "Count")}))
+
+
+def _now_ms() -> int:
+    """The time in epoch milliseconds."""
+    return int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""A process and its descendants: their IDs and their memory."""
+"""A process and its descendants: their IDs, their memory and their CPU time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _CHILDREN_ARE_LISTED = Path("/proc/thread-self/children").exists()
 # Errors from a process that ends while it is being read.
 _GONE = (FileNotFoundError, ProcessLookupError, psutil.Error)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 _HAS_STATM = Path("/proc/self/statm").exists()
 
 
@@ -47,6 +48,16 @@ def resident_bytes(pid: int) -> int:
             else:
                 total += psutil.Process(member).memory_info().rss
     return total
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time of the process and its descendants, ended ones included; 0 if it has ended."""
+    ticks = 0
+    for member in members(pid):
+        with contextlib.suppress(*_GONE):
+            # https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: utime to cstime
+            ticks += sum(map(int, _read(f"/proc/{member}/stat").rpartition(b")")[2].split()[11:15]))
+    return ticks / _TICKS
 
 
 def _read(path: str) -> bytes:

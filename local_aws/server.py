@@ -122,7 +122,15 @@ class Server:
             partial(put_lambda_metrics, ACCOUNT_ID, settings.region),
         )
         environments = settings.data / "environments"
-        executor = Executor(environments, self.endpoint, credentials, telemetry, settings.cap)
+        executor = Executor(
+            environments,
+            self.endpoint,
+            credentials,
+            telemetry,
+            settings.cap,
+            has_cpu_share=settings.cpu_share,
+            init_limit_s=settings.init_limit_s,
+        )
         destination = QueueDestination(send_message)
         # One more than can run, so that there is always one that can be throttled.
         queue = AsyncQueue(

@@ -15,6 +15,9 @@ from local_aws.slots import ACCOUNT_CONCURRENCY
 
 ACCOUNT_ID = "123456789012"  # the account that moto uses
 PREFERRED_PORT = 4566
+# Lambda allows INIT 10 s and then repeats it during the invocation. A loaded machine, where
+# functions do not have their share of the CPU, may need longer to import a library.
+LAMBDAS_INIT_S, LOOSE_INIT_S = 10.0, 120.0
 HEALTH = "/_local_aws/health"
 
 
@@ -37,6 +40,8 @@ class Settings:
     async_retry_delays: tuple[float, ...] = (60.0, 120.0)
     account_concurrency: int = ACCOUNT_CONCURRENCY
     throttle_delays: tuple[float, float] = (1.0, 300.0)
+    cpu_share: bool = False
+    init_limit_s: float = LOOSE_INIT_S
 
 
 def listen(port: int | None) -> socket.socket:

@@ -48,7 +48,7 @@ SPEC = FunctionSpec(
 @pytest.fixture(scope="module")
 def small() -> Iterator[Cloud]:
     """A small account."""
-    settings = {"account_concurrency": LIMIT, "max_concurrency": LIMIT}
+    settings: dict[str, Any] = {"account_concurrency": LIMIT, "max_concurrency": LIMIT}
     with LocalAWS(throttle_delays="0.1,0.4", **settings) as aws:
         yield Cloud(aws)
 
