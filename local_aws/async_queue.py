@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
-from local_aws.errors import CannotStart, Throttled, UnknownFunction
+from local_aws.errors import CannotStart, NotActive, Throttled, UnknownFunction
 from local_aws.executor import Executor
 from local_aws.function import Destination, FunctionSpec, Result, error_payload
 
@@ -111,15 +111,16 @@ class AsyncQueue:
         except UnknownFunction as error:  # its failure destination was deleted with it
             log.warning("event %s is dropped: %s", event.request_id, error)
             return
+        except NotActive:
+            self._put_off(key, event)
+            return
         if time.time() - event.queued > spec.max_event_age_s:
             self._give_up(spec, event, "EventAgeExceeded", None)
             return
         try:
             result = self._executor.invoke(spec, event.payload, event.request_id)
         except Throttled:
-            first, longest = self._throttle_delays
-            self._schedule(key, event, min(first * 2**event.throttles, longest))
-            event.throttles += 1
+            self._put_off(key, event)
             return
         except CannotStart as error:
             log.warning("%s cannot start: %s", spec.name, error)
@@ -133,6 +134,12 @@ class AsyncQueue:
             return
         delay = self._delays[min(event.attempts, len(self._delays)) - 1] if self._delays else 0
         self._schedule(key, event, delay)
+
+    def _put_off(self, key: str, event: Event) -> None:
+        """Try again later, with a growing delay."""
+        first, longest = self._throttle_delays
+        self._schedule(key, event, min(first * 2**event.throttles, longest))
+        event.throttles += 1
 
     def _give_up(
         self, spec: FunctionSpec, event: Event, condition: str, result: Result | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from moto.awslambda.utils import get_backend
 from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_store import CodeStore
-from local_aws.errors import CannotStart, UnknownFunction
+from local_aws.errors import CannotStart, NotActive, UnknownFunction
 from local_aws.function import FunctionSpec
 from local_aws.image_sandbox import read_image
 from local_aws.moto_lambda import unreserved_concurrency
@@ -70,6 +71,33 @@ class ControlPlane:
             obstacle=obstacle,
         )
 
+    def spec_to_run(self, name: str, qualifier: str | None, region: str) -> FunctionSpec:
+        """Describe the function that is about to run; raise NotActive if it is not Active.
+
+        If it is Inactive, it begins to be prepared.
+        """
+        function = self._find(name, qualifier, region)
+        if function.state == "Inactive":
+            function.state = "Pending"
+            timer = threading.Timer(function.pending_s, setattr, (function, "state", "Active"))
+            timer.daemon = True
+            timer.start()
+        if function.state == "Pending":
+            raise NotActive(function.state)
+        return self.spec(name, qualifier, region)
+
+    def let_go(self, name: str, region: str, pending_s: float) -> None:
+        """Make a function with all its versions Inactive; raise UnknownFunction if there is none.
+
+        Its next invocation makes it Pending for `pending_s`. Its environments are gone.
+        """
+        self._find(name, None, region)
+        backend = get_backend(self._account_id, region)
+        for listed in backend.list_versions_by_function(name):  # copies
+            function = backend.get_function(name, str(listed.version))
+            function.state, function.pending_s = "Inactive", pending_s
+            function.times_let_go = getattr(function, "times_let_go", 0) + 1
+
     def concurrency(self, region: str) -> tuple[int, int]:
         """The region's concurrency limit, and how much of it is unreserved.
 
@@ -118,7 +146,8 @@ def _revision(function: Any) -> str:
     config = function.get_configuration()
     for volatile in ("LastModified", "LastUpdateStatus", "State"):
         config.pop(volatile, None)
-    text = json.dumps([config, function.code.get("ImageUri")], sort_keys=True, default=str)
+    parts = [config, function.code.get("ImageUri"), getattr(function, "times_let_go", 0)]
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

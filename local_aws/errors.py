@@ -2,6 +2,7 @@
 
 InvocationError
 ├── Throttled
+├── NotActive
 ├── UnknownFunction
 └── CannotStart
     ├── CannotAssume
@@ -18,6 +19,17 @@ TIMED_OUT = "Sandbox.Timedout"
 
 class InvocationError(Exception):
     """An invocation did not run."""
+
+
+class NotActive(InvocationError):
+    """The function was let go and is being prepared."""
+
+    def __init__(self, state: str) -> None:
+        """Use AWS's message."""
+        super().__init__(
+            "The operation cannot be performed at this time. The function is currently in the "
+            f"following state: {state}"
+        )
 
 
 class Throttled(InvocationError):

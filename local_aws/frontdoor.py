@@ -15,7 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from local_aws.async_queue import AsyncQueue
 from local_aws.control_plane import ControlPlane
-from local_aws.errors import CannotDeliver, CannotStart, Throttled, UnknownFunction
+from local_aws.errors import CannotDeliver, CannotStart, NotActive, Throttled, UnknownFunction
 from local_aws.executor import Executor
 from local_aws.function import Result
 from local_aws.moto_events import PendingEvent, PendingEvents, bucket_of
@@ -96,7 +96,7 @@ class FrontDoor:
             log.warning("an event of S3 is lost: %s", error)
 
     def _queue(self, name: str, qualifier: str | None, region: str, payload: bytes) -> str:
-        find = partial(self._plane.spec, name, qualifier, region)
+        find = partial(self._plane.spec_to_run, name, qualifier, region)
         return self._events.put(f"{region}:{name}:{qualifier}", find, payload)
 
     def _invoke(
@@ -118,18 +118,22 @@ class FrontDoor:
             text = f"Could not parse request body into json: {error}"
             return _refuse(start, HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", text)
         try:
-            spec = self._plane.spec(name, qualifier, region)
+            if kind != "RequestResponse":
+                self._plane.spec(name, qualifier, region)  # refuse an unknown function at once
             if kind == "DryRun":
                 return _answer(start, HTTPStatus.NO_CONTENT, b"", {})
             if kind == "Event":
                 request_id = self._queue(name, qualifier, region, payload)
                 return _answer(start, HTTPStatus.ACCEPTED, b"", {"x-amzn-RequestId": request_id})
+            spec = self._plane.spec_to_run(name, qualifier, region)
             result = self._executor.invoke(spec, payload)
         except UnknownFunction as error:
             return _refuse(start, HTTPStatus.NOT_FOUND, "ResourceNotFoundException", str(error))
         except Throttled as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
             return _refuse(start, status, "TooManyRequestsException", str(error), error.reason)
+        except NotActive as error:
+            return _refuse(start, HTTPStatus.CONFLICT, "ResourceConflictException", str(error))
         except CannotStart as error:
             log.warning("%s cannot start: %s", name, error)
             return _refuse(start, HTTPStatus.BAD_GATEWAY, "InvalidRuntimeException", str(error))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from local_aws.errors import CannotDeliver, CannotStart, Throttled, UnknownFunction
+from local_aws.errors import CannotDeliver, CannotStart, NotActive, Throttled, UnknownFunction
 from local_aws.executor import Executor
 from local_aws.function import FunctionSpec, Result
 from local_aws.moto_mappings import Mapping
@@ -100,7 +100,7 @@ class Poller:
         try:
             spec = self.find(self.mapping.function, self.mapping.queue_arn.split(":")[3])
             records = self._receive(spec.role_arn)
-        except (UnknownFunction, CannotDeliver) as error:
+        except (UnknownFunction, NotActive, CannotDeliver) as error:
             self._complain(str(error))
             self.stop.wait(LOOK_S)
             return False

@@ -18,7 +18,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_aws import code_links, ecr_registry, moto_gaps
+from local_aws import code_links, ecr_registry, inactive, moto_gaps
 from local_aws.async_queue import AsyncQueue
 from local_aws.code_links import CodeLinks
 from local_aws.code_store import CodeStore
@@ -93,7 +93,7 @@ class Server:
             stack.enter_context(_reaping(invoker.executor))
             self._pollers.start(
                 invoker.executor,
-                lambda name, region: plane.spec(name, None, region),
+                lambda name, region: plane.spec_to_run(name, None, region),
                 self.settings.cap,
             )
             stack.callback(self._pollers.close)
@@ -152,6 +152,7 @@ class Server:
         unsigned: dict[str, WSGIApplication] = {
             code_links.PATH: self._links,
             ecr_registry.PATH: registry,
+            inactive.PATH: inactive.LetGo(plane),
             HEALTH: Response("ok"),
         }
         return DispatcherMiddleware(Guard(door, principals.find, ACCOUNT_ID), unsigned)
