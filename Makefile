@@ -65,6 +65,7 @@ bench: $(INSTALLED) build/ffmpeg.zip ## measure speed, starts, memory and price 
 	$(BIN)/python bench/splitter.py
 	$(BIN)/python bench/price.py
 	$(BIN)/python bench/uploads.py
+	$(BIN)/python bench/run_cpu.py
 
 clean: ## remove everything that was built or installed here
 	rm -rf build $(VENV)

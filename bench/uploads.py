@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +35,17 @@ def peak_mb(pid: int) -> float:
     raise RuntimeError(f"Process {pid} has ended.")
 
 
-def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[float, float]:
-    """Run the generator for `count` uploads; return its peak memory in MB and its duration in s."""
+@dataclass(frozen=True)
+class Generated:
+    """What the generator took: peak memory in MB, duration and CPU time in seconds."""
+
+    peak_mb: float
+    seconds: float
+    cpu_s: float
+
+
+def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> Generated:
+    """Run the generator for `count` uploads; raise SystemExit if it fails."""
     options = ("--repeat", str(count), "--clear", "--yes", "--deadline", "1200")
     files = ("--run", str(run_file), "--expected-out", str(run_file.with_suffix(".csv")))
     started = time.monotonic()
@@ -48,7 +58,8 @@ def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[fl
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"generate.py failed after {count} uploads: see above")
-    return usage.ru_maxrss / 1024, time.monotonic() - started
+    seconds = time.monotonic() - started
+    return Generated(usage.ru_maxrss / 1024, seconds, usage.ru_utime + usage.ru_stime)
 
 
 def main() -> None:
@@ -67,9 +78,9 @@ def main() -> None:
         rows = []
         for count in options.counts:
             run_file = Path(folder) / f"{count}.json"
-            memory, seconds = generate(stack, videos, count, run_file)
+            cost = generate(stack, videos, count, run_file)
             answered = sum(video.answered is not None for video in load(run_file).videos)
-            rows.append((count, answered, seconds, memory, peak_mb(stack.aws.pid)))
+            rows.append((count, answered, cost.seconds, cost.peak_mb, peak_mb(stack.aws.pid)))
     print("uploads  answered  seconds  videos/s  generator peak  server peak")
     for count, answered, seconds, memory, server in rows:
         print(

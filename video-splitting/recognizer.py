@@ -1,8 +1,9 @@
 """Call the recognizer synchronously: client settings, retries, errors and checks of the answer.
 
 The splitter pays for the time it waits, so a slow call is never made twice: the client waits longer
-than the recognizer may run, and botocore does not retry. Only a throttled call (429), which has
-not started any work, is tried again.
+than the recognizer may run, and botocore does not retry. Only a call that has not started any work
+is tried again: a throttled one (429), or one to a function that Lambda let go while it was idle and
+is preparing again (409).
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ class RecognitionFailed(RecognitionError):
 
 class RecognitionThrottled(RecognitionError):
     """The recognizer had no free environment within the time left."""
+
+
+class RecognitionPending(RecognitionError):
+    """The recognizer had been let go while it was idle, and was not ready within the time left."""
 
 
 class RecognitionBadAnswer(RecognitionError):
@@ -176,6 +181,7 @@ class Recognizer:
     def _invoke(self, payload: bytes, remaining_s: Callable[[], float]) -> tuple[bytes, bool]:
         """The answer to `payload`, and whether it describes an error."""
         attempt = 0
+        refusals = self.client.exceptions
         while True:
             try:
                 answer = self.client.invoke(
@@ -183,19 +189,32 @@ class Recognizer:
                     InvocationType="RequestResponse",
                     Payload=payload,
                 )
-            except self.client.exceptions.TooManyRequestsException as error:
+            except (
+                refusals.TooManyRequestsException,
+                refusals.ResourceConflictException,
+            ) as error:
                 # Full jitter: many splitters are throttled together and must not retry together.
                 pause = random.uniform(0, min(RETRY_CAP_S, RETRY_BASE_S * 2**attempt))  # noqa: S311
                 if remaining_s() - pause < self.timeout_s + READ_MARGIN_S:
-                    raise RecognitionThrottled(
-                        f"'{self.function}' was throttled {attempt + 1} times (429), and no time "
-                        "is left for another attempt. Raise the account's concurrency or lower "
-                        "the splitter's."
-                    ) from error
+                    is_throttled = isinstance(error, refusals.TooManyRequestsException)
+                    raise self._no_time(is_throttled, attempt + 1, error) from error
                 self.sleep(pause)
                 attempt += 1
             else:
                 return answer["Payload"].read(), "FunctionError" in answer
+
+    def _no_time(self, is_throttled: bool, attempts: int, error: Exception) -> RecognitionError:
+        """What the calls have waited for in vain."""
+        if is_throttled:
+            return RecognitionThrottled(
+                f"'{self.function}' was throttled {attempts} times (429), and no time is left for "
+                "another attempt. Raise the account's concurrency or lower the splitter's."
+            )
+        return RecognitionPending(
+            f"'{self.function}' was not ready {attempts} times (409), and no time is left to wait "
+            "until Lambda has prepared it. Lambda lets a function go that has long been idle; the "
+            f"event's retry will find it ready. Lambda said: {error}"
+        )
 
     def _failure(self, keys: list[str], text: bytes) -> RecognitionFailed:
         try:

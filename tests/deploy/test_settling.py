@@ -21,6 +21,7 @@ from deploy.roles import ensure_roles
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
 from pipeline.cli import Run
+from pipeline.settings import Deployment
 from tests.deploy.conftest import Account, image_uri
 
 
@@ -35,12 +36,12 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def deploy(run: Run, account: Account, snapstart: bool = False, **overrides: str) -> None:
+    names = (run.deployment.prefix, run.deployment.namespace)
+    run.deployment = Deployment(*names, {run.deployment.recognizer.key: overrides})
     create_buckets(run)
-    queue, roles = ensure_queue(run), ensure_roles(run, {})
+    queue, roles = ensure_queue(run), ensure_roles(run)
     layer = ensure_layer(run, account.zip_path)
-    changed = {run.deployment.recognizer.key: overrides}
-    uri = image_uri(run.deployment)
-    ensure_functions(run, roles, layer, queue, uri, changed, snapstart)
+    ensure_functions(run, roles, layer, queue, image_uri(run.deployment), snapstart)
 
 
 def refuse(run: Run, operation: str, code: str, message: str, times: int = 1) -> list[str]:

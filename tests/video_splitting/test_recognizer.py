@@ -19,6 +19,14 @@ THROTTLED = (
     {"X-Amzn-ErrorType": "TooManyRequestsException"},
     {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "message": "Rate Exceeded."},
 )
+PENDING = (
+    409,
+    {"X-Amzn-ErrorType": "ResourceConflictException"},
+    {
+        "message": "The operation cannot be performed at this time. The function is currently in "
+        "the following state: Pending"
+    },
+)
 
 
 def build(callee: Any, timeout_s: float = 5, **options: Any) -> recognizer.Recognizer:
@@ -37,9 +45,10 @@ def one_minute() -> float:
     return 60.0
 
 
-def test_throttled_calls_are_retried(callee: Any) -> None:
-    # GIVEN three throttled calls
-    callee.script = [lambda _: THROTTLED] * 3
+@pytest.mark.parametrize("refusal", [THROTTLED, PENDING])
+def test_calls_that_did_not_start_are_retried(callee: Any, refusal: Any) -> None:
+    # GIVEN three calls that are throttled, or come before an idle function is ready again
+    callee.script = [lambda _: refusal] * 3
     pauses: list[float] = []
     # WHEN
     answer = build(callee, sleep=pauses.append).recognize_one("b", "a.jpg", "always", one_minute)
@@ -50,16 +59,25 @@ def test_throttled_calls_are_retried(callee: Any) -> None:
     assert all(0 <= pause <= 0.2 * 2**n for n, pause in enumerate(pauses))
 
 
-def test_retries_end_when_time_runs_out(callee: Any) -> None:
-    # GIVEN only throttled calls, and 12 seconds, of which a call needs 5 and its margin
-    callee.script = [lambda _: THROTTLED] * 1000
+@pytest.mark.parametrize(
+    ("refusal", "error", "message"),
+    [
+        (THROTTLED, "RecognitionThrottled", r"'namer' was throttled \d times \(429\)"),
+        (PENDING, "RecognitionPending", r"'namer' was not ready \d times \(409\).*state: Pending"),
+    ],
+)
+def test_retries_end_when_time_runs_out(
+    callee: Any, refusal: Any, error: str, message: str
+) -> None:
+    # GIVEN only refused calls, and 12 seconds, of which a call needs 5 and its margin
+    callee.script = [lambda _: refusal] * 1000
     clock = [12.0]
 
     def sleep(seconds: float) -> None:
         clock[0] -= max(seconds, 0.5)
 
     # WHEN, THEN no attempt is made that has too little time left
-    with pytest.raises(recognizer.RecognitionThrottled, match=r"'namer' was throttled \d times"):
+    with pytest.raises(getattr(recognizer, error), match=message):
         build(callee, sleep=sleep).recognize_one("b", "a.jpg", "always", lambda: clock[0])
     assert 1 < len(callee.payloads) <= 5
 

@@ -77,9 +77,9 @@ def _since(zero: float, segment: Segment) -> Segment:
 
 def _start(invocation: Invocation, lane: int) -> list[Segment]:
     """The cold start, if any, which comes before the invocation itself."""
-    if invocation.report is None or not invocation.is_cold:
+    if not invocation.is_cold:
         return []
-    began = invocation.started - invocation.report.start_s
+    began = invocation.started - invocation.start_s
     return [Segment("cold", began, invocation.started, lane)]
 
 
