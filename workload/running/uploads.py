@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import boto3.exceptions
 import botocore.exceptions
 from boto3.s3.transfer import TransferConfig
 
@@ -110,9 +109,11 @@ class Uploader:
     def _send(self, upload: Upload) -> None:
         with self._lock:
             sent = self.sent[upload.key] = Sent(upload, time.time())
-        with explained(f"upload {upload.path} to s3://{self._bucket}/{upload.key}"):
-            self._s3.upload_file(
-                str(upload.path),
+        what = f"upload {upload.path} to s3://{self._bucket}/{upload.key}"
+        # Opened here, because boto3 leaves the file of an upload that is stopped open.
+        with explained(what), upload.path.open("rb") as file:
+            self._s3.upload_fileobj(
+                file,
                 self._bucket,
                 upload.key,
                 Config=TRANSFER,
@@ -138,11 +139,5 @@ class explained:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise AwsError for an error of boto3, S3, the network or the disk."""
-        if isinstance(error, boto3.exceptions.S3UploadFailedError):
-            cause = error.__context__  # boto3 keeps only the text of S3's error
-            text = explain(cause) if isinstance(cause, Exception) else str(error)
-        elif isinstance(error, REFUSALS):
-            text = explain(error)
-        else:
-            return
-        raise AwsError(f"Cannot {self._what}: {text}") from error
+        if isinstance(error, REFUSALS):
+            raise AwsError(f"Cannot {self._what}: {explain(error)}") from error
