@@ -11,20 +11,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import embed
-import export
-import models
-import people
-import recognition
-from detect import Detector
-from dominant import choose, counted, shown
-from engine import EngineError
-from enroll_options import DEFAULT_IMAGE_SIZE, DEFAULT_MODEL, check_use, parser
-from gallery import Array
-from images import UnreadableImage, read_rgb
-from people import People
-from photos import EnrollError, Found, Photo, find_photos
-from quality import complaints
+try:
+    import embed
+    import export
+    import models
+    import people
+    import recognition
+    from detect import Detector
+    from dominant import choose, counted, shown
+    from engine import EngineError
+    from enroll_options import DEFAULT_IMAGE_SIZE, DEFAULT_MODEL, check_use, parser
+    from gallery import Array
+    from images import UnreadableImage, read_rgb
+    from people import People
+    from photos import EnrollError, Found, Photo, find_photos
+    from quality import complaints
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    raise SystemExit(
+        f"{error}. enroll.py needs what `make demo` installs: .venv/bin/python {sys.argv[0]} ..."
+    ) from error
 
 
 @dataclass(frozen=True)

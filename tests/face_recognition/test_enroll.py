@@ -348,3 +348,13 @@ def test_the_default_model_is_the_one_that_the_function_is_told(
 
     assert done.returncode == 1
     assert "There is no model 'none': choose one of facenet-vggface2, sface." in done.stderr
+
+
+def test_a_python_without_the_packages_is_told_where_they_are() -> None:
+    command = [sys.executable, "-S", enroll.__file__, "people"]  # -S: no site-packages
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "needs what `make demo` installs: .venv/bin/python" in done.stderr
+    assert "Traceback" not in done.stderr
