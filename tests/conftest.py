@@ -52,6 +52,7 @@ LONGEST_FIRST = (
     "test_install_ffmpeg.py",
     "local_aws/test_server.py",
     "deploy/test_scripts.py",
+    "test_conftest.py",
     "samples",
 )
 
