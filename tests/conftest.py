@@ -36,7 +36,7 @@ ON_ONE_PIPELINE = {
         "workload/test_runs.py",
         "workload/test_timing.py",
     ),
-    "e2e on a pipeline": ("e2e/test_pipeline.py", "e2e/test_uploads.py"),
+    "e2e on a pipeline": ("e2e/test_inactive.py", "e2e/test_pipeline.py", "e2e/test_uploads.py"),
 }
 # A long group that starts last would leave the other processes idle.
 LONGEST_FIRST = (

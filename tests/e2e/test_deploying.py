@@ -79,7 +79,7 @@ class Pipeline:
 
 
 @pytest.fixture(scope="module")
-def pipeline(people: Path, videos: Path, ffmpeg_zip: Path) -> Iterator[Pipeline]:
+def live(people: Path, videos: Path, ffmpeg_zip: Path) -> Iterator[Pipeline]:
     """The pipeline with its gallery in S3. A failed event is not tried again in time."""
     deployment = Deployment("deploying", "deploying")
     folders = {name: BUILD / f"image-{name}" for name in (WITH_GALLERY, WITHOUT_GALLERY)}
@@ -129,7 +129,7 @@ def step_by_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
 
 
 def change(
-    pipeline: Pipeline,
+    live: Pipeline,
     options: list[str],
     begin: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -144,14 +144,14 @@ def change(
     while True:
         made = begin()
         try:
-            pipeline.deploy(options)
+            live.deploy(options)
             is_done = True
         except Killed:
             is_done = False
         monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", real)
         calls += made
         if made and (not watched or made[0] in watched):
-            assert pipeline.answer() == "Barack Obama", f"after {calls}"
+            assert live.answer() == "Barack Obama", f"after {calls}"
         if is_done:
             return calls
         assert len(calls) < 60, calls
@@ -164,35 +164,35 @@ NEXT = (
 
 
 def test_what_runs_answers_after_each_change_of_rights_code_and_settings(
-    pipeline: Pipeline, step_by_step: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+    live: Pipeline, step_by_step: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline.deploy(pipeline.options(WITHOUT_GALLERY))
-    assert pipeline.answer() == "Barack Obama"
+    live.deploy(live.options(WITHOUT_GALLERY))
+    assert live.answer() == "Barack Obama"
 
     # WHEN the gallery becomes part of the image, and goes back to S3
     for where in (WITH_GALLERY, WITHOUT_GALLERY):
-        options = pipeline.options(where)
-        calls = change(pipeline, options, step_by_step, monkeypatch, RISKY)
+        options = live.options(where)
+        calls = change(live, options, step_by_step, monkeypatch, RISKY)
 
         # THEN a copy of the old recognizer ran meanwhile, and the right to read S3 came and went
         assert "PublishVersion" in calls
         assert calls[0 if where == WITHOUT_GALLERY else -1] == "PutRolePolicy"
         assert calls.count("PutRolePolicy") == 1
-        assert "Done, 0 changes." in pipeline.deploy(options)
+        assert "Done, 0 changes." in live.deploy(options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("snapstart", [(), ("--snapstart",)], ids=["plain", "snapstart"])
 def test_what_runs_answers_after_every_writing_call(
-    pipeline: Pipeline,
+    live: Pipeline,
     step_by_step: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
     snapstart: tuple[str, ...],
 ) -> None:
-    pipeline.deploy(pipeline.options(WITHOUT_GALLERY))
+    live.deploy(live.options(WITHOUT_GALLERY))
 
     for where in (WITH_GALLERY, WITHOUT_GALLERY):
-        options = pipeline.options(where, *NEXT, *snapstart)
-        calls = change(pipeline, options, step_by_step, monkeypatch, ())
+        options = live.options(where, *NEXT, *snapstart)
+        calls = change(live, options, step_by_step, monkeypatch, ())
         assert calls.count("UpdateFunctionCode") == 1
-        assert "Done, 0 changes." in pipeline.deploy(options)
+        assert "Done, 0 changes." in live.deploy(options)
