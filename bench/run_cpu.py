@@ -6,11 +6,8 @@ The run goes through the real pipeline on a local AWS, whose own share is the se
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -22,14 +19,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.uploads import Generated, generate
+from bench.results import report
+from bench.uploads import Generated, generate, sample_run
 from local_aws.process import StartError
 from local_aws.process_tree import members
-from pipeline.settings import Deployment
-from samples.clips import ffmpeg_from, make_people, make_videos
-from samples.packages import SampleError, fetch_photos
-from samples.stack import BUILD, Stack, client_side, running
-from samples.undisturbed import undisturbed
+from samples.packages import SampleError
+from samples.stack import Stack, client_side
 from workload.running.run import load
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -164,17 +159,9 @@ def main() -> None:
     """Run the generator once and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("count", type=int, nargs="?", default=100, help="videos, default 100")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     options = parser.parse_args()
-    photos = fetch_photos(BUILD / "samples" / "photos")
-    people = make_people(photos, BUILD / "samples" / "people")
-    with (
-        undisturbed(),
-        running(Deployment("bench"), people) as stack,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        videos = make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD))
-        run_file = Path(folder) / "run.json"
+    with sample_run() as (stack, videos, folder):
+        run_file = folder / "run.json"
         sampler = Sampler(stack.aws.pid)
         before = cpu_s(stack.aws.pid)[1]
         with sampler.following():
@@ -183,22 +170,13 @@ def main() -> None:
         answered = sum(video.answered is not None for video in load(run_file).videos)
     total = sum(seconds.values())
     outside = sum(used for kind, used in seconds.items() if not KINDS[kind])
-    print(f"{answered} of {options.count} videos answered in {cost.seconds:.0f} s, {machine()}")
+    print(f"{answered} of {options.count} videos answered in {cost.seconds:.0f} s")
     print("CPU seconds             all  per video  share")
     for kind, used in seconds.items():
         print(f"{kind:21}  {used:5.1f}  {used / options.count:9.3f}  {used / total:5.0%}")
     print(f"outside ffmpeg and inference: {outside:.1f} s of {total:.1f} s, {outside / total:.0%}")
-    if options.json:
-        figures = {"machine": machine(), "videos": options.count, "answered": answered}
-        figures |= {"seconds": cost.seconds, "cpu_s": seconds, "outside_share": outside / total}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
-
-
-def machine() -> str:
-    """The processor and the number of CPUs."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} x {models[0] if models else platform.machine()}"
+    figures = {"videos": options.count, "answered": answered, "seconds": cost.seconds}
+    report("run_cpu", [], {**figures, "cpu_s": seconds, "outside_share": outside / total})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,11 +64,9 @@ def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> Generate
     return Generated(usage.ru_maxrss / 1024, seconds, usage.ru_utime + usage.ru_stime)
 
 
-def main() -> None:
-    """Run the generator once per count and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
-    options = parser.parse_args()
+@contextmanager
+def sample_run() -> Iterator[tuple[Stack, Path, Path]]:
+    """A pipeline on a local AWS, the folder of the sample videos, and a temporary folder."""
     photos = fetch_photos(BUILD / "samples" / "photos")
     people = make_people(photos, BUILD / "samples" / "people")
     with (
@@ -75,9 +75,18 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
     ):
         videos = make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD))
+        yield stack, videos, Path(folder)
+
+
+def main() -> None:
+    """Run the generator once per count and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
+    options = parser.parse_args()
+    with sample_run() as (stack, videos, folder):
         rows = []
         for count in options.counts:
-            run_file = Path(folder) / f"{count}.json"
+            run_file = folder / f"{count}.json"
             cost = generate(stack, videos, count, run_file)
             answered = sum(video.answered is not None for video in load(run_file).videos)
             rows.append((count, answered, cost.seconds, cost.peak_mb, peak_mb(stack.aws.pid)))
