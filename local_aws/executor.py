@@ -23,6 +23,7 @@ class Pool:
 
     def __init__(self, cap: int) -> None:
         """Run at most `cap` invocations at once; further ones wait."""
+        self.cap = cap
         self.slots = threading.Semaphore(cap)
         self.lock = threading.Lock()
         self.warm: list[Environment] = []
@@ -71,7 +72,8 @@ class Executor:
             pool = self._pools[f"{spec.arn}:{spec.version}"]
         try:
             with self._concurrency.slot(spec) as running, pool.slots:
-                return self._run(pool, spec, payload, request_id, running)
+                # Those that wait for one of the pool's environments do not run.
+                return self._run(pool, spec, payload, request_id, min(running, pool.cap))
         except Throttled:
             self._report_throttle(spec)
             raise
