@@ -117,6 +117,7 @@ def main(
 
     Prints time and price at each. Changes the memory of the deployed functions meanwhile, for all
     their videos, then puts it back and deletes the objects it made, even after Ctrl-C or an error.
+    Exits with status 1 if a setting left a video without an answer.
     """
     functions = [f for f in reversed(deployment.functions) if chosen in (None, f.key)]
     memories = [FunctionMemory(aws, deployment, function) for function in functions]
@@ -158,6 +159,8 @@ def main(
                 "\nMedians. own $, both $: Lambda's price of 1,000 warm videos, for this function "
                 f"and for both ({prices.date}). s per video: the splitter's time, waiting included."
             )
+    if any(tuning.failed for _, _, tuning in done):
+        raise SystemExit(1)
 
 
 def _tune(
