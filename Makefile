@@ -15,6 +15,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PREFIX ?= demo
 MODEL ?=
 PEOPLE ?=
+CPU_SHARE ?=
 VIDEOS ?=
 TESTS ?=
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
@@ -30,8 +31,8 @@ help: ## list the targets
 demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name)
 	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
 
-local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it)
-	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
+local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it; CPU_SHARE=yes)
+	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS) $(if $(CPU_SHARE),--cpu-share)
 
 image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS, pull it and run it
 	$(BIN)/python -m samples.build_image $(if $(MODEL),--model '$(MODEL)')

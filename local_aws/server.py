@@ -153,7 +153,7 @@ class Server:
             code_links.PATH: self._links,
             ecr_registry.PATH: registry,
             inactive.PATH: inactive.LetGo(plane),
-            HEALTH: Response("ok"),
+            HEALTH: Response("ok, cpu share" if self.settings.cpu_share else "ok"),
         }
         return DispatcherMiddleware(Guard(door, principals.find, ACCOUNT_ID), unsigned)
 

@@ -162,8 +162,8 @@ TABLE = (
     Setting(DEPLOYMENT, "stage-1-days", "7", whole(1, 3650),
         "days until frames are deleted"),
 
-    Setting(SPLITTER, "memory_mb", "512", MEMORY_MB, MEMORY),
-    Setting(SPLITTER, "timeout_s", "240", TIMEOUT_S,
+    Setting(SPLITTER, "memory_mb", "1024", MEMORY_MB, MEMORY),
+    Setting(SPLITTER, "timeout_s", "280", TIMEOUT_S,
         "seconds per event; must exceed `FFMPEG_TIMEOUT_S` plus the recognizer's"),
     Setting(SPLITTER, "ephemeral_storage_mb", "512", STORAGE_MB, STORAGE),
     Setting(SPLITTER, "FRAMES", "auto", whole(1, 100, "auto"),
@@ -176,7 +176,7 @@ TABLE = (
     Setting(SPLITTER, "INVOKE_CONCURRENCY", "4", whole(1, 100),
         "calls to the recognizer at a time, per video, at most; there is one, unless calls in turn "
         "might not end in time"),
-    Setting(SPLITTER, "FFMPEG_TIMEOUT_S", "60", TIMEOUT_S,
+    Setting(SPLITTER, "FFMPEG_TIMEOUT_S", "100", TIMEOUT_S,
         "seconds before ffmpeg is stopped"),
 
     Setting(RECOGNIZER, "memory_mb", "1769", MEMORY_MB, MEMORY),

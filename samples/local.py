@@ -41,7 +41,10 @@ def lines_for(stack: Stack, inherited: dict[str, str]) -> str:
     help="Photos to enroll, one folder per person; default: the gallery data.pt, if there is one, "
     "else the samples.",
 )
-def main(prefix: str, model: str | None, people: Path | None) -> None:
+@click.option(
+    "--cpu-share", is_flag=True, help="Give functions the CPU that their memory buys on AWS."
+)
+def main(prefix: str, model: str | None, people: Path | None, cpu_share: bool) -> None:
     """Deploy the pipeline on this machine and keep it running: python3 -m samples.local
 
     Prints the shell lines that point any client (boto3, the AWS CLI, these scripts) at it:
@@ -60,7 +63,9 @@ def main(prefix: str, model: str | None, people: Path | None) -> None:
         with (
             clear_errors(),
             undisturbed() as inherited,
-            running(deployment, people, model, port=None) as stack,
+            running(
+                deployment, people, model, port=None, aws_settings={"cpu_share": cpu_share}
+            ) as stack,
         ):
             click.echo(lines_for(stack, inherited))
             sys.stdout.flush()

@@ -35,6 +35,7 @@ ON_ONE_PIPELINE = {
         "workload/test_report.py",
         "workload/test_runs.py",
         "workload/test_timing.py",
+        "workload/test_tune.py",
     ),
     "e2e on a pipeline": ("e2e/test_inactive.py", "e2e/test_pipeline.py", "e2e/test_uploads.py"),
 }

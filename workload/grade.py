@@ -111,7 +111,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     "--max-recognition",
     type=click.FloatRange(min=0),
     callback=finite,
-    default=10.0,
+    default=5.0,
     show_default=True,
     help="Average seconds that an invocation of the recognizer may take.",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from local_aws.cpu_share import GroupShare, Share, StopShare
 from local_aws.process import LocalAWS
 from local_aws.process_tree import cpu_seconds
 from tests.local_aws.conftest import Cloud
+from workload.tune import HAS_CPU_SHARE, LOCAL_AWS
 
 SHARE = 0.25
 # Both the parent and a child in another session are busy.
@@ -148,3 +150,9 @@ def test_a_repeated_init_may_fail(slow: Cloud) -> None:
 
     assert answer["FunctionError"] == "Unhandled"
     assert b"never" in answer["Payload"].read()
+
+
+def test_the_health_page_says_that_memory_buys_cpu(slow: Cloud) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{slow.aws.endpoint}{LOCAL_AWS}", timeout=5) as answer:
+        assert HAS_CPU_SHARE in answer.read().decode()  # which workload/tune.py looks for

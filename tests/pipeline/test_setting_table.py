@@ -107,9 +107,9 @@ def test_a_wrong_set_word_is_named(text: str, message: str) -> None:
 
 def test_settings_override_a_functions_defaults() -> None:
     plain = Deployment("p")
-    changed = Deployment("p", "", {SPLITTER: {"memory_mb": "1024", "FRAMES": "5"}})
+    changed = Deployment("p", "", {SPLITTER: {"memory_mb": "2048", "FRAMES": "5"}})
 
-    assert changed.splitter.memory_mb == 1024
+    assert changed.splitter.memory_mb == 2048
     assert changed.splitter.environment == {**plain.splitter.environment, "FRAMES": "5"}
     assert changed.recognizer == plain.recognizer
 
@@ -117,8 +117,8 @@ def test_settings_override_a_functions_defaults() -> None:
 @pytest.mark.parametrize(
     ("function", "name", "value"),
     [
-        (SPLITTER, "timeout_s", "120"),
-        (SPLITTER, "FFMPEG_TIMEOUT_S", "180"),
+        (SPLITTER, "timeout_s", "160"),
+        (SPLITTER, "FFMPEG_TIMEOUT_S", "220"),
         (RECOGNIZER, "timeout_s", "180"),
     ],
 )

@@ -285,7 +285,7 @@ def own_mb() -> int:
 def test_8k_video_fits_into_the_functions_memory(
     files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: str, encoder: str
 ) -> None:
-    # GIVEN the function's default memory, and the 90 MB that the function itself needs there
+    # GIVEN half of the function's default memory, and the 90 MB that it needs for itself
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(own_mb() + 512 - 90))
     fast = "-preset ultrafast -x265-params log-level=none" if encoder == "libx265" else "-preset 12"
     name = f"{size}-{encoder}.mp4"

@@ -177,7 +177,7 @@ def test_a_second_environment_is_called_only_if_time_demands_it(
 
 
 def test_ten_frames_need_one_environment_of_the_deployed_recognizer(callee: Any) -> None:
-    # GIVEN the settings of both functions as they are deployed, and 60 s spent on ffmpeg
+    # GIVEN the settings of both functions as they are deployed, and all of its time spent on ffmpeg
     mine, theirs = Deployment("any").splitter, Deployment("any").recognizer
     size = int(mine.environment["FRAMES_PER_INVOKE"])
     concurrency = int(mine.environment["INVOKE_CONCURRENCY"])
