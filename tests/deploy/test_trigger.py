@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from deploy.parts.concurrency import Concurrency, read_concurrency
 from deploy.parts.upload_queue import TIMEOUTS
 from local_aws.process import LocalAWS
-from pipeline.cli import Run
-from pipeline.settings import Deployment, Function
-from tests.deploy.conftest import Account
+from pipeline.settings import Deployment
+from tests.deploy.conftest import Account, see_limit
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +27,8 @@ def small(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets the scripts see another limit, as if AWS had changed the account's quota."""
-
-    def see(limit: int) -> None:
-        def read(run: Run, function: Function) -> Concurrency:
-            own = read_concurrency(run, function).own
-            return Concurrency(limit, limit - own, own)
-
-        for module in ("deploy.parts.rights", "deploy.parts.concurrency", "deploy.trigger"):
-            monkeypatch.setattr(f"{module}.read_concurrency", read)
-
-    return see
+    """Lets the scripts see another limit of the account."""
+    return partial(see_limit, monkeypatch)
 
 
 class Way:
@@ -258,3 +248,29 @@ def test_the_doctor_names_what_is_missing_of_the_queue(small: Account) -> None:
     assert [line for line in doctor() if "Lambda does not read queue" in line]
     sqs.delete_queue(QueueUrl=url)
     assert [line for line in doctor() if "uploads are lost" in line]
+
+
+def test_failures_are_redriven_through_the_queue(small: Account) -> None:
+    deployment = small.deployment()
+    way = Way(small, deployment)
+    small.deploy(deployment)
+    sqs = small.client("sqs")
+    failures = sqs.get_queue_url(QueueName=deployment.failure_queue)["QueueUrl"]
+    (mapping,) = way.mappings()
+    small.client("lambda").update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    # GIVEN an upload that SQS itself gave up on, and a message that holds no event
+    record = {"s3": {"bucket": {"name": deployment.input_bucket}, "object": {"key": "a+b.mp4"}}}
+    sqs.send_message(QueueUrl=failures, MessageBody=json.dumps({"Records": [record]}))
+    sqs.send_message(QueueUrl=failures, MessageBody="hello")
+    listed = small.run("deploy/failures.py", deployment, "list").stdout
+    assert f"s3://{deployment.input_bucket}/a b.mp4  the splitter never finished" in listed
+
+    said = small.run("deploy/failures.py", deployment, "redrive").stderr
+
+    assert "it holds no event" in said
+    assert len(small.run("deploy/failures.py", deployment, "list").stdout.splitlines()) == 1
+    url = way.attributes()["url"]
+    bodies = []
+    while found := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        bodies += [json.loads(message["Body"]) for message in found]
+    assert {"Records": [record]} in bodies
