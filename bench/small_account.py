@@ -26,20 +26,16 @@ from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
 from workload.reporting.evidence import Evidence, gather
-from workload.reporting.invocations import QUEUED_STEP, WAITING_STEP, Invocation
+from workload.reporting.invocations import QUEUED_STEP, Invocation
+from workload.reporting.slots import slot_s
 from workload.running.drive import Drive
 from workload.running.latency import percentile
+from workload.running.run import save
 from workload.running.videos import find_videos, plan
 
 LIMIT = 10
 MOST = 1.5  # times what the pairs need
 DEADLINE_S = 900.0
-
-
-def slot_s(invocation: Invocation) -> float:
-    """Seconds that a splitter waited because no recognizer's slot was free."""
-    waits = [step for step in invocation.steps if step.name == WAITING_STEP]
-    return sum(float(step.notes.get("slot_ms", 0)) for step in waits) / 1000
 
 
 def warm_pair_s(evidence: Evidence) -> float:
@@ -56,12 +52,19 @@ def warm_pair_s(evidence: Evidence) -> float:
     return statistics.fmean(seconds)
 
 
-def measure(stack: Stack, videos: list[Path], number: int, rate: float) -> dict[str, Any]:
-    """Upload `number` videos at `rate` a second; return the run's figures, times in seconds."""
+def measure(
+    stack: Stack, videos: list[Path], number: int, rate: float, run_file: Path | None = None
+) -> dict[str, Any]:
+    """Upload `number` videos at `rate` a second; return the run's figures, times in seconds.
+
+    `run_file` gets the run, for workload/report.py.
+    """
     aws = client_side(stack.aws)
     drive = Drive(aws, stack.deployment, plan(videos, number), 8, 1 / rate, say)
     drive.upload_and_wait(DEADLINE_S, lambda: None)
     run = drive.result()
+    if run_file is not None:
+        save(run, run_file)
     evidence = gather(aws, stack.deployment, run)
     latencies = [video.latency_s for video in run.videos if video.latency_s is not None]
     ended = max((v.answered for v in run.videos if v.answered is not None), default=run.ended)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bench.small_account import LIMIT, measure, targets
 from pipeline.bucket_admin import empty_bucket
 from pipeline.settings import Deployment
 from samples.stack import Stack, client_side, running
 from tests.e2e.conftest import eventually, find_failure
+from workload.report import main as report
 from workload.running.videos import find_videos
 
 LIMITS = {"account_concurrency": LIMIT, "max_concurrency": LIMIT}
@@ -27,8 +29,11 @@ def small(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
         yield stack
 
 
-def test_five_splitters_take_turns_and_none_waits_for_a_slot(small: Stack, videos: Path) -> None:
-    found = measure(small, find_videos(videos), 12, 10)
+def test_five_splitters_take_turns_and_none_waits_for_a_slot(
+    small: Stack, videos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run.json"
+    found = measure(small, find_videos(videos), 12, 10, run)
 
     assert found["answered"] == 12
     assert found["failed"] == 0
@@ -38,6 +43,14 @@ def test_five_splitters_take_turns_and_none_waits_for_a_slot(small: Stack, video
     assert found["queued_p50_s"] > 0
     throttled = client_side(small.aws).client("cloudwatch").get_metric_statistics
     assert not throttles(throttled, small)
+    # AND the report says so
+    page = tmp_path / "report.html"
+    words = ["--run", str(run), "--output", str(page), "--endpoint-url", small.aws.endpoint]
+    done = CliRunner().invoke(report, words, env=dict(small.aws.environ))
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert "so 12 uploads waited in a queue" in text
+    assert "wait for a slot" in text
 
 
 def throttles(statistics: Any, stack: Stack) -> float:
