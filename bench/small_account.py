@@ -27,7 +27,7 @@ from samples.stack import BUILD, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
 from workload.reporting.evidence import Evidence, gather
 from workload.reporting.invocations import QUEUED_STEP, Invocation
-from workload.reporting.slots import slot_s
+from workload.reporting.slot_waits import slot_s
 from workload.running.drive import Drive
 from workload.running.latency import percentile
 from workload.running.run import save

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from workload.reporting.invocations import WAITING_STEP, Invocation
 from workload.reporting.looks import SecondLooks, second_looks
 from workload.reporting.prices import Prices
-from workload.reporting.slots import SlotWaits, slot_waits
+from workload.reporting.slot_waits import SlotWaits, slot_waits
 
 SQS_REQUESTS_PER_FRAME = 3  # send, receive, delete
 
