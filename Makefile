@@ -67,6 +67,7 @@ bench: $(INSTALLED) build/ffmpeg.zip ## measure speed, starts, memory and price 
 	$(BIN)/python bench/price.py
 	$(BIN)/python bench/uploads.py
 	$(BIN)/python bench/run_cpu.py
+	$(BIN)/python bench/small_account.py
 
 clean: ## remove everything that was built or installed here
 	rm -rf build $(VENV)

@@ -17,14 +17,13 @@ from pipeline.requirements import require_packages
 
 require_packages()
 
-import botocore.exceptions
 import click
 
-from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while
+from deploy.parts.queues import find_queue, put_queue
+from deploy.parts.upload_queue import is_read
+from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
-from pipeline.policies import queue_arn
 from pipeline.queue_reader import FailedEvent, receive
-from pipeline.settings import PROJECT
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
@@ -38,36 +37,7 @@ HIDDEN_S = 120  # how long a message that is being listed is hidden from other r
 
 def ensure_queue(run: Run) -> str:
     """Create or update the failure queue and return its ARN."""
-    sqs, name = run.aws.client("sqs"), run.deployment.failure_queue
-    arn = queue_arn(run.deployment, run.aws.region, run.aws.account_id, run.aws.partition)
-    try:
-        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    except sqs.exceptions.QueueDoesNotExist:
-        run.change(
-            "create",
-            f"queue '{name}'",
-            lambda: retry_while(
-                lambda: sqs.create_queue(QueueName=name, Attributes=ATTRIBUTES, tags=PROJECT),
-                _name_is_reserved,
-                seconds=70,
-            ),
-        )
-        return arn
-    current = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    if covers(current, ATTRIBUTES):
-        run.kept(f"queue '{name}'")
-    else:
-        run.change(
-            "update",
-            f"queue '{name}'",
-            lambda: sqs.set_queue_attributes(QueueUrl=url, Attributes=ATTRIBUTES),
-        )
-    return arn
-
-
-def _name_is_reserved(error: botocore.exceptions.ClientError) -> bool:
-    """SQS reserves the name of a deleted queue for a minute."""
-    return "QueueDeletedRecently" in error_code(error)
+    return put_queue(run, run.deployment.failure_queue, ATTRIBUTES)
 
 
 @contextmanager
@@ -113,23 +83,32 @@ def queue_url(run: Run) -> str:
 
 
 def redrive(run: Run, events: list[FailedEvent]) -> None:
-    """Send each event to the splitter again, and then delete its message."""
+    """Send each event to the splitter again, and then delete its message.
+
+    Where uploads wait in a queue, the event goes there, so that no more than usual run at once.
+    """
     url = queue_url(run)
+    uploads = find_queue(run, run.deployment.upload_queue) if is_read(run) else None
     for event in events:
         text = f"{event.message_id} ({_videos(event)})"
         if "requestPayload" not in event.record:
             run.note(f"left    {text}: it holds no event")
             continue
-        run.change("redrive", text, partial(_redrive, run, url, event))
+        again = None if uploads is None else uploads[0]
+        run.change("redrive", text, partial(_redrive, run, url, event, again))
 
 
-def _redrive(run: Run, url: str, event: FailedEvent) -> None:
-    run.aws.client("lambda").invoke(
-        FunctionName=run.deployment.splitter.name,
-        InvocationType="Event",
-        Payload=json.dumps(event.record["requestPayload"]).encode(),
-    )
-    # Only now: an event that Lambda did not accept must stay in the queue.
+def _redrive(run: Run, url: str, event: FailedEvent, uploads: str | None) -> None:
+    payload = json.dumps(event.record["requestPayload"])
+    if uploads is not None:
+        run.aws.client("sqs").send_message(QueueUrl=uploads, MessageBody=payload)
+    else:
+        run.aws.client("lambda").invoke(
+            FunctionName=run.deployment.splitter.name,
+            InvocationType="Event",
+            Payload=payload.encode(),
+        )
+    # Only now: an event that was not accepted must stay in the queue.
     run.aws.client("sqs").delete_message(QueueUrl=url, ReceiptHandle=event.handle)
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -18,7 +20,9 @@ require_packages()
 import botocore.exceptions
 import click
 
+from deploy.parts.concurrency import read_concurrency
 from deploy.parts.ownership import refuse_foreign
+from deploy.parts.queues import find_queue, messages_in, put_queue
 from deploy.parts.s3_trigger import (
     STATEMENT,
     input_bucket_arn,
@@ -27,42 +31,129 @@ from deploy.parts.s3_trigger import (
     notification,
     same_notification,
     splitter_arn,
+    target_of,
 )
-from pipeline.aws import AwsError, error_code, retry_while
+from deploy.parts.upload_queue import mapping_settings, mappings, own_mapping, queue_attributes
+from pipeline.aws import AwsError, covers, error_code, error_message, retry_while
 from pipeline.cli import Run, deployment_options
 
 
 def ensure_trigger(run: Run) -> None:
-    """Let the input bucket invoke the splitter, then set its notifications.
+    """Let every upload start the splitter: at once, or through a queue where no cap is possible.
 
+    What is new is complete before the bucket's notification is switched. The other way is kept
+    until the next run: S3 may go on using it for some minutes.
     Raises AwsError if the bucket or the splitter does not exist, or if the splitter belongs to
     another deployment.
     """
     refuse_foreign(run)
-    outdated = _ensure_permission(run)
-    _set_notification(run)
-    for statement_id in outdated:
+    account = read_concurrency(run, run.deployment.splitter)
+    if account.needs_queue:
+        queue = put_queue(run, run.deployment.upload_queue, queue_attributes(run))
+        _ensure_mapping(run, queue, account.pairs)
+        is_switched = _set_notification(run, queue)
+        unused = [] if is_switched else list(invoke_statements(run))
+    else:
+        unused = _ensure_permission(run)
+        is_switched = _set_notification(run, splitter_arn(run))
+        if not is_switched:
+            _remove_queue(run)
+    for statement_id in unused:
         run.change(
             "remove",
-            f"outdated permission '{statement_id}' of '{run.deployment.splitter.name}'",
+            f"permission '{statement_id}' of '{run.deployment.splitter.name}', which is not used",
             partial(
                 run.aws.client("lambda").remove_permission,
                 FunctionName=run.deployment.splitter.name,
                 StatementId=statement_id,
             ),
         )
+    if is_switched:
+        run.note("kept    the way that uploads took before, which S3 may use for some minutes: the")
+        run.note("        next deployment removes it")
 
 
-def _set_notification(run: Run) -> None:
+def _ensure_mapping(run: Run, queue: str, most: int) -> None:
+    """Let Lambda read the queue for the splitter, `most` uploads at a time; wait until it does."""
+    client, name = run.aws.client("lambda"), run.deployment.splitter.name
+    current, wanted = own_mapping(run), mapping_settings(most)
+    text = (
+        f"event source of function '{name}': queue '{run.deployment.upload_queue}', {most} at once"
+    )
+    if current is not None:
+        has = {**current, "Enabled": current.get("State") in ("Enabled", "Enabling", "Creating")}
+        if covers(has, wanted):
+            run.kept(text)
+            return
+        uuid = current["UUID"]
+        run.change("update", text, lambda: client.update_event_source_mapping(UUID=uuid, **wanted))
+    else:
+        try:
+            run.change(
+                "create",
+                text,
+                lambda: retry_while(
+                    lambda: client.create_event_source_mapping(
+                        EventSourceArn=queue, FunctionName=name, **wanted
+                    ),
+                    _rights_are_settling,
+                ),
+            )
+        except client.exceptions.ResourceNotFoundException as error:
+            raise _no_function(run) from error
+    if not run.dry_run:
+        _wait_until_read(run)
+
+
+def _wait_until_read(
+    run: Run, seconds: float = 120, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    deadline = time.monotonic() + seconds
+    while (state := (own_mapping(run) or {}).get("State")) != "Enabled":
+        if time.monotonic() >= deadline:
+            raise AwsError(
+                f"Lambda does not read queue '{run.deployment.upload_queue}' after {seconds:.0f} s "
+                f"(state {state}). Run {run.command('deploy/trigger.py')} again."
+            )
+        sleep(2)
+
+
+def _rights_are_settling(error: botocore.exceptions.ClientError) -> bool:
+    return "does not have permissions to call" in error_message(error)
+
+
+def _remove_queue(run: Run) -> None:
+    """Remove the queue of uploads, once it is empty, and what reads it."""
+    client, sqs = run.aws.client("lambda"), run.aws.client("sqs")
+    name = run.deployment.upload_queue
+    found = find_queue(run, name)
+    if found is not None and (count := messages_in(found[1])):
+        run.note(f"kept    queue '{name}', in which {count} uploads wait: a later run removes it")
+        return
+    for mapping in mappings(run):
+        run.change(
+            "remove",
+            f"event source '{name}' of function '{run.deployment.splitter.name}'",
+            partial(client.delete_event_source_mapping, UUID=mapping["UUID"]),
+        )
+    if found is not None:
+        run.change("delete", f"queue '{name}'", partial(sqs.delete_queue, QueueUrl=found[0]))
+
+
+def _set_notification(run: Run, target: str) -> bool:
+    """Send every upload's event to `target`; return whether it went the other way before."""
     s3, bucket = run.aws.client("s3"), run.deployment.input_bucket
     current = _current_notification(run)
-    wanted: Any = notification(current, splitter_arn(run), run.deployment.splitter.name)
+    name = run.deployment.splitter.name
+    wanted: Any = notification(current, target, name)
+    before = target_of(current, name)
     if same_notification(current, wanted):
         run.kept(f"trigger of bucket '{bucket}'")
-        return
+        return False
+    way = f" through queue '{run.deployment.upload_queue}'" if ":sqs:" in target else ""
     run.change(
         "set",
-        f"trigger of bucket '{bucket}': every upload",
+        f"trigger of bucket '{bucket}': every upload{way}",
         # It takes S3 some seconds to see a new permission.
         lambda: retry_while(
             lambda: s3.put_bucket_notification_configuration(
@@ -74,6 +165,7 @@ def _set_notification(run: Run) -> None:
             seconds=30,
         ),
     )
+    return before is not None and (":sqs:" in before) != (":sqs:" in target)
 
 
 def _current_notification(run: Run) -> Any:
@@ -120,10 +212,13 @@ def _ensure_permission(run: Run) -> list[str]:
             ),
         )
     except client.exceptions.ResourceNotFoundException as error:
-        raise AwsError(
-            f"There is no function '{name}': run {run.command('deploy/functions.py')}"
-        ) from error
+        raise _no_function(run) from error
     return outdated
+
+
+def _no_function(run: Run) -> AwsError:
+    name = run.deployment.splitter.name
+    return AwsError(f"There is no function '{name}': run {run.command('deploy/functions.py')}")
 
 
 @click.command()

@@ -164,6 +164,11 @@ class Deployment:
         return f"{self.prefix}-failures"
 
     @property
+    def upload_queue(self) -> str:
+        """The SQS queue in which uploads wait if the splitter's concurrency cannot be reserved."""
+        return f"{self.prefix}-uploads"
+
+    @property
     def splitter(self) -> Function:
         """The `video-splitting` function."""
         return self._function("video-splitting")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import urllib.request
@@ -16,15 +17,17 @@ from deploy.parts.checks import Check, check
 from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import check_zip, zip_digest
 from deploy.parts.gallery_file import check_gallery_in_s3
+from deploy.parts.queues import arn_of, find_queue, messages_in
 from deploy.parts.repository import MANIFEST_TYPES
 from deploy.parts.rights import current_rights, missing_rights, needed_rights
-from deploy.parts.s3_trigger import is_in_place, may_invoke
+from deploy.parts.s3_trigger import may_invoke, sends_to
 from deploy.parts.snapstart import alias_version
 from deploy.parts.states import reason, update_has_failed
+from deploy.parts.upload_queue import is_read, own_mapping, queue_attributes
 from pipeline.aws import AwsError, error_code
 from pipeline.bucket_admin import bucket_exists
 from pipeline.cli import Run
-from pipeline.policies import function_arn, queue_arn
+from pipeline.policies import function_arn
 from pipeline.settings import Function
 
 if TYPE_CHECKING:
@@ -55,8 +58,7 @@ def checks_after(run: Run, zip_path: Path) -> list[Check]:
         checks += _checks_of(run, function, answer, zip_path, again)
     has_input = buckets.result == "ok"
     if found[splitter.key] is not None:
-        checks.append(check("S3 may invoke", lambda: _s3_may_invoke(run), trigger))
-        checks += [check("trigger", lambda: _trigger(run), trigger)] if has_input else []
+        checks += _trigger_checks(run, trigger) if has_input else []
         checks.append(check("failure queue", lambda: _failure_queue(run), again))
     if all(found.values()):
         checks.append(_settings(run, found[splitter.key], found[recognizer.key], again))
@@ -84,7 +86,7 @@ def _buckets(run: Run) -> str:
 
 def _rights(run: Run, function: Function, variables: dict[str, str]) -> str:
     """Check that the role has every right that the function needs as it is deployed."""
-    needed = needed_rights(run, function, variables.get("GALLERY_URI", ""))
+    needed = needed_rights(run, function, variables.get("GALLERY_URI", ""), is_read(run))
     missing = missing_rights(current_rights(run, function), needed)
     if missing:
         raise AwsError(
@@ -259,6 +261,45 @@ def _manifest(run: Run, answer: Any) -> str:
     return f"{uri}, {size:.0f} MB, in a format that Lambda takes"
 
 
+def _trigger_checks(run: Run, fix: str) -> list[Check]:
+    """Check the way of an upload to the splitter: directly, or through the queue."""
+    target = ""
+
+    def look() -> str:
+        nonlocal target
+        target = sends_to(run)
+        way = f" through '{run.deployment.upload_queue}'" if ":sqs:" in target else ""
+        return f"'{run.deployment.input_bucket}' starts '{run.deployment.splitter.name}'{way}"
+
+    checks = [check("trigger", look, fix)]
+    if ":sqs:" in target:
+        checks.append(check("queue of uploads", lambda: _upload_queue(run), fix))
+    elif target:
+        checks.append(check("S3 may invoke", lambda: _s3_may_invoke(run), fix))
+    return checks
+
+
+def _upload_queue(run: Run) -> str:
+    """Check that S3 may send to the queue and that Lambda reads it for the splitter."""
+    name, splitter = run.deployment.upload_queue, run.deployment.splitter.name
+    found, mapping = find_queue(run, name), own_mapping(run)
+    if found is None:
+        raise AwsError(f"Queue '{name}' does not exist: uploads are lost.")
+    if json.loads(found[1].get("Policy", "{}")) != json.loads(queue_attributes(run)["Policy"]):
+        raise AwsError(
+            f"The policy of queue '{name}' does not let the input bucket, and no other, send."
+        )
+    if mapping is None or mapping.get("State") != "Enabled":
+        state = "" if mapping is None else f" (state {mapping.get('State')})"
+        raise AwsError(f"Lambda does not read queue '{name}' for function '{splitter}'{state}.")
+    if "ReportBatchItemFailures" not in mapping.get("FunctionResponseTypes", []):
+        raise AwsError(f"The event source of '{splitter}' ignores which uploads failed.")
+    most = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
+    if most is None:
+        raise AwsError(f"The event source of '{splitter}' does not limit the videos at a time.")
+    return f"{name}, {messages_in(found[1])} waiting, {most} at a time"
+
+
 def _s3_may_invoke(run: Run) -> str:
     if not may_invoke(run):
         raise AwsError(
@@ -266,12 +307,6 @@ def _s3_may_invoke(run: Run) -> str:
             f"'{run.deployment.splitter.name}'."
         )
     return "only the input bucket, and only in this account"
-
-
-def _trigger(run: Run) -> str:
-    if not is_in_place(run):
-        raise AwsError(f"Bucket '{run.deployment.input_bucket}' does not start the splitter.")
-    return f"'{run.deployment.input_bucket}' starts '{run.deployment.splitter.name}'"
 
 
 def _may_call(run: Run) -> str:
@@ -311,7 +346,7 @@ def _simulated(run: Run, role: str, arn: str) -> str:
 
 def _failure_queue(run: Run) -> str:
     client, name = run.aws.client("lambda"), run.deployment.splitter.name
-    wanted = queue_arn(run.deployment, run.aws.region, run.aws.account_id, run.aws.partition)
+    wanted = arn_of(run, run.deployment.failure_queue)
     try:
         config = client.get_function_event_invoke_config(FunctionName=name)
     except client.exceptions.ResourceNotFoundException as error:

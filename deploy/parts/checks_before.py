@@ -105,14 +105,15 @@ def _names(run: Run) -> str:
 
 def _concurrency(run: Run) -> Check:
     account = read_concurrency(run, run.deployment.splitter)
+    if account.needs_queue:
+        again = f"For more, {account.remedy} and deploy again, which caps the splitter instead."
+        return Check("concurrency", "warning", f"{account.shortage}. {account.waiting}", again)
     if account.cap is None:
         return Check(
             "concurrency",
             "warning",
-            f"{account.shortage}; each video uses two, so more than {account.at_once} videos at a "
-            "time can starve each other",
-            f"Upload slowly (workload/generate.py --concurrency {max(1, account.at_once)}), or "
-            f"{account.remedy} and deploy again, which caps the splitter.",
+            f"{account.shortage}; a video needs two at once, and videos can starve each other",
+            f"Upload videos one by one, or {account.remedy} and deploy again.",
         )
     return passed(
         "concurrency",

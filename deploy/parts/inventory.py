@@ -10,6 +10,8 @@ from typing import Any
 from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.ownership import foreign, foreign_function, foreign_role
+from deploy.parts.queues import find_queue, messages_in
+from deploy.parts.upload_queue import mappings
 from pipeline.aws import NO_QUEUE, NOT_FOUND, read_or_none
 from pipeline.bucket_admin import bucket_region, empty_bucket
 from pipeline.cli import Run
@@ -48,10 +50,11 @@ def inventory(run: Run) -> list[Thing]:
     """
     namespaced = not foreign(run)
     return [
+        *_event_sources(run),
         *_functions(run),
         *(_layers(run) if namespaced else []),
         *(_repository(run) if namespaced else []),
-        *_queue(run),
+        *_queues(run),
         *(_log_groups(run) if namespaced else []),
         *_roles(run),
         *_buckets(run),
@@ -108,20 +111,28 @@ def _repository(run: Run) -> list[Thing]:
     return [Thing("repository", name, counted(images, "image"), delete)]
 
 
-def _queue(run: Run) -> list[Thing]:
-    sqs, name = run.aws.client("sqs"), run.deployment.failure_queue
-    try:
-        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    except sqs.exceptions.QueueDoesNotExist:
-        return []
-    wanted: Any = {"QueueUrl": url, "AttributeNames": ["ApproximateNumberOfMessages"]}
-    answer = read_or_none(partial(sqs.get_queue_attributes, **wanted), *GONE)
-    if answer is None:  # SQS may give the URL of a queue that was just deleted
-        return []
-    count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
+def _event_sources(run: Run) -> list[Thing]:
+    client = run.aws.client("lambda")
     return [
-        Thing("queue", name, counted(count, "message"), partial(sqs.delete_queue, QueueUrl=url))
+        Thing(
+            "event source",
+            mapping["UUID"],
+            f"queue '{run.deployment.upload_queue}', {mapping['State']}",
+            partial(client.delete_event_source_mapping, UUID=mapping["UUID"]),
+        )
+        for mapping in mappings(run)
     ]
+
+
+def _queues(run: Run) -> list[Thing]:
+    sqs, things = run.aws.client("sqs"), []
+    for name in (run.deployment.upload_queue, run.deployment.failure_queue):
+        found = find_queue(run, name)
+        if found is not None:
+            detail = counted(messages_in(found[1]), "message")
+            delete = partial(sqs.delete_queue, QueueUrl=found[0])
+            things.append(Thing("queue", name, detail, delete))
+    return things
 
 
 def _log_groups(run: Run) -> list[Thing]:

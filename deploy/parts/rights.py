@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import unquote
 
+from deploy.parts.concurrency import read_concurrency
+from deploy.parts.upload_queue import is_read
 from pipeline.aws import read_or_none
 from pipeline.cli import Run
 from pipeline.policies import Policy, recognizer_permissions, splitter_permissions
@@ -14,16 +16,22 @@ from pipeline.settings import Function
 POLICY_NAME = "permissions"
 
 
-def needed_rights(run: Run, function: Function, gallery_uri: str | None = None) -> Policy:
-    """Return the policy that the function's role needs when GALLERY_URI has this value.
+def needed_rights(
+    run: Run, function: Function, gallery_uri: str | None = None, from_queue: bool | None = None
+) -> Policy:
+    """Return the policy that the function's role needs.
 
-    None: the value in the deployment's settings.
+    `gallery_uri` is the value of GALLERY_URI, and `from_queue` says whether uploads wait in a queue
+    for the splitter. None: as the deployment's settings and its account demand, and as long as the
+    queue is read.
     """
     if gallery_uri is None:
         gallery_uri = run.deployment.recognizer.environment["GALLERY_URI"]
     place = (run.aws.region, run.aws.account_id, run.aws.partition)
     if function.key == run.deployment.splitter.key:
-        return splitter_permissions(run.deployment, *place)
+        if from_queue is None:
+            from_queue = read_concurrency(run, function).needs_queue or is_read(run)
+        return splitter_permissions(run.deployment, *place, from_queue)
     return recognizer_permissions(run.deployment, *place, gallery_uri)
 
 

@@ -20,10 +20,11 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
+from deploy.parts.concurrency import Concurrency, read_concurrency
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
 from pipeline.cli import Run
-from pipeline.settings import ROOT, Deployment
+from pipeline.settings import ROOT, Deployment, Function
 
 X86_64, ARM64, RISCV = 62, 183, 243  # e_machine in an ELF header
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"  # an image manifest
@@ -172,6 +173,17 @@ class Account:
                 for r in self.client("ecr").describe_repositories()["repositories"]
             ],
         }
+
+
+def see_limit(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Let the scripts see another limit, as if AWS had changed the account's quota."""
+
+    def read(run: Run, function: Function) -> Concurrency:
+        own = read_concurrency(run, function).own
+        return Concurrency(limit, limit - own, own)
+
+    for module in ("deploy.parts.rights", "deploy.parts.concurrency", "deploy.trigger"):
+        monkeypatch.setattr(f"{module}.read_concurrency", read)
 
 
 def program(folder: Path, name: str, script: str) -> Path:

@@ -19,6 +19,7 @@ from local_aws.process import LocalAWS
 from pipeline.settings import Deployment
 from samples.one_at_a_time import one_at_a_time
 from samples.stack import BUILD, REGISTRY, assemble_image, client_side, enroll, fetch_model
+from tests.deploy.conftest import see_limit
 
 GALLERY = "deploying-gallery"
 # The local AWS runs each repository's images from a folder: the gallery is part of one of them.
@@ -195,4 +196,23 @@ def test_what_runs_answers_after_every_writing_call(
         options = live.options(where, *NEXT, *snapstart)
         calls = change(live, options, step_by_step, monkeypatch, ())
         assert calls.count("UpdateFunctionCode") == 1
+        assert "Done, 0 changes." in live.deploy(options)
+
+
+def test_no_upload_is_lost_while_a_queue_comes_and_goes(
+    live: Pipeline, step_by_step: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = live.options(WITHOUT_GALLERY)
+    live.deploy(options)
+
+    # WHEN nothing can be reserved any more, and later again
+    removed = ["RemovePermission"], ["DeleteEventSourceMapping", "DeleteQueue", "PutRolePolicy"]
+    for limit, last in zip((10, 1000), removed, strict=True):
+        see_limit(monkeypatch, limit)
+        calls = change(live, options, step_by_step, monkeypatch, ())
+
+        # THEN each upload was answered, and the next deployment removes what was used before
+        assert calls[-1] == "PutBucketNotificationConfiguration"
+        assert not set(calls) & set(last[:2])
+        assert change(live, options, step_by_step, monkeypatch, ()) == last
         assert "Done, 0 changes." in live.deploy(options)

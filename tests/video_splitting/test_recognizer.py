@@ -57,6 +57,8 @@ def test_calls_that_did_not_start_are_retried(callee: Any, refusal: Any) -> None
     assert len(callee.payloads) == 4
     assert len(set(pauses)) == 3
     assert all(0 <= pause <= 0.2 * 2**n for n, pause in enumerate(pauses))
+    # AND only waiting for a free environment counts as such
+    assert answer.slot_s == pytest.approx(sum(pauses) if refusal is THROTTLED else 0)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WAITING_STEP = "invoke"  # the step in which the splitter waits for the recognizer
+QUEUED_STEP = "queued"  # how long an upload has waited in the queue of a small account
 SKIPPED_STEP = "skipped"  # an object that is plainly not a video
 
 

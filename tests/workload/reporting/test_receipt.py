@@ -73,3 +73,26 @@ def test_an_init_that_was_repeated_inside_the_invocation_is_a_cold_start() -> No
     caller, _ = receipt.bills
     assert (caller.requests, caller.cold_starts) == (2, 1)
     assert caller.gb_seconds == pytest.approx(14.3 / 2)  # what REPORT says is billed
+
+
+def test_waiting_for_a_slot_is_shown_and_costs_what_sqs_and_the_splitter_cost() -> None:
+    # GIVEN two uploads that waited in the queue, one of them tried twice, and a call that was
+    # refused for half a second
+    def split(video: str, queued: float, slot_ms: float) -> Invocation:
+        steps = [
+            Step("queued", 0.0, queued, {"video": video}),
+            Step("invoke", 2.0, 1.0, {"video": video, "slot_ms": slot_ms}),
+        ]
+        return Invocation("r", 0.0, steps, Report("r", 2000, 2000, 512, 90))
+
+    splitter = [split("s3://b/a", 4.0, 0), split("s3://b/b", 8.0, 500), split("s3://b/b", 70.0, 0)]
+
+    receipt = write_receipt(("split", "name"), splitter, [], 2, Prices())
+
+    waits = receipt.slots
+    assert (waits.uploads, waits.mean_s, waits.longest_s) == (2, 6.0, 8.0)
+    assert waits.requests == 2 * 3 + 2
+    assert waits.gb_seconds == pytest.approx(0.25)
+    assert waits.waiting_usd == pytest.approx(0.25 * 0.0000166667)
+    without = receipt.lambda_usd + receipt.puts_usd + receipt.gets_usd
+    assert receipt.usd == pytest.approx(without + 8 * 0.4e-6)
