@@ -52,6 +52,7 @@ def words(tmp_path: Path) -> Callable[[str], list[str]]:
     own = {
         "deploy/layer.py": ["--zip", str(layer)],
         "workload/generate.py": ["--testcase-folder", str(videos)],
+        "workload/tune.py": ["--testcase-folder", str(videos)],
         "workload/report.py": ["--run", str(run), "--output", str(tmp_path / "report.html")],
         "deploy/destroy.py": ["--yes"],
         "deploy/prune.py": ["--yes"],
