@@ -37,12 +37,17 @@ from deploy.parts.upload_queue import mapping_settings, mappings, own_mapping, q
 from pipeline.aws import AwsError, covers, error_code, error_message, retry_while
 from pipeline.cli import Run, deployment_options
 
+# S3 may use the earlier notification for five minutes.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html
+SWITCHING_S = 600
+SWITCHED = "switched"  # the queue's tag with the time of the last switch, in epoch seconds
+
 
 def ensure_trigger(run: Run) -> None:
     """Let every upload start the splitter: at once, or through a queue where no cap is possible.
 
-    What is new is complete before the bucket's notification is switched. The other way is kept
-    until the next run: S3 may go on using it for some minutes.
+    What is new is complete before the bucket's notification is switched. The other way is kept for
+    SWITCHING_S, and removed by a later run.
     Raises AwsError if the bucket or the splitter does not exist, or if the splitter belongs to
     another deployment.
     """
@@ -51,12 +56,12 @@ def ensure_trigger(run: Run) -> None:
     if account.needs_queue:
         queue = put_queue(run, run.deployment.upload_queue, queue_attributes(run))
         _ensure_mapping(run, queue, account.pairs)
-        is_switched = _set_notification(run, queue)
-        unused = [] if is_switched else list(invoke_statements(run))
+        _set_notification(run, queue)
+        unused = [] if _is_switching(run) else list(invoke_statements(run))
     else:
         unused = _ensure_permission(run)
-        is_switched = _set_notification(run, splitter_arn(run))
-        if not is_switched:
+        _set_notification(run, splitter_arn(run))
+        if not _is_switching(run):
             _remove_queue(run)
     for statement_id in unused:
         run.change(
@@ -68,9 +73,20 @@ def ensure_trigger(run: Run) -> None:
                 StatementId=statement_id,
             ),
         )
-    if is_switched:
-        run.note("kept    the way that uploads took before, which S3 may use for some minutes: the")
-        run.note("        next deployment removes it")
+
+
+def _is_switching(run: Run) -> bool:
+    """Return whether S3 may still use the way that uploads took before; say so if it may."""
+    found = find_queue(run, run.deployment.upload_queue)
+    if found is None:
+        return False
+    left = SWITCHING_S - _seconds_since_switch(run, found[0])
+    if left > 0:
+        run.note(
+            f"kept    the way that uploads took before: S3 may use it for {left / 60:.0f} minutes "
+            "more. A later run removes it."
+        )
+    return left > 0
 
 
 def _ensure_mapping(run: Run, queue: str, most: int) -> None:
@@ -140,8 +156,8 @@ def _remove_queue(run: Run) -> None:
         run.change("delete", f"queue '{name}'", partial(sqs.delete_queue, QueueUrl=found[0]))
 
 
-def _set_notification(run: Run, target: str) -> bool:
-    """Send every upload's event to `target`; return whether it went the other way before."""
+def _set_notification(run: Run, target: str) -> None:
+    """Send every upload's event to `target`; note the time if it went the other way before."""
     s3, bucket = run.aws.client("s3"), run.deployment.input_bucket
     current = _current_notification(run)
     name = run.deployment.splitter.name
@@ -149,7 +165,9 @@ def _set_notification(run: Run, target: str) -> bool:
     before = target_of(current, name)
     if same_notification(current, wanted):
         run.kept(f"trigger of bucket '{bucket}'")
-        return False
+        return
+    if before is not None and (":sqs:" in before) != (":sqs:" in target):
+        _note_switch(run)
     way = f" through queue '{run.deployment.upload_queue}'" if ":sqs:" in target else ""
     run.change(
         "set",
@@ -165,7 +183,27 @@ def _set_notification(run: Run, target: str) -> bool:
             seconds=30,
         ),
     )
-    return before is not None and (":sqs:" in before) != (":sqs:" in target)
+
+
+def _note_switch(run: Run) -> None:
+    """Tag the queue with the time, before the switch so that no run can take it for an old one.
+
+    A tag from the last minute, of a run that was ended before the switch, is good enough.
+    """
+    sqs, name = run.aws.client("sqs"), run.deployment.upload_queue
+    found = find_queue(run, name)
+    if found is not None and _seconds_since_switch(run, found[0]) > 60:
+        tags = {SWITCHED: str(int(time.time()))}
+        run.change(
+            "note",
+            f"the time of the switch in a tag of queue '{name}'",
+            lambda: sqs.tag_queue(QueueUrl=found[0], Tags=tags),
+        )
+
+
+def _seconds_since_switch(run: Run, url: str) -> float:
+    tags = run.aws.client("sqs").list_queue_tags(QueueUrl=url).get("Tags", {})
+    return time.time() - int(tags.get(SWITCHED, 0))
 
 
 def _current_notification(run: Run) -> Any:

@@ -109,8 +109,6 @@ def test_uploads_wait_in_a_queue_when_nothing_is_left_to_reserve(
     found = concurrency_check(account, second)
     assert found.startswith(f"WARN   concurrency: {why}. {waiting}")
     assert "release reservations of other functions" in found
-    if left == 115:  # the permission that S3 may have used for some minutes more
-        assert "Done, 1 changes." in account.deploy(second)
     assert "Done, 0 changes." in account.deploy(second)
 
 

@@ -145,9 +145,12 @@ def test_a_larger_account_needs_no_queue(account: Account) -> None:
     assert "TakeUploads" not in way.rights()
 
 
-def test_a_switch_adds_first_and_removes_in_the_next_run(
-    account: Account, limit: Callable[[int], None]
+def test_a_switch_adds_first_and_removes_after_some_minutes(
+    account: Account, limit: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def minutes_pass(many: bool) -> None:
+        monkeypatch.setattr("deploy.trigger.SWITCHING_S", 0 if many else 600)
+
     deployment = account.deployment()
     way = Way(account, deployment)
     account.deploy(deployment)
@@ -157,12 +160,16 @@ def test_a_switch_adds_first_and_removes_in_the_next_run(
     account.client("lambda").delete_function_concurrency(FunctionName=deployment.splitter.name)
     said = account.deploy(deployment)
 
-    # THEN the queue is used, and S3 may go on invoking the splitter until the next run
+    # THEN the queue is used, and S3 may go on invoking the splitter for some minutes
     assert way.target() == deployment.upload_queue
     assert len(way.mappings()) == 1
     assert way.may_invoke()
     assert said.index("create  event source") < said.index("set     trigger")
-    assert "1 changes" in account.deploy(deployment)
+    assert "S3 may use it for 10 minutes more" in said
+    assert "Done, 0 changes." in account.deploy(deployment)
+    assert way.may_invoke()
+    minutes_pass(many=True)
+    assert "Done, 1 changes." in account.deploy(deployment)
     assert not way.may_invoke()
     assert "Done, 0 changes." in account.deploy(deployment)
 
@@ -173,6 +180,7 @@ def test_a_switch_adds_first_and_removes_in_the_next_run(
     sqs, url = account.client("sqs"), way.attributes()["url"]
     sqs.send_message(QueueUrl=url, MessageBody='{"Event": "s3:TestEvent"}')
     limit(1000)
+    minutes_pass(many=False)
     said = account.deploy(deployment)
 
     # THEN the bucket starts the splitter itself, and everything else is left
@@ -180,7 +188,9 @@ def test_a_switch_adds_first_and_removes_in_the_next_run(
     assert said.index("permission of bucket") < said.index("set     trigger")
     assert len(way.mappings()) == 1
     assert "TakeUploads" in way.rights()
-    # AND also in the next run, as an upload waits
+    assert "Done, 0 changes." in account.deploy(deployment)
+    # AND also some minutes later, as an upload waits
+    minutes_pass(many=True)
     assert "in which 1 uploads wait" in account.deploy(deployment)
     assert len(way.mappings()) == 1
 
