@@ -24,6 +24,7 @@ import click
 
 from pipeline.aws import AwsError, covers, error_code, retry_while
 from pipeline.cli import Run, deployment_options
+from pipeline.names import printable
 from pipeline.policies import queue_arn
 from pipeline.queue_reader import BATCH, FailedEvent, Sweep
 from pipeline.settings import PROJECT
@@ -234,7 +235,7 @@ def main(run: Run, action: str, message_id: str | None) -> None:
                     click.echo(json.dumps(event.record, indent=2))
                 else:
                     line = f"{event.message_id}  {event.when}  {_videos(event)}  {event.reason}"
-                    click.echo(line)
+                    click.echo(printable(line))
         redrive.end()
     if action == "list":
         click.echo(f"{count} failures in '{run.deployment.failure_queue}'", err=True)

@@ -116,6 +116,20 @@ def test_a_long_queue_is_listed_at_once_and_left_as_it_was(
         assert queue.counts()[0] > 0
 
 
+def test_keys_and_errors_are_shown_escaped(account: Account, run: Run, queue: Queue) -> None:
+    record = json.loads(body("a%1B%5B31m%0Ab.mp4"))
+    record["responsePayload"] = {"errorType": "Bad", "errorMessage": "\x1b[2Jgone\nall well"}
+    queue.fill(json.dumps(record))
+
+    listed = account.run("deploy/failures.py", run.deployment, "list").stdout
+    sent = account.run("deploy/failures.py", run.deployment, "redrive", "--dry-run").stderr
+
+    assert listed.splitlines()[0].endswith(r"a\x1b[31m\nb.mp4  Bad: \x1b[2Jgone\nall well")
+    assert len(listed.splitlines()) == 1
+    assert r"(s3://p-input/a\x1b[31m\nb.mp4)" in sent
+    assert "\x1b" not in listed + sent
+
+
 def test_a_sweep_ends_although_its_messages_come_back_meanwhile(
     account: Account, run: Run, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
