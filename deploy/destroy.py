@@ -20,6 +20,7 @@ import click
 from deploy.parts.inventory import GONE, Thing, inventory, not_ours
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
+from pipeline.names import printable
 
 # AWS may list a deleted queue for a minute, and a deleted bucket for some time.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
@@ -75,12 +76,12 @@ def main(run: Run, yes: bool, delete_objects: bool) -> None:
     """Remove everything of a deployment: python3 deploy/destroy.py --prefix 1225111111"""
     things = inventory(run)
     for text in not_ours(run):
-        click.echo(f"left: {text}", err=True)
+        click.echo(f"left: {printable(text)}", err=True)
     if not things:
         click.echo(f"Nothing of '{run.deployment.prefix}' exists in {run.aws.region}.")
         return
     for thing in things:
-        click.echo(str(thing), err=True)
+        click.echo(printable(str(thing)), err=True)
     refuse_full_buckets(things, delete_objects)
     if not (yes or run.dry_run):
         click.confirm(f"Delete these {len(things)} for good?", abort=True, err=True)

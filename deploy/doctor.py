@@ -23,6 +23,7 @@ from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
 from pipeline.cli import Run, deployment_options, set_option
+from pipeline.names import printable_lines
 
 MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 
@@ -50,9 +51,9 @@ def main(run: Run, zip_path: Path, when: str | None) -> None:
         checks = checks_before(run, zip_path, deployed)
         checks += checks_after(run, zip_path) if deployed else []
     for done in checks:
-        click.echo(f"{MARKS[done.result]} {done.name}: {done.detail}")
+        click.echo(f"{MARKS[done.result]} {done.name}: {printable_lines(done.detail)}")
         if done.fix:
-            click.echo(f"       -> {done.fix}")
+            click.echo(f"       -> {printable_lines(done.fix)}")
     failed = sum(done.result == "failed" for done in checks)
     click.echo(f"{len(checks)} checks, {failed} failed", err=True)
     if failed:

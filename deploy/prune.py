@@ -22,6 +22,7 @@ from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.inventory import Thing
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
+from pipeline.names import printable
 from pipeline.settings import Function
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def main(run: Run, keep: int, yes: bool) -> None:
         return
     if not run.dry_run:
         for thing in things:
-            click.echo(str(thing), err=True)
+            click.echo(printable(str(thing)), err=True)
         if not yes:
             click.confirm(f"Delete these {len(things)} for good?", abort=True, err=True)
     for thing in things:

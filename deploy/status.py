@@ -28,6 +28,7 @@ from deploy.parts.snapstart import snapstart_option
 from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options, set_option
+from pipeline.names import printable
 
 
 class Comparison(Run):
@@ -121,13 +122,13 @@ def main(
         click.echo(json.dumps(report, indent=2))
     else:
         for thing in things:
-            click.echo(str(thing))
+            click.echo(printable(str(thing)))
         for name, about in running.items():
             click.echo(f"{name}: {about['code']}, {about['memory_mb']} MB, {about['timeout_s']} s")
         if skipped.count:
             click.echo(skipped.line())
         for difference in differences:
-            click.echo(f"DRIFT  {difference}" if things else difference)
+            click.echo(printable(f"DRIFT  {difference}" if things else difference))
         if not things:
             click.echo(f"Next: {run.command('deploy/doctor.py')}", err=True)
         if not differences:

@@ -13,7 +13,15 @@ from pathlib import Path
 from moto.core import serialize
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
-from local_aws import disk_bodies, moto_ecr, moto_events, moto_lambda, moto_mappings, moto_s3
+from local_aws import (
+    disk_bodies,
+    moto_ecr,
+    moto_events,
+    moto_lambda,
+    moto_mappings,
+    moto_s3,
+    moto_sqs,
+)
 from local_aws.code_links import CodeLinks
 from local_aws.moto_events import PendingEvents
 from local_aws.moto_mappings import Mapping
@@ -58,6 +66,8 @@ def repairs(
         partial(moto_ecr.name_this_registry, endpoint, region),
         partial(moto_ecr.issue_registry_password, endpoint, region, registry_password),
         moto_ecr.measure_layers,
+        moto_sqs.take_messages_in_turn,
+        moto_sqs.read_retention_alone,
         route_once,
         parse_times_once,
     ]

@@ -1,17 +1,58 @@
-"""moto's SQS, used with a function's role or as S3."""
+"""moto's SQS, used with a function's role or as S3, and its repairs."""
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from moto.core.exceptions import ServiceException
-from moto.sqs.models import sqs_backends
+from moto.sqs import models
+from moto.sqs.models import SQSBackend, sqs_backends
 
 from local_aws.errors import CannotDeliver
 from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
 from local_aws.moto_iam import check_role
+from local_aws.moto_patch import Method, wrap_method
+
+
+def take_messages_in_turn() -> None:
+    """Two requests at the same time receive one message twice, or lose one that is being sent."""
+
+    @wrap_method(SQSBackend, "receive_message")
+    def receive(
+        original: Method, backend: Any, name: str, count: int, wait_s: int, *more: Any
+    ) -> Any:
+        queue = backend.get_queue(name)
+        end = time.monotonic() + wait_s
+        while True:
+            with queue._messages_lock:
+                found = original(backend, name, count, 0, *more)
+            left = end - time.monotonic()
+            if found or left <= 0:
+                return found
+            queue.wait_for_messages(min(1, left))
+
+    for name in ("delete_message", "change_message_visibility"):
+
+        @wrap_method(SQSBackend, name)
+        def change(
+            original: Method, backend: Any, queue_name: str, *more: Any, **named: Any
+        ) -> Any:
+            with backend.get_queue(queue_name)._messages_lock:
+                return original(backend, queue_name, *more, **named)
+
+
+def read_retention_alone() -> None:
+    """For each message that is received, moto counts all messages of the queue nine times."""
+
+    def is_valid(backend: Any, queue_name: str, message: Any) -> bool:
+        kept_s = int(backend.get_queue(queue_name).message_retention_period)
+        return bool(message.sent_timestamp / 1000 + kept_s > time.time())
+
+    SQSBackend.is_message_valid_based_on_retention_period = is_valid
+    models.unix_time_millis = lambda: time.time() * 1000
 
 
 def send_message(role_arn: str, queue_arn: str, body: str) -> None:
@@ -87,10 +128,8 @@ class Source:
         """
         check_role(role_arn, "sqs:ReceiveMessage", self.arn)
         try:
-            queue = self._backend.get_queue(self._name)
-            with queue._messages_lock:  # no message may be received twice
-                seconds = int(queue.visibility_timeout)
-                received = self._backend.receive_message(self._name, count, 0, seconds)
+            seconds = int(self._backend.get_queue(self._name).visibility_timeout)
+            received = self._backend.receive_message(self._name, count, 0, seconds)
         except ServiceException as error:
             raise CannotDeliver(f"queue {self._name}: {error.message}") from error
         return [self._record(message) for message in received]
@@ -100,9 +139,7 @@ class Source:
         check_role(role_arn, "sqs:DeleteMessage", self.arn)
         for record in records:
             try:
-                queue = self._backend.get_queue(self._name)
-                with queue._messages_lock:  # SendMessage appends to the list meanwhile
-                    queue.delete_message(record["receiptHandle"])
+                self._backend.delete_message(self._name, record["receiptHandle"])
             except ServiceException as error:
                 raise CannotDeliver(f"queue {self._name}: {error.message}") from error
 

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from pipeline.aws import AWS_ERRORS, Aws, explain
 from pipeline.deployment_file import DEFAULT_PATH, DeploymentFile, read_file, write_file
+from pipeline.names import printable, printable_lines
 from pipeline.setting_table import DEPLOYMENT, UserError, help_table, merged, read_words, rows
 from pipeline.settings import Deployment, SettingsError
 
@@ -60,7 +61,7 @@ class Run:
 
     def note(self, text: str) -> None:
         """Print a line of progress."""
-        click.echo(f"  {text}", err=True)
+        click.echo(f"  {printable(text)}", err=True)
 
     def kept(self, thing: str) -> None:
         """Report that `thing` is already as it should be."""
@@ -258,7 +259,7 @@ class clear_errors:
         """Raise click.ClickException for errors of AWS, boto3, the settings or the machine."""
         text = readable(error)
         if text is not None:
-            raise click.ClickException(text) from error
+            raise click.ClickException(printable_lines(text)) from error
 
 
 def readable(error: BaseException | None) -> str | None:

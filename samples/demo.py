@@ -14,6 +14,7 @@ import click
 from local_aws.process import StartError
 from pipeline.cli import clear_errors
 from pipeline.keys import output_key
+from pipeline.names import printable
 from pipeline.settings import Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
@@ -108,7 +109,7 @@ def table(rows: list[Row]) -> str:
         )
         figures = (row.distance, row.faces, row.frames, seconds)
         cells.append((row.video, row.expected or "", row.said, *figures, verdict))
-    failures = [f"{row.video}: {row.failure}" for row in rows if row.failure]
+    failures = [printable(f"{row.video}: {row.failure}") for row in rows if row.failure]
     return "\n".join([text_table(head, cells), *failures])
 
 

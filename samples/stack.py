@@ -19,6 +19,7 @@ from local_aws.client_environ import isolated
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
 from pipeline.deployment_file import write_file
+from pipeline.names import printable_lines
 from pipeline.setting_table import read_words
 from pipeline.settings import ROOT, Deployment
 from samples.one_at_a_time import one_at_a_time
@@ -49,7 +50,7 @@ class Stack:
 
 def say(text: str) -> None:
     """Report progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def client_side(aws: LocalAWS) -> Aws:

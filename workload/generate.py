@@ -16,6 +16,7 @@ require_packages()
 import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws
+from pipeline.names import printable, printable_lines
 from pipeline.settings import Deployment
 from workload.running.buckets import require_buckets
 from workload.running.clear_buckets import clear, say_what_clear_would_do
@@ -43,7 +44,7 @@ from workload.running.videos import (
 
 def note(text: str) -> None:
     """Report progress on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)
 
 
 def check_report_packages() -> None:
@@ -160,7 +161,8 @@ def main(
         if is_clear:
             say_what_clear_would_do(aws, deployment, note)
         for upload in uploads:
-            note(f"Would upload {upload.path} to s3://{deployment.input_bucket}/{upload.key}")
+            target = f"s3://{deployment.input_bucket}/{upload.key}"
+            note(printable(f"Would upload {upload.path} to {target}"))
         return
     if is_clear:
         clear(aws, deployment, note, confirmed=is_sure)

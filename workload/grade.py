@@ -16,6 +16,7 @@ require_packages()
 import click
 
 from pipeline.aws import Aws
+from pipeline.names import printable_lines
 from pipeline.settings import Deployment
 from workload.grading.judge import Wanted, initial_checks, run_checks, show
 from workload.grading.limits import Limits
@@ -29,7 +30,7 @@ from workload.running.run import WorkloadRun, load
 
 def note(text: str) -> None:
     """Report progress on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)
 
 
 def frames_kept(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:

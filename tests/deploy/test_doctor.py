@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from deploy.parts.checks import Check
 from pipeline.settings import Deployment
 from tests.deploy.conftest import DOCKER, REGISTRY, Account, put_image, save_gallery
 
@@ -222,3 +223,15 @@ def test_status_says_that_nothing_is_deployed(account: Account) -> None:
     assert done.stdout == f"{said}\n"
     assert f"Next: python3 deploy/doctor.py --prefix {deployment.prefix}" in done.stderr
     assert json.loads(as_json.stdout)["drift"] == [said]
+
+
+def test_the_doctor_shows_text_from_outside_escaped(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Check("prefix", "failed", "bucket of \x1b[8msomebody", "ask \x1b[8m")
+    monkeypatch.setattr("deploy.doctor.checks_before", lambda *_: [failed])
+
+    done = account.run("deploy/doctor.py", account.deployment(), "--before")
+
+    assert r"\x1b[8msomebody" in done.stdout
+    assert "\x1b" not in done.stdout

@@ -188,18 +188,18 @@ def test_a_run_that_cannot_succeed_fails_before_the_work(
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_an_undecodable_photo_name_is_printed_escaped(
+def test_a_photo_name_is_printed_escaped(
     sample_photos: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / "people" / "Ann").mkdir(parents=True)
-    for name in (b"1\xf6.jpg", b"2.jpg"):
+    for name in (b"1\xf6\x1b.jpg", b"2.jpg"):
         photo = "obama.jpg" if name == b"2.jpg" else "obama2.jpg"
         (tmp_path / "people" / "Ann" / os.fsdecode(name)).symlink_to(sample_photos / photo)
 
     done = run(tmp_path / "people", tmp_path / "data.pt", networks_dir)
 
     assert done.returncode == 0
-    assert "(Ann: 1\\udcf6.jpg and 2.jpg)" in done.stdout
+    assert "(Ann: 1\\udcf6\\x1b.jpg and 2.jpg)" in done.stdout
 
 
 def portrait_with(
@@ -309,6 +309,7 @@ def test_the_threshold_is_written_into_the_gallery(
         (["people", "--output", "fifo"], 1, "fifo is not a regular file"),
         (["people", "--models-dir", "empty"], 1, "networks.json'): run python3"),
         (["--list"], 1, "There is no gallery data.pt"),
+        (["--list", "--output", "a\x1b.pt"], 1, r"There is no gallery a\x1b.pt"),
         (["--remove", "Ann"], 1, "There is no gallery data.pt"),
         (["--list", "--gallery", "fifo"], 1, "fifo is not a gallery: it is not a regular file"),
         (["--merge", "fifo"], 1, "fifo is not a gallery"),

@@ -445,6 +445,36 @@ IN_A_PROCESS = {
             serialize.parse_to_aware_datetime("2026-01-02")
         print(len(parsed) == 2)
     """,
+    # Whether a message is received while another request changes the queue.
+    "take_messages_in_turn": """
+        from threading import Thread
+        from moto.sqs.models import sqs_backends
+        REPAIR
+        backend = sqs_backends["123456789012"]["us-east-1"]
+        queue = backend.create_queue("queue", {})
+        backend.send_message("queue", "x")
+        receiver = Thread(target=backend.receive_message, args=("queue", 1, 0, 30))
+        with queue._messages_lock:
+            receiver.start()
+            receiver.join(0.5)
+            print(not receiver.is_alive())
+    """,
+    # Whether moto computes all attributes of the queue to receive a message.
+    "read_retention_alone": """
+        from moto.sqs.models import Queue, sqs_backends
+        computed, original = [], Queue.attributes.fget
+        def attributes(queue):
+            computed.append(1)
+            return original(queue)
+        Queue.attributes = property(attributes)
+        REPAIR
+        backend = sqs_backends["123456789012"]["us-east-1"]
+        backend.create_queue("queue", {})
+        backend.send_message("queue", "x")
+        computed.clear()
+        assert len(backend.receive_message("queue", 1, 0, 30)) == 1
+        print(bool(computed))
+    """,
 }
 
 
@@ -453,6 +483,8 @@ REPAIRS_IN_A_PROCESS = {
     "forget_objects": "from local_aws.disk_bodies import *; forget_objects()",
     "route_once": "from local_aws.moto_gaps import *; route_once()",
     "parse_times_once": "from local_aws.moto_gaps import *; parse_times_once()",
+    "take_messages_in_turn": "from local_aws.moto_sqs import *; take_messages_in_turn()",
+    "read_retention_alone": "from local_aws.moto_sqs import *; read_retention_alone()",
 }
 
 
