@@ -33,3 +33,8 @@ def test_the_splitter_waits_until_an_idle_recognizer_is_ready(
     events = client("logs").filter_log_events(logGroupName=stack.deployment.splitter.log_group)
     assert not [e for e in events["events"] if "ResourceConflict" in e["message"]]
     assert starts() <= before + 1
+
+    names = stack.deployment  # other tests count the objects
+    s3.delete_object(Bucket=names.input_bucket, Key="after_weeks.mp4")
+    s3.delete_object(Bucket=names.stage_1_bucket, Key="after_weeks.jpg")
+    s3.delete_object(Bucket=names.output_bucket, Key="after_weeks.txt")
