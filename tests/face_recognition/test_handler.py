@@ -472,6 +472,8 @@ def test_a_long_key_is_stored_as_its_hash(handler: ModuleType, s3: Any, put: Any
         ({"FACES": "some"}, SettingsError),
         ({"THRESHOLD": "low"}, SettingsError),
         ({"THRESHOLD": "nan"}, SettingsError),
+        ({"THRESHOLD": "inf"}, SettingsError),
+        ({"THRESHOLD": "9"}, SettingsError),
         ({"THRESHOLD": "-1"}, SettingsError),
     ],
 )
