@@ -233,6 +233,8 @@ def action_requests(environ: WSGIEnvironment, service: str, place: Place) -> lis
     named = {resource for p in parameters if (resource := _resource(service, p, place))}
     everything = place.arn("sqs", "*") if service == "sqs" else "*"
     prefix = {"monitoring": "cloudwatch"}.get(service, service)
+    if service == "sqs":  # SendMessage allows SendMessageBatch, and so on
+        actions = {action.removesuffix("Batch") for action in actions}
     return [
         Request(f"{prefix}:{action}", resource, TLS)
         for action in sorted(actions)
