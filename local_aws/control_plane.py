@@ -108,8 +108,7 @@ class ControlPlane:
 
     def _reserved(self, function: Any, region: str) -> int | None:
         """The function's reservation, which all its versions share; None if it has none."""
-        function = get_backend(self._account_id, region).get_function(function.function_name)
-        value = function.reserved_concurrency
+        value = self._find(function.function_name, None, region).reserved_concurrency
         return None if value is None else int(value)
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:

@@ -106,9 +106,19 @@ class GroupShare:
             for name, value in place.settings(round(share * PERIOD_US)).items():
                 (self._folder / name).write_text(value)
             (self._folder / "cgroup.procs").write_text(str(pid))
+            self._add_children(pid)
         except OSError:
             self._folder.rmdir()
             raise
+
+    def _add_children(self, pid: int) -> None:
+        """Put into the group what the process started before it was put there itself."""
+        done = {pid}
+        while new := [child for child in members(pid) if child not in done]:
+            for child in new:
+                with contextlib.suppress(ProcessLookupError):
+                    (self._folder / "cgroup.procs").write_text(str(child))
+            done.update(new)
 
     def close(self) -> None:
         """Remove the group."""

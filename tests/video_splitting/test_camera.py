@@ -280,7 +280,11 @@ def own_mb() -> int:
 
 @pytest.mark.parametrize(
     ("size", "encoder"),
-    [("7680x4320", "libx265"), ("8192x4096", "libx265"), ("7680x4320", "libsvtav1")],
+    [  # libx265 takes 7 s for each clip
+        pytest.param("7680x4320", "libx265", marks=pytest.mark.slow),
+        pytest.param("8192x4096", "libx265", marks=pytest.mark.slow),
+        ("7680x4320", "libsvtav1"),
+    ],
 )
 def test_8k_video_fits_into_the_functions_memory(
     files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: str, encoder: str
