@@ -154,14 +154,16 @@ def test_throttling_is_found_even_if_an_older_video_dilutes_the_run(
 def test_a_cold_recognizer_does_not_count_against_the_splitter(
     emptied: Place, videos: Path, tmp_path: Path
 ) -> None:
-    # GIVEN a recognizer without warm environments
-    names = emptied.deployment
-    emptied.client("lambda").update_function_configuration(
-        FunctionName=names.recognizer.name, Description="changed: its environments are replaced"
-    )
+    # GIVEN a recognizer without warm environments, whose INIT compiles every module
+    names, functions = emptied.deployment, emptied.client("lambda")
+    name = names.recognizer.name
+    before = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    slow = {**before, "PYTHONPYCACHEPREFIX": "/tmp/nothing"}
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": slow})
     (tmp_path / "one").mkdir()
     shutil.copy(videos / "test_00.mp4", tmp_path / "one")
     assert emptied.generate("--testcase-folder", tmp_path / "one").returncode == 0
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": before})
 
     def figures(check: str, wording: str, **more: Any) -> tuple[float, float, str]:
         """The number before `wording` in a check's reason, its invocations, and stderr."""
