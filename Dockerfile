@@ -15,8 +15,9 @@ ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY face-recognition/requirements*.txt /build/
 # What the function runs on, without tests and without the AWS services that it does not call.
+# umask: whatever the builder's is, Lambda's user must be able to read the files.
 WORKDIR /task
-RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
+RUN umask 022 && python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements.txt \
  && rm -rf bin share numpy/tests numpy/*/tests numpy/f2py \
  && mkdir data && mv botocore/data/*.json botocore/data/s3 botocore/data/sts data/ \
@@ -25,28 +26,28 @@ RUN python -m pip install --no-deps --require-hashes --only-binary :all: --targe
 # pins would forbid current torch. torch's headers, tests and tools are removed, and the packages
 # that only torch.compile imports.
 WORKDIR /torch
-RUN python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
+RUN umask 022 && python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements-build.txt \
  && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
  && rm -rf torch/include torch/test torch/lib/*.a bin share \
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
 COPY face-recognition/models.py /build/
-RUN python /build/models.py fetch "${MODEL}" --dir /models
+RUN umask 022 && python /build/models.py fetch "${MODEL}" --dir /models
 # Networks that do not agree with torch's fail the build. ENGINE=torch puts torch itself and the
 # model into the function instead.
 ARG ENGINE=ncnn
 COPY face-recognition/*.py data.p[t] /check/
-RUN if [ "${ENGINE}" = torch ]; then \
+RUN umask 022 && chmod -R a+rX /check \
+ && if [ "${ENGINE}" = torch ]; then \
       cp -a /torch/. /task/ && cp -a /models /task/models; \
     else \
       PYTHONPATH=/task:/torch HOME=/tmp python /check/export.py "${MODEL}" \
         --models-dir /models --output /task/models; \
     fi
-# A gallery made for another model must fail the build, not the first invocation.
-RUN if [ -e /check/data.pt ]; then \
-      PYTHONPATH=/task:/check MODEL="${MODEL}" ENGINE="${ENGINE}" MODELS_DIR=/task/models python -c \
-        "from pathlib import Path; from recognition import Recognizer; Recognizer.from_environment(Path('/check'))"; \
-    fi
+# A gallery made for another model, or a file that only its owner may read, must fail the build, not
+# the first invocation. Like Lambda, the check runs as a user that owns nothing.
+RUN PYTHONPATH=/task:/check MODEL="${MODEL}" ENGINE="${ENGINE}" MODELS_DIR=/task/models python -c \
+      "import os; os.setgid(990); os.setuid(993); from pathlib import Path; from recognition import Recognizer; here = Path('/check'); (here / 'data.pt').exists() and Recognizer.from_environment(here)"
 
 FROM ${BASE_IMAGE}
 ARG MODEL=facenet-vggface2
@@ -54,5 +55,8 @@ ARG ENGINE=ncnn
 # Lambda's file system is read-only except for /tmp, and its user has no home directory.
 ENV HOME=/tmp TORCH_HOME=/tmp MODEL=${MODEL} ENGINE=${ENGINE} PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /task ${LAMBDA_TASK_ROOT}/
-COPY face-recognition/*.py data.p[t] ${LAMBDA_TASK_ROOT}/
+COPY --from=build /check ${LAMBDA_TASK_ROOT}/
+RUN chmod a+rx "${LAMBDA_TASK_ROOT}"
+# An image that is not on AWS's base needs this for SnapStart.
+LABEL com.amazonaws.lambda.feature.snapstart="Allow"
 CMD ["handler.handler"]

@@ -15,6 +15,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PREFIX ?= demo
 MODEL ?=
 PEOPLE ?=
+CPU_SHARE ?=
 VIDEOS ?=
 TESTS ?=
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
@@ -30,8 +31,8 @@ help: ## list the targets
 demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name)
 	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
 
-local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it)
-	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS)
+local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it; CPU_SHARE=yes)
+	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS) $(if $(CPU_SHARE),--cpu-share)
 
 image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS, pull it and run it
 	$(BIN)/python -m samples.build_image $(if $(MODEL),--model '$(MODEL)')
@@ -65,13 +66,14 @@ bench: $(INSTALLED) build/ffmpeg.zip ## measure speed, starts, memory and price 
 	$(BIN)/python bench/splitter.py
 	$(BIN)/python bench/price.py
 	$(BIN)/python bench/uploads.py
+	$(BIN)/python bench/run_cpu.py
+	$(BIN)/python bench/small_account.py
 
 clean: ## remove everything that was built or installed here
 	rm -rf build $(VENV)
 
 build/ffmpeg.zip: install_ffmpeg.sh | $(INSTALLED)
-	mkdir -p build
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./install_ffmpeg.sh --output $@
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./install_ffmpeg.sh
 	touch $@
 
 # The requirements files pin every dependency of every dependency, so --no-deps installs exactly

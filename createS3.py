@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import botocore.exceptions
 import click
 
-from pipeline.aws import AwsError, covers, error_code, read_or_none, retry_while, tag_list
+from pipeline.aws import AwsError, covers, error_code, read_or_none, tag_list
 from pipeline.bucket_admin import bucket_exists, name_taken
 from pipeline.cli import Run, deployment_options
 from pipeline.policies import tls_only
@@ -50,18 +54,13 @@ def _create(run: Run, bucket: str) -> None:
     if run.aws.region != "us-east-1":  # S3 refuses this region as a constraint
         settings["CreateBucketConfiguration"] = {"LocationConstraint": run.aws.region}
     try:
-        retry_while(partial(s3.create_bucket, **settings), _is_being_deleted)
+        s3.create_bucket(**settings)
     except botocore.exceptions.ClientError as error:
         if error_code(error) == "BucketAlreadyExists":
             raise AwsError(name_taken(bucket)) from error
         if error_code(error) != "BucketAlreadyOwnedByYou":
             raise
     s3.get_waiter("bucket_exists").wait(Bucket=bucket)
-
-
-def _is_being_deleted(error: botocore.exceptions.ClientError) -> bool:
-    """S3 is still deleting a bucket of the same name."""
-    return error_code(error) == "OperationAborted"
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ stage_1_days_option = click.option(
 @deployment_options
 @stage_1_days_option
 def main(run: Run, stage_1_days: int) -> None:
-    """Create the input, stage-1 and output buckets: python createS3.py --prefix 1225111111"""
+    """Create the input, stage-1 and output buckets: python3 createS3.py --prefix 1225111111"""
     create_buckets(run, stage_1_days)
     for bucket in run.deployment.buckets:
         click.echo(bucket)

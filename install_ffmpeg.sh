@@ -26,7 +26,7 @@ Build ffmpeg.zip, the Lambda layer with a pinned ffmpeg.
 
   ./install_ffmpeg.sh [--output PATH] [--arch x86_64|arm64] [--force]
 
-  --output PATH  where to write the zip (default: ffmpeg.zip next to this script)
+  --output PATH  where to write the zip (default: build/ffmpeg.zip next to this script)
   --arch ARCH    the function's architecture (default: that of this machine)
   --force        build even if a good zip exists
   --help         print this text
@@ -77,7 +77,7 @@ case $arch in
 esac
 
 if [ -z "$output" ]; then
-  output=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/ffmpeg.zip
+  output=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/build/ffmpeg.zip
 fi
 [ ! -d "$output" ] || fail "'$output' is a folder. Give --output a file name."
 python=${PYTHON:-python3}

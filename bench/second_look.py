@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure how many strangers several frames name, compared with one: python bench/second_look.py
+"""Measure how many strangers several frames name, compared with one: python3 bench/second_look.py
 
 Every face in the sample photos plays the stranger against a gallery of the other people. A video of
 a stranger is five pictures of one face, moved, turned, scaled, blurred and noised a little. The

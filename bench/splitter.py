@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time the splitter on short clips, one ffmpeg per frame against one pass: python bench/splitter.py
+"""Time the splitter on short clips, one ffmpeg per frame against one pass.
 
 A seeks every frame, as the splitter does for long videos; B takes what the splitter takes by
 default. They alternate in one run on the same presigned URL of a local AWS, and must give the same

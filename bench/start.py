@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure the recognizer's start and memory: python3 bench/start.py
 
-From the start of the process to its first answer, as in a cold start: Python, boto3 and its client,
+From the start of the process to its first answer, as in a cold start: Python, the S3 client,
 the networks, the gallery, one frame. With both models, in ncnn (the default) and in torch
 (ENGINE=torch: facenet-pytorch's modules, SFace in OpenCV), which alternate in one run; with the
 files in the page cache, and without. Then the memory that is resident after 20 frames of 1080p.
@@ -41,8 +41,8 @@ FRAMES = 20
 CHILD = """
 import json, os, sys, time
 model, folder, frame, frames, size, started = sys.argv[1:]
-import boto3
-boto3.client("s3", region_name="us-east-1")
+import botocore.session
+botocore.session.get_session().create_client("s3", region_name="us-east-1")
 import models
 from dataclasses import replace
 models.MODELS[model] = replace(models.MODELS[model], size=int(size))

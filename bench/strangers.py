@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure a gallery's threshold with strangers: python bench/strangers.py data.pt
+"""Measure a gallery's threshold with strangers: python3 bench/strangers.py data.pt
 
 Each person in turn is left out of the gallery and plays the stranger. The benchmark counts the
 photos of strangers that are taken for somebody, with the model's own threshold and with the one

@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +37,17 @@ def peak_mb(pid: int) -> float:
     raise RuntimeError(f"Process {pid} has ended.")
 
 
-def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[float, float]:
-    """Run the generator for `count` uploads; return its peak memory in MB and its duration in s."""
+@dataclass(frozen=True)
+class Generated:
+    """What the generator took: peak memory in MB, duration and CPU time in seconds."""
+
+    peak_mb: float
+    seconds: float
+    cpu_s: float
+
+
+def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> Generated:
+    """Run the generator for `count` uploads; raise SystemExit if it fails."""
     options = ("--repeat", str(count), "--clear", "--yes", "--deadline", "1200")
     files = ("--run", str(run_file), "--expected-out", str(run_file.with_suffix(".csv")))
     started = time.monotonic()
@@ -48,14 +60,13 @@ def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> tuple[fl
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"generate.py failed after {count} uploads: see above")
-    return usage.ru_maxrss / 1024, time.monotonic() - started
+    seconds = time.monotonic() - started
+    return Generated(usage.ru_maxrss / 1024, seconds, usage.ru_utime + usage.ru_stime)
 
 
-def main() -> None:
-    """Run the generator once per count and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
-    options = parser.parse_args()
+@contextmanager
+def sample_run() -> Iterator[tuple[Stack, Path, Path]]:
+    """A pipeline on a local AWS, the folder of the sample videos, and a temporary folder."""
     photos = fetch_photos(BUILD / "samples" / "photos")
     people = make_people(photos, BUILD / "samples" / "people")
     with (
@@ -64,12 +75,21 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
     ):
         videos = make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD))
+        yield stack, videos, Path(folder)
+
+
+def main() -> None:
+    """Run the generator once per count and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
+    options = parser.parse_args()
+    with sample_run() as (stack, videos, folder):
         rows = []
         for count in options.counts:
-            run_file = Path(folder) / f"{count}.json"
-            memory, seconds = generate(stack, videos, count, run_file)
+            run_file = folder / f"{count}.json"
+            cost = generate(stack, videos, count, run_file)
             answered = sum(video.answered is not None for video in load(run_file).videos)
-            rows.append((count, answered, seconds, memory, peak_mb(stack.aws.pid)))
+            rows.append((count, answered, cost.seconds, cost.peak_mb, peak_mb(stack.aws.pid)))
     print("uploads  answered  seconds  videos/s  generator peak  server peak")
     for count, answered, seconds, memory, server in rows:
         print(

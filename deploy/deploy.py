@@ -4,33 +4,35 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pipeline.requirements import require_packages
+
+require_packages()
 
 import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
-from deploy.functions import ensure_functions, image_option
-from deploy.image import ensure_image, image_options
+from deploy.functions import ensure_functions
+from deploy.image import check_build, ensure_image, image_option, image_options
 from deploy.layer import ensure_layer, zip_option
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
-from deploy.parts.overrides import Overrides, read_overrides, set_option, setting
 from deploy.parts.ownership import refuse_foreign
 from deploy.parts.snapstart import snapstart_option
 from deploy.parts.targets import check_image_uri
-from deploy.roles import ensure_roles
+from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
 from pipeline.settings import ROOT
 
 
-def check_inputs(
-    run: Run, zip_path: Path, image_uri: str | None, architecture: str, overrides: Overrides
-) -> None:
+def check_inputs(run: Run, zip_path: Path, image_uri: str | None, architecture: str) -> None:
     """Raise AwsError for anything that would stop the deployment halfway."""
     layer = check_zip(zip_path)
     if image_uri is not None:
@@ -41,8 +43,8 @@ def check_inputs(
             f"./install_ffmpeg.sh --arch {architecture} --force"
         )
     recognizer = run.deployment.recognizer
-    model = setting(recognizer, overrides, "MODEL")
-    gallery_uri = setting(recognizer, overrides, "GALLERY_URI")
+    model = recognizer.environment["MODEL"]
+    gallery_uri = recognizer.environment["GALLERY_URI"]
     if gallery_uri:
         check_gallery_in_s3(run, gallery_uri, model)
     elif image_uri is None:
@@ -50,7 +52,7 @@ def check_inputs(
 
 
 @click.command()
-@deployment_options
+@partial(deployment_options, saves_first=True)
 @zip_option
 @image_option
 @image_options
@@ -65,36 +67,42 @@ def main(
     base_image: str | None,
     free_gb: float,
     architecture: str,
-    settings: tuple[str, ...],
-    snapstart: bool,
+    snapstart: bool | None,
     stage_1_days: int,
 ) -> None:
-    """Deploy everything: python deploy/deploy.py --prefix 1225111111"""
-    deployment, overrides = run.deployment, read_overrides(settings)
+    """Deploy everything: python3 deploy/deploy.py --prefix 1225111111"""
+    deployment = run.deployment
+    settings = deployment.recognizer.environment
     refuse_foreign(run)
-    check_inputs(run, zip_path, image_uri, architecture, overrides)
+    check_inputs(run, zip_path, image_uri, architecture)
+    if not image_uri:
+        place = (settings["MODEL"], architecture, tool, base_image, free_gb)
+        check_build(run, *place, engine=settings["ENGINE"])
     click.echo("Buckets", err=True)
     create_buckets(run, stage_1_days)
+    run.save()
     click.echo("Failure queue", err=True)
     queue = ensure_queue(run)
     click.echo("Roles", err=True)
-    roles = ensure_roles(run, overrides)
+    roles = ensure_roles(run)
     click.echo("ffmpeg layer", err=True)
     layer = ensure_layer(run, zip_path)
     if image_uri is None:
         click.echo("Image", err=True)
-        model = setting(deployment.recognizer, overrides, "MODEL")
-        gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
+        model = deployment.recognizer.environment["MODEL"]
+        gallery_uri = deployment.recognizer.environment["GALLERY_URI"]
         image_uri = ensure_image(
             *(run, model, architecture, gallery_uri, tool, base_image),
             free_gb=free_gb,
-            engine=setting(deployment.recognizer, overrides, "ENGINE"),
+            engine=deployment.recognizer.environment["ENGINE"],
         )
     click.echo("Functions", err=True)
-    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, bool(snapstart)):
         click.echo(arn)
     click.echo("Trigger", err=True)
     ensure_trigger(run)
+    click.echo("What is no longer used", err=True)
+    remove_unused_rights(run)
     if run.dry_run:
         click.echo(f"{run.changes} changes would be made.", err=True)
         return

@@ -6,15 +6,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
-from deploy.parts.inventory import Thing, inventory, not_ours
-from pipeline.aws import AwsError
+from deploy.parts.inventory import GONE, Thing, inventory, not_ours
+from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
+from pipeline.names import printable
 
 # AWS may list a deleted queue for a minute, and a deleted bucket for some time.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteQueue.html
@@ -30,7 +36,8 @@ def destroy(run: Run, delete_objects: bool = False) -> None:
     things = inventory(run)
     refuse_full_buckets(things, delete_objects)
     for thing in things:
-        run.change("delete", str(thing), thing.delete)
+        # Somebody else, or an earlier run, may have deleted it since it was listed.
+        run.change("delete", str(thing), partial(read_or_none, thing.delete, *GONE))
     if run.dry_run:
         return
     left = _left(run)
@@ -66,15 +73,15 @@ def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--delete-objects", is_flag=True, help="Also delete the objects in the buckets.")
 def main(run: Run, yes: bool, delete_objects: bool) -> None:
-    """Remove everything of a deployment: python deploy/destroy.py --prefix 1225111111"""
+    """Remove everything of a deployment: python3 deploy/destroy.py --prefix 1225111111"""
     things = inventory(run)
     for text in not_ours(run):
-        click.echo(f"left: {text}", err=True)
+        click.echo(f"left: {printable(text)}", err=True)
     if not things:
         click.echo(f"Nothing of '{run.deployment.prefix}' exists in {run.aws.region}.")
         return
     for thing in things:
-        click.echo(str(thing), err=True)
+        click.echo(printable(str(thing)), err=True)
     refuse_full_buckets(things, delete_objects)
     if not (yes or run.dry_run):
         click.confirm(f"Delete these {len(things)} for good?", abort=True, err=True)

@@ -8,15 +8,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import INSTALL, missing_packages
+
+MISSING = missing_packages()
+if MISSING:
+    print(f"FAILED Python and boto3: {MISSING}\n       -> {INSTALL}")
+    raise SystemExit(1)
+
 import click
 
 from deploy.layer import zip_option
-from deploy.parts.checks import Check, check
+from deploy.parts.checks import Check, account_check, check
 from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
-from deploy.parts.overrides import read_overrides, set_option
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
+from pipeline.names import printable_lines
 
 MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 
@@ -27,26 +34,26 @@ MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 @set_option
 @click.option("--before", "when", flag_value="before", help="Check only what deploying needs.")
 @click.option("--after", "when", flag_value="after", help="Check only what is deployed.")
-def main(run: Run, zip_path: Path, settings: tuple[str, ...], when: str | None) -> None:
-    """Check a deployment before and after: python deploy/doctor.py --prefix 1225111111
+def main(run: Run, zip_path: Path, when: str | None) -> None:
+    """Check a deployment before and after: python3 deploy/doctor.py --prefix 1225111111
 
     Without --before or --after, check what deploying needs and, if anything is deployed, that too.
     """
-    overrides = read_overrides(settings)
     checks: list[Check] = []
     if when == "before":
-        checks = checks_before(run, zip_path, overrides)
+        checks = checks_before(run, zip_path)
     elif when == "after":
-        checks = checks_after(run, zip_path)
+        checks = [account_check(run)]
+        checks += checks_after(run, zip_path) if checks[0].result == "ok" else []
     else:
         # Fails without valid credentials; the check of the credentials then reports that.
         deployed = check("deployed", lambda: str(is_deployed(run))).detail == "True"
-        checks = checks_before(run, zip_path, overrides, deployed)
+        checks = checks_before(run, zip_path, deployed)
         checks += checks_after(run, zip_path) if deployed else []
     for done in checks:
-        click.echo(f"{MARKS[done.result]} {done.name}: {done.detail}")
+        click.echo(f"{MARKS[done.result]} {done.name}: {printable_lines(done.detail)}")
         if done.fix:
-            click.echo(f"       -> {done.fix}")
+            click.echo(f"       -> {printable_lines(done.fix)}")
     failed = sum(done.result == "failed" for done in checks)
     click.echo(f"{len(checks)} checks, {failed} failed", err=True)
     if failed:

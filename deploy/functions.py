@@ -10,15 +10,19 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import botocore.exceptions
 import click
 
 from deploy.failures import ensure_queue
+from deploy.image import image_option
 from deploy.layer import ensure_layer, zip_option
 from deploy.parts.concurrency import ensure_cap
-from deploy.parts.deployed import get_function
+from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import Layer
-from deploy.parts.overrides import Overrides, read_overrides, set_option
 from deploy.parts.ownership import owner_tags
 from deploy.parts.snapstart import ensure_alias, remove_alias, snapstart_option
 from deploy.parts.states import at_rest, has_failed, ready, reason, update_has_failed
@@ -28,10 +32,11 @@ from deploy.parts.targets import (
     differences,
     recognizer_target,
     splitter_target,
+    to_send,
 )
-from deploy.roles import ensure_roles, role_id
+from deploy.roles import ensure_roles, remove_unused_rights, role_id
 from pipeline.aws import NOT_FOUND, AwsError, covers, error_message, read_or_none, retry_while
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
 from pipeline.settings import Function
 
 LOG_DAYS = 30
@@ -48,11 +53,12 @@ def ensure_functions(
     layer: Layer,
     queue: str,
     image_uri: str | None,
-    overrides: Overrides,
     snapstart: bool = False,
 ) -> list[str]:
     """Create or update both functions, their log groups, retries and cap; return their ARNs.
 
+    The recognizer is replaced before the splitter that calls it, so a new recognizer must answer
+    the splitter that is deployed. What runs works between any two calls (ARCHITECTURE.md).
     Without `image_uri`, the recognizer keeps its current image. With `snapstart`, a version of the
     recognizer is published and the splitter calls it through an alias. Raises AwsError if there is
     no image or it is in another region, or if Lambda fails to apply a change.
@@ -62,14 +68,13 @@ def ensure_functions(
     check_image_uri(run, image)
     for function in (recognizer, splitter):
         _ensure_log_group(run, function)
-    target = recognizer_target(
-        run, roles[recognizer.key], image, layer.architecture, overrides, snapstart
-    )
+    target = recognizer_target(run, roles[recognizer.key], image, layer.architecture, snapstart)
     before = run.changes
+    _set_aside(run, target)
     arns = [_ensure_function(run, target)]
     is_changing = run.changes > before
     called = ensure_alias(run, recognizer, is_changing) if snapstart else recognizer.name
-    target = splitter_target(run, roles[splitter.key], layer, overrides, called)
+    target = splitter_target(run, roles[splitter.key], layer, called)
     arns.append(_ensure_function(run, target))
     if not snapstart:
         remove_alias(run, recognizer)
@@ -115,21 +120,76 @@ def _ensure_function(run: Run, target: Target) -> str:
 
 def _create(run: Run, target: Target) -> None:
     client = run.aws.client("lambda")
-    # Lambda cannot assume a new role for some seconds; no other error is worth waiting for.
     retry_while(
         lambda: client.create_function(
             FunctionName=target.function.name,
             PackageType="Zip" if "ZipFile" in target.code else "Image",
             Code=target.code,
             Tags={**owner_tags(run), ROLE_ID: role_id(run, target.function) or ""},
-            **target.settings,
+            **to_send(target.settings, {}),
         ),
-        _role_is_settling,
+        _is_settling,
     )
 
 
-def _role_is_settling(error: botocore.exceptions.ClientError) -> bool:
-    return "cannot be assumed" in error_message(error)
+# What Lambda says while a role, a queue or a repository, or its policy, is seconds old. No other
+# error is worth waiting for.
+SETTLING = (
+    "cannot be assumed by Lambda",
+    "KMS key is invalid for CreateGrant",
+    "does not have permission to access the ECR image",
+    "does not have permissions to call",
+    "The destination ARN",
+)
+
+
+def _is_settling(error: botocore.exceptions.ClientError) -> bool:
+    return any(text in error_message(error) for text in SETTLING)
+
+
+def _set_aside(run: Run, target: Target) -> None:
+    """Let the splitter call a published copy of the recognizer while both its parts change.
+
+    Code and settings are changed by two calls. Between them, the recognizer could have the image of
+    one model and the setting of another. The splitter's next settings end this again.
+    """
+    recognizer, splitter = target.function, run.deployment.splitter
+    current, caller = get_function(run, recognizer), get_function(run, splitter)
+    if current is None or caller is None:
+        return
+    config, variables = current["Configuration"], environment(caller["Configuration"])
+    if variables.get("RECOGNITION_FUNCTION") != recognizer.name:
+        return  # it calls a published version already
+    is_whole = not (has_failed(config) or update_has_failed(config) or uses_snapstart(config))
+    if not is_whole or _is_same_code(target, current) or not _differing(target, config):
+        return
+    called = ensure_alias(run, recognizer)
+    run.change(
+        "let",
+        f"function '{splitter.name}' call '{called}' meanwhile",
+        lambda: run.aws.client("lambda").update_function_configuration(
+            FunctionName=splitter.name,
+            Environment={"Variables": {**variables, "RECOGNITION_FUNCTION": called}},
+        ),
+    )
+    if not run.dry_run:
+        ready(run, splitter.name)
+
+
+def _is_same_code(target: Target, current: Any) -> bool:
+    config = current["Configuration"]
+    deployed = current["Code"].get("ImageUri") or config["CodeSha256"]
+    architectures = target.settings["Architectures"]
+    return bool(deployed == target.code_id and config.get("Architectures") == architectures)
+
+
+def _differing(target: Target, config: Any) -> list[str]:
+    """Return how the settings differ, without the architecture, which is sent with the code."""
+    return differences(config, _without_architectures(target))
+
+
+def _without_architectures(target: Target) -> dict[str, Any]:
+    return {k: v for k, v in target.settings.items() if k != "Architectures"}
 
 
 def _update(run: Run, target: Target, current: Any) -> None:
@@ -141,23 +201,24 @@ def _update(run: Run, target: Target, current: Any) -> None:
         run.note(
             f"The last update of function '{name}' failed: {reason(config, 'LastUpdateStatus')}"
         )
-    deployed = current["Code"].get("ImageUri") or config["CodeSha256"]
-    architectures = target.settings["Architectures"]
-    same_code = deployed == target.code_id and config.get("Architectures") == architectures
-    if same_code and not again:
+    if _is_same_code(target, current) and not again:
         run.kept(f"code of function '{name}'")
     else:
+        config = _add_variables(run, target, config)
         run.change(
             "update",
             f"code of function '{name}'",
-            lambda: client.update_function_code(
-                FunctionName=name, Architectures=architectures, **target.code
+            lambda: retry_while(
+                lambda: client.update_function_code(
+                    FunctionName=name, Architectures=target.settings["Architectures"], **target.code
+                ),
+                _is_settling,
             ),
         )
         if not run.dry_run:
             ready(run, name)
-    wanted = {k: v for k, v in target.settings.items() if k != "Architectures"}
-    differs = differences(config, wanted)
+    differs = _differing(target, config)
+    wanted = to_send(_without_architectures(target), config)
     if not differs and not again:
         run.kept(f"settings of function '{name}'")
         return
@@ -166,9 +227,31 @@ def _update(run: Run, target: Target, current: Any) -> None:
         f"settings of function '{name}': {', '.join(differs) or 'all of them again'}",
         lambda: retry_while(
             lambda: client.update_function_configuration(FunctionName=name, **wanted),
-            _role_is_settling,
+            _is_settling,
         ),
     )
+
+
+def _add_variables(run: Run, target: Target, config: Any) -> Any:
+    """Give the code that runs the variables that new code needs; return the configuration.
+
+    The others keep their values, so the code that runs does not notice. Only the recognizer's name
+    and timeout change, because the recognizer has been replaced already.
+    """
+    client, name = run.aws.client("lambda"), target.function.name
+    old, new = environment(config), target.settings["Environment"]["Variables"]
+    ahead = {key: new[key] for key in new if key not in old or key.startswith("RECOGNITION_")}
+    variables = {**old, **ahead}
+    if variables == old or update_has_failed(config):
+        return config
+    run.change(
+        "add",
+        f"variables of function '{name}' for its new code: {', '.join(sorted(ahead))}",
+        lambda: client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": variables}
+        ),
+    )
+    return config if run.dry_run else ready(run, name)
 
 
 def _renew_grant(run: Run, target: Target, current: Any) -> None:
@@ -198,7 +281,7 @@ def _give_role(run: Run, target: Target, new_id: str) -> None:
     for role in (f"{own.rpartition('/')[0]}/{other}", own):
         retry_while(
             partial(client.update_function_configuration, FunctionName=name, Role=role),
-            _role_is_settling,
+            _is_settling,
         )
         ready(run, name)
     client.tag_resource(Resource=arn, Tags={ROLE_ID: new_id})
@@ -237,15 +320,11 @@ def _ensure_retries(run: Run, function: Function, queue: str) -> None:
         "set",
         f"retries of function '{function.name}': {RETRIES}, then queue "
         f"'{run.deployment.failure_queue}'",
-        lambda: client.put_function_event_invoke_config(FunctionName=function.name, **wanted),
+        lambda: retry_while(
+            lambda: client.put_function_event_invoke_config(FunctionName=function.name, **wanted),
+            _is_settling,
+        ),
     )
-
-
-image_option = click.option(
-    "--image-uri",
-    help="The recognizer's image in private ECR; default: the function's current image (deploy.py "
-    "builds one).",
-)
 
 
 @click.command()
@@ -258,15 +337,14 @@ def main(
     run: Run,
     zip_path: Path,
     image_uri: str | None,
-    settings: tuple[str, ...],
-    snapstart: bool,
+    snapstart: bool | None,
 ) -> None:
-    """Deploy both functions: python deploy/functions.py --prefix 1225111111 --image-uri URI"""
-    overrides = read_overrides(settings)
-    queue, roles = ensure_queue(run), ensure_roles(run, overrides)
+    """Deploy both functions: python3 deploy/functions.py --prefix 1225111111 --image-uri URI"""
+    queue, roles = ensure_queue(run), ensure_roles(run)
     layer = ensure_layer(run, zip_path)
-    for arn in ensure_functions(run, roles, layer, queue, image_uri, overrides, snapstart):
+    for arn in ensure_functions(run, roles, layer, queue, image_uri, bool(snapstart)):
         click.echo(arn)
+    remove_unused_rights(run)
     click.echo(f"Next: {run.command('deploy/trigger.py')}", err=True)
 
 

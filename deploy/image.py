@@ -12,6 +12,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from deploy.parts.containers import (
@@ -20,18 +24,18 @@ from deploy.parts.containers import (
     REBUILD_GB,
     Tool,
     build_argv,
-    check_disk,
     docker_config,
     docker_daemon,
-    find_tool,
     login_argv,
     pip_arguments,
     pip_volumes,
     push_argv,
     run_tool,
+    usable_tool,
 )
 from deploy.parts.gallery_file import check_gallery
 from deploy.parts.repository import ensure_repository, find_image
+from deploy.parts.targets import check_image_uri
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import ROOT
@@ -57,9 +61,25 @@ def image_tag(
     files += sorted((context / "face-recognition").glob("requirements*.txt"))
     for path in (path for path in files if path.exists()):
         name = "data.pt" if path == gallery else path.name
-        digest.update(f"{name} {path.stat().st_size}\n".encode())
+        about = path.stat()
+        digest.update(f"{name} {about.st_size} {about.st_mode & 0o777:o}\n".encode())
         digest.update(path.read_bytes())
     return f"{model}-{digest.hexdigest()[:16]}"
+
+
+def check_build(
+    run: Run,
+    model: str,
+    architecture: str,
+    tool_name: str | None,
+    base_image: str | None,
+    free_gb: float,
+    engine: str = "ncnn",
+) -> None:
+    """Raise AwsError if the image must be built and there is no tool, disk or memory for that."""
+    tag = image_tag(ROOT, ROOT / "data.pt", model, architecture, base_image, engine)
+    if find_image(run, tag) is None:
+        usable_tool(tool_name, free_gb)
 
 
 def ensure_image(
@@ -75,8 +95,8 @@ def ensure_image(
 ) -> str:
     """Return the image's URI, by digest; build and push it unless ECR has the same build.
 
-    Raises AwsError if there is no gallery for `model`, no container tool, or less than `free_gb` of
-    free disk space.
+    Raises AwsError if there is no gallery for `model`, no container tool, not enough memory, or
+    less than `free_gb` of free disk space.
     """
     if not gallery_uri:
         check_gallery(context / "data.pt", model)
@@ -90,8 +110,7 @@ def ensure_image(
     if run.dry_run:
         run.change("build and push", f"image '{name}'", lambda: None)
         return f"{repository}@sha256:(not built yet)"
-    tool = find_tool(tool_name)
-    check_disk(tool, free_gb * 1e9)
+    tool = usable_tool(tool_name, free_gb)
     arguments = {"MODEL": model, "ENGINE": engine, **pip_arguments()}
     if base_image:
         arguments["BASE_IMAGE"] = base_image
@@ -114,6 +133,14 @@ def _push(run: Run, tool: Tool, name: str) -> None:
         environ = {**docker_config(Path(folder), registry), **docker_daemon(tool)}
         run_tool(login_argv(tool, registry, plain_http), password, environ)
         run_tool(push_argv(tool, name, plain_http), environ=environ)
+
+
+image_option = click.option(
+    "--image-uri",
+    callback=lambda _context, _option, uri: uri or None,
+    help="The recognizer's image in private ECR; default: deploy.py builds one, and the other "
+    "commands keep the function's current image.",
+)
 
 
 def image_options(function: Any) -> Any:
@@ -146,26 +173,42 @@ def image_options(function: Any) -> Any:
 
 @click.command()
 @deployment_options
+@image_option
 @image_options
-@click.option("--model", help="facenet-vggface2 or sface; default: MODEL in config.json.")
-@click.option("--engine", help="ncnn or torch; default: ENGINE in config.json.")
-@click.option("--gallery-uri", default="", help="The gallery in S3, for an image without one.")
+@click.option("--model", help="facenet-vggface2 or sface; default: the setting MODEL.")
+@click.option("--engine", help="ncnn or torch; default: the setting ENGINE.")
+@click.option(
+    "--gallery-uri", help="A gallery in S3, for an image without one; default: GALLERY_URI."
+)
 def main(
     run: Run,
+    image_uri: str | None,
     tool: str | None,
     base_image: str | None,
     free_gb: float,
     architecture: str,
     model: str | None,
     engine: str | None,
-    gallery_uri: str,
+    gallery_uri: str | None,
 ) -> None:
-    """Build the image and push it to ECR: python deploy/image.py --prefix 1225111111"""
-    environment = run.deployment.recognizer.environment
-    model, engine = model or environment["MODEL"], engine or environment["ENGINE"]
-    uri = ensure_image(
-        *(run, model, architecture, gallery_uri, tool, base_image), free_gb=free_gb, engine=engine
-    )
+    """Build the image and push it to ECR: python3 deploy/image.py --prefix 1225111111
+
+    With --image-uri, or image-uri in the deployment's file, that image is used and none is built;
+    --image-uri '' builds one all the same.
+    """
+    settings = run.deployment.recognizer.environment
+    model, engine = model or settings["MODEL"], engine or settings["ENGINE"]
+    gallery_uri = settings["GALLERY_URI"] if gallery_uri is None else gallery_uri
+    if image_uri:
+        check_image_uri(run, image_uri)
+        run.kept(f"image '{image_uri}', which --image-uri or {run.path.name} names: nothing built")
+        uri = image_uri
+    else:
+        uri = ensure_image(
+            *(run, model, architecture, gallery_uri, tool, base_image),
+            free_gb=free_gb,
+            engine=engine,
+        )
     click.echo(uri)
     click.echo(
         f"Next: {run.command('deploy/functions.py', '--image-uri', uri)}",

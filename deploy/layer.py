@@ -9,9 +9,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from deploy.parts.ffmpeg_layer import Layer, check_zip, layer_versions, zip_digest
+from pipeline.aws import AWS_ERRORS, AwsError, explain
 from pipeline.cli import Run, deployment_options
 from pipeline.settings import ROOT
 
@@ -59,6 +64,13 @@ def _publish(run: Run, name: str, zip_path: Path, architecture: str, digest: str
     key = f".deploy/{zip_path.name}"
     try:
         s3.upload_file(str(zip_path), bucket, key)
+    except AWS_ERRORS as error:
+        raise AwsError(
+            f"Cannot send {zip_path} to s3://{bucket}/{key}: {explain(error)} The layer is too "
+            f"large for a call and goes through this bucket, which {run.command('createS3.py')} "
+            "makes."
+        ) from error
+    try:
         return client.publish_layer_version(Content={"S3Bucket": bucket, "S3Key": key}, **settings)
     finally:
         s3.delete_object(Bucket=bucket, Key=key)
@@ -68,8 +80,8 @@ zip_option = click.option(
     "--zip",
     "zip_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=ROOT / "ffmpeg.zip",
-    help="The layer built by ./install_ffmpeg.sh; default: ffmpeg.zip in this checkout.",
+    default=ROOT / "build" / "ffmpeg.zip",
+    help="The layer built by ./install_ffmpeg.sh; default: build/ffmpeg.zip in this checkout.",
 )
 
 
@@ -77,7 +89,7 @@ zip_option = click.option(
 @deployment_options
 @zip_option
 def main(run: Run, zip_path: Path) -> None:
-    """Publish the ffmpeg layer: python deploy/layer.py --prefix 1225111111"""
+    """Publish the ffmpeg layer: python3 deploy/layer.py --prefix 1225111111"""
     click.echo(ensure_layer(run, zip_path).arn)
     click.echo(
         f"Next: a gallery (README.md, step 3), then {run.command('deploy/image.py')}", err=True

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from deploy.parts.deployed import function_versions
@@ -18,6 +22,7 @@ from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.inventory import Thing
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run, deployment_options
+from pipeline.names import printable
 from pipeline.settings import Function
 
 if TYPE_CHECKING:
@@ -103,7 +108,7 @@ def _layers(run: Run, keep: int) -> list[Thing]:
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def main(run: Run, keep: int, yes: bool) -> None:
-    """Remove old images and layer versions: python deploy/prune.py --prefix 1225111111
+    """Remove old images and layer versions: python3 deploy/prune.py --prefix 1225111111
 
     Anything that a version of the deployment's functions uses is kept, however old it is.
     """
@@ -113,7 +118,7 @@ def main(run: Run, keep: int, yes: bool) -> None:
         return
     if not run.dry_run:
         for thing in things:
-            click.echo(str(thing), err=True)
+            click.echo(printable(str(thing)), err=True)
         if not yes:
             click.confirm(f"Delete these {len(things)} for good?", abort=True, err=True)
     for thing in things:

@@ -5,47 +5,82 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
-from deploy.parts.overrides import Overrides, read_overrides, set_option, setting
+from deploy.parts.deployed import is_deployed
 from deploy.parts.ownership import owner_tags, refuse_foreign
-from pipeline.aws import read_or_none, tag_list
-from pipeline.cli import Run, deployment_options
-from pipeline.policies import (
-    Policy,
-    lambda_trust,
-    recognizer_permissions,
-    splitter_permissions,
+from deploy.parts.rights import (
+    POLICY_NAME,
+    current_rights,
+    document,
+    missing_rights,
+    needed_rights,
+    with_added,
 )
+from pipeline.aws import read_or_none, tag_list
+from pipeline.cli import Run, deployment_options, set_option
+from pipeline.policies import Policy, lambda_trust
 from pipeline.settings import Function
 
-POLICY_NAME = "permissions"
+# IAM is eventually consistent: the functions have a new right some seconds after it is given.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_general.html
+SETTLING_S = 10
 
 
-def ensure_roles(run: Run, overrides: Overrides) -> dict[str, str]:
-    """Create or update both roles and return their ARNs by function key.
+def ensure_roles(run: Run) -> dict[str, str]:
+    """Create both roles or give them what they lack; return their ARNs by function key.
 
-    If GALLERY_URI is set, the recognizer's role may read that gallery. Raises AwsError when a role
-    or function of these names belongs to another deployment.
+    Nothing is taken from a role, because what is deployed may need it until it is replaced: see
+    `remove_unused_rights`. If GALLERY_URI is set, the recognizer's role may read that gallery.
+    Raises AwsError when a role or function of these names belongs to another deployment.
     """
     refuse_foreign(run)
-    place = (run.aws.region, run.aws.account_id, run.aws.partition)
-    deployment = run.deployment
-    gallery_uri = setting(deployment.recognizer, overrides, "GALLERY_URI")
-    policies = (
-        (deployment.recognizer, recognizer_permissions(deployment, *place, gallery_uri)),
-        (deployment.splitter, splitter_permissions(deployment, *place)),
+    arns, changes = {}, run.changes
+    for function in run.deployment.functions:
+        needed = needed_rights(run, function)
+        arns[function.key] = _ensure_role(run, function, needed)
+    if run.changes > changes and not run.dry_run and is_deployed(run):
+        run.note(f"wait    {SETTLING_S} s, until the new rights have reached what is running")
+        time.sleep(SETTLING_S)
+    return arns
+
+
+def remove_unused_rights(run: Run) -> None:
+    """Take from both roles what they no longer need, once what needed it has been replaced.
+
+    An invocation that began before that may still miss a right. Lambda then tries its event again,
+    with what is deployed now.
+    """
+    for function in run.deployment.functions:
+        needed = needed_rights(run, function)
+        current = current_rights(run, function)
+        if run.dry_run:  # as `ensure_roles` would leave it
+            current = with_added(current, needed)
+        if current != needed:
+            run.change(
+                "remove",
+                f"rights of role '{function.role}' that are no longer needed",
+                partial(_put_rights, run, function, needed),
+            )
+
+
+def _put_rights(run: Run, function: Function, rights: Policy) -> None:
+    run.aws.client("iam").put_role_policy(
+        RoleName=function.role, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(rights)
     )
-    return {f.key: _ensure_role(run, f, policy) for f, policy in policies}
 
 
-def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
+def _ensure_role(run: Run, function: Function, needed: Policy) -> str:
     iam = run.aws.client("iam")
     name, trust = function.role, lambda_trust()
     role = read_or_none(lambda: iam.get_role(RoleName=name)["Role"], "NoSuchEntity")
@@ -62,7 +97,7 @@ def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
         )
         if not run.dry_run:
             iam.get_waiter("role_exists").wait(RoleName=name)
-    elif _document(role["AssumeRolePolicyDocument"]) == trust:
+    elif document(role["AssumeRolePolicyDocument"]) == trust:
         run.kept(f"role '{name}'")
     else:
         run.change(
@@ -70,16 +105,16 @@ def _ensure_role(run: Run, function: Function, permissions: Policy) -> str:
             f"trust of role '{name}'",
             lambda: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)),
         )
-    if role is not None and _current_permissions(run, name) == permissions:
-        run.kept(f"permissions of role '{name}'")
-    else:
+    current = None if role is None else current_rights(run, function)
+    missing = missing_rights(current, needed)
+    if missing:
         run.change(
-            "put",
-            f"permissions of role '{name}'",
-            lambda: iam.put_role_policy(
-                RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(permissions)
-            ),
+            "give",
+            f"role '{name}' rights: {', '.join(missing)}",
+            partial(_put_rights, run, function, with_added(current, needed)),
         )
+    else:
+        run.kept(f"rights of role '{name}'")
     if role is not None:
         return role["Arn"]
     return f"arn:{run.aws.partition}:iam::{run.aws.account_id}:role/{name}"
@@ -95,25 +130,16 @@ def role_id(run: Run, function: Function) -> str | None:
     return None if found is None else found["RoleId"]
 
 
-def _current_permissions(run: Run, role: str) -> Any:
-    iam = run.aws.client("iam")
-    answer = read_or_none(
-        lambda: iam.get_role_policy(RoleName=role, PolicyName=POLICY_NAME), "NoSuchEntity"
-    )
-    return None if answer is None else _document(answer["PolicyDocument"])
-
-
-def _document(policy: Any) -> Any:
-    """Return a policy as a dict; IAM sends URL-encoded JSON, which boto3 usually decodes."""
-    return json.loads(unquote(policy)) if isinstance(policy, str) else policy
-
-
 @click.command()
 @deployment_options
 @set_option
-def main(run: Run, settings: tuple[str, ...]) -> None:
-    """Create or update the functions' roles: python deploy/roles.py --prefix 1225111111"""
-    for arn in ensure_roles(run, read_overrides(settings)).values():
+def main(run: Run) -> None:
+    """Create the functions' roles: python3 deploy/roles.py --prefix 1225111111
+
+    Roles only get rights here. deploy/functions.py and deploy/deploy.py remove those that nothing
+    needs any more, after the functions.
+    """
+    for arn in ensure_roles(run).values():
         click.echo(arn)
     click.echo(f"Next: {run.command('deploy/layer.py')}", err=True)
 

@@ -10,19 +10,25 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
-from deploy.parts.deployed import get_function
+from deploy.image import image_option
+from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
-from deploy.parts.overrides import Overrides, read_overrides, set_option
 from deploy.parts.skipped import skipped_objects
-from deploy.roles import ensure_roles
+from deploy.parts.snapstart import snapstart_option
+from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, deployment_options, set_option
+from pipeline.names import printable
 
 
 class Comparison(Run):
@@ -39,33 +45,29 @@ class Comparison(Run):
             self.differences.append(text)
 
 
-def drift(run: Run, overrides: Overrides, stage_1_days: int) -> list[str]:
+def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | None) -> list[str]:
     """Return what deploying this checkout would change, one line per change.
 
-    The image, the newest layer and SnapStart are not compared: what they should be depends on the
-    options of the next deployment.
+    Without `image_uri` or `snapstart`, the image or SnapStart is not compared; nor is the newest
+    layer. What they should be depends on the options of the next deployment.
     """
     comparison = Comparison(run)
     create_buckets(comparison, stage_1_days)
-    queue, roles = ensure_queue(comparison), ensure_roles(comparison, overrides)
+    queue, roles = ensure_queue(comparison), ensure_roles(comparison)
     layer, functions = deployed_layer(run), run.deployment.functions
-    found = {function.name: get_function(run, function) for function in functions}
+    found: dict[str, Any] = {f.name: get_function(run, f) for f in functions}
     if layer is None:
         comparison.note(f"Would publish layer '{run.deployment.layer}'")
     for name, function in found.items():
         if function is None:
             comparison.note(f"Would create function '{name}'")
     if layer is not None and None not in found.values():
-        snapstart = uses_snapstart(found[run.deployment.recognizer.name])
-        ensure_functions(comparison, roles, layer, queue, None, overrides, snapstart)
+        if snapstart is None:
+            snapstart = uses_snapstart(found[run.deployment.recognizer.name]["Configuration"])
+        ensure_functions(comparison, roles, layer, queue, image_uri, snapstart)
     ensure_trigger(comparison)
+    remove_unused_rights(comparison)
     return comparison.differences
-
-
-def uses_snapstart(function: Any) -> bool:
-    """Return whether versions of the function start from snapshots."""
-    config = function["Configuration"].get("SnapStart") or {}
-    return bool(config.get("ApplyOn") == "PublishedVersions")
 
 
 def versions(run: Run) -> dict[str, Any]:
@@ -81,8 +83,8 @@ def versions(run: Run) -> dict[str, Any]:
             "layers": [layer["Arn"] for layer in config.get("Layers") or []],
             "memory_mb": config["MemorySize"],
             "timeout_s": config["Timeout"],
-            "snapstart": uses_snapstart(answer),
-            "environment": (config.get("Environment") or {}).get("Variables", {}),
+            "snapstart": uses_snapstart(config),
+            "environment": environment(config),
         }
     return found
 
@@ -90,16 +92,24 @@ def versions(run: Run) -> dict[str, Any]:
 @click.command()
 @deployment_options
 @set_option
+@image_option
+@snapstart_option
 @stage_1_days_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) -> None:
-    """Show what is deployed and what drifted: python deploy/status.py --prefix 1225111111
+def main(
+    run: Run, image_uri: str | None, snapstart: bool | None, stage_1_days: int, as_json: bool
+) -> None:
+    """Show what is deployed and what drifted: python3 deploy/status.py --prefix 1225111111
 
     Also counts the uploads of the last day that were skipped because they are plainly not videos.
-    The exit status is 1 if anything is missing or differs from this checkout and these options.
+    The exit status is 1 if anything is missing or differs from this checkout, the deployment's
+    file and these options.
     """
     things = inventory(run)
-    differences = drift(run, read_overrides(settings), stage_1_days)
+    if things:
+        differences = drift(run, stage_1_days, image_uri, snapstart)
+    else:
+        differences = [f"Nothing of '{run.deployment.prefix}' is deployed in {run.aws.region}."]
     running = versions(run)
     skipped = skipped_objects(run)
     if as_json:
@@ -112,13 +122,15 @@ def main(run: Run, settings: tuple[str, ...], stage_1_days: int, as_json: bool) 
         click.echo(json.dumps(report, indent=2))
     else:
         for thing in things:
-            click.echo(str(thing))
+            click.echo(printable(str(thing)))
         for name, about in running.items():
             click.echo(f"{name}: {about['code']}, {about['memory_mb']} MB, {about['timeout_s']} s")
         if skipped.count:
             click.echo(skipped.line())
         for difference in differences:
-            click.echo(f"DRIFT  {difference}")
+            click.echo(printable(f"DRIFT  {difference}" if things else difference))
+        if not things:
+            click.echo(f"Next: {run.command('deploy/doctor.py')}", err=True)
         if not differences:
             click.echo("Everything matches this checkout.")
     if differences:

@@ -11,20 +11,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import embed
-import export
-import models
-import people
-import recognition
-from detect import Detector
-from dominant import choose, counted, shown
-from engine import EngineError
-from enroll_options import DEFAULT_IMAGE_SIZE, DEFAULT_MODEL, check_use, parser
-from gallery import Array
-from images import UnreadableImage, read_rgb
-from people import People
-from photos import EnrollError, Found, Photo, find_photos
-from quality import complaints
+try:
+    import embed
+    import export
+    import models
+    import people
+    import recognition
+    from detect import Detector
+    from dominant import choose, counted, shown
+    from engine import EngineError
+    from enroll_options import DEFAULT_IMAGE_SIZE, DEFAULT_MODEL, check_use, parser
+    from gallery import Array
+    from images import UnreadableImage, read_rgb
+    from people import People
+    from person_name import printable, printable_lines
+    from photos import EnrollError, Found, Photo, find_photos
+    from quality import complaints
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    raise SystemExit(
+        f"{error}. enroll.py needs what `make demo` installs: .venv/bin/python {sys.argv[0]} ..."
+    ) from error
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,10 @@ def _check_same_embedding(options: argparse.Namespace, now: People) -> None:
             )
 
 
+def _note(text: str) -> None:
+    print(printable_lines(text), file=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     command = parser()
@@ -194,26 +206,27 @@ def main(argv: list[str] | None = None) -> int:
         if is_writing:
             now.save(options.output)
     except (EngineError, EnrollError, export.ExportError, models.ModelError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
+        _note(f"Error: {error}")
         return 1
     review = now.review(now.written if options.is_list_only else None)
     for reason in done.refused:
-        print(f"refused: {reason}", file=sys.stderr)
+        _note(f"refused: {reason}")
     for note in [*done.notes, *now.notes]:
-        print(f"note: {note}", file=sys.stderr)
+        _note(f"note: {note}")
     for warning in [*done.warnings, *review.warnings]:
-        print(f"WARNING: {warning}", file=sys.stderr)
+        _note(f"WARNING: {warning}")
     if options.list:
-        print("\n".join(now.listing()))
+        print(printable_lines("\n".join(now.listing())))
     if done.photos:
         print(f"{several(len(done.photos), 'photo')} used, {len(done.refused)} refused")
-    print("\n".join([now.size(), *review.lines, now.threshold_line(options.is_list_only)]))
+    lines = [now.size(), *review.lines, now.threshold_line(options.is_list_only)]
+    print(printable_lines("\n".join(lines)))
     if not options.is_list_only:
-        print(f"{'wrote' if is_writing else 'Would write'} {options.output}")
+        print(printable(f"{'wrote' if is_writing else 'Would write'} {options.output}"))
     if done.missing:
         who = several(len(done.missing), "person has", "people have")
         missing = ", ".join(done.missing)
-        print(f"WARNING: not enrolled: {who} no usable photo: {missing}", file=sys.stderr)
+        _note(f"WARNING: not enrolled: {who} no usable photo: {missing}")
     return 0
 
 

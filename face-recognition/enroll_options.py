@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from models import DEFAULT_DIR, MODELS
 
-DEFAULT_MODEL = "facenet-vggface2"
+# The function's own setting, which the image has as well: both must use one model.
+DEFAULT_MODEL = os.environ.get("MODEL") or "facenet-vggface2"
 DEFAULT_IMAGE_SIZE = 240
 
 
@@ -15,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
         description="Make a gallery from photos: "
-        "python face-recognition/enroll.py people --output data.pt",
+        "python3 face-recognition/enroll.py people --output data.pt",
         epilog="With --list, --add, --remove or --merge, it shows or changes the gallery in "
         "--output. Nobody in it is embedded again, so their photos are not needed.",
     )
@@ -58,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     photos.add_argument(
         "--strict", action="store_true", help="refuse photos that show more than one face"
     )
-    photos.add_argument("--model", choices=list(MODELS), help=f"default: {DEFAULT_MODEL}")
+    default = f"default: MODEL, here {DEFAULT_MODEL}"
+    photos.add_argument("--model", choices=list(MODELS), help=default)
     photos.add_argument(
         "--models-dir",
         type=Path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import gallery_format
 import numpy as np
 import numpy.typing as npt
-from person_name import normalized
+from person_name import name_fault, normalized
 
 Array = npt.NDArray[np.float32]
 
@@ -70,10 +69,11 @@ class Gallery:
 
 
 def distance(model: str, cosine: Array) -> Array:
-    """Convert cosines of unit vectors to the model's kind of distance."""
+    """Convert cosines of unit vectors to the model's kind of distance, from 0 to 2."""
+    cosine = np.clip(cosine, -1, 1)  # rounding may take it further
     if model == "sface":
         return np.asarray(1 - cosine, np.float32)
-    return np.asarray(np.sqrt(np.maximum(2 - 2 * cosine, 0)), np.float32)
+    return np.asarray(np.sqrt(2 - 2 * cosine), np.float32)
 
 
 def load(path: Path, model: str | None, threshold: float | None = None) -> Gallery:
@@ -84,7 +84,7 @@ def load(path: Path, model: str | None, threshold: float | None = None) -> Galle
     except OSError as error:
         raise GalleryError(
             f"Cannot read the gallery {path}: {error}. Make one: "
-            "python face-recognition/enroll.py PEOPLE_DIR --output data.pt"
+            "python3 face-recognition/enroll.py PEOPLE_DIR --output data.pt"
         ) from error
     if data is None:
         raise GalleryError(f"{path} is not a gallery: it is not a regular file.")
@@ -117,14 +117,8 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
             f"use: enroll again with --model {model}, or set MODEL={metadata['model']}."
         )
     names, embeddings = _checked(path, content.embeddings, content.names, LENGTHS.get(model))
-    own = _number(path, "threshold", metadata.get("threshold", THRESHOLDS.get(model, 1.0)))
-    size = _number(
-        path, "image_size", metadata.get("image_size", OLD_FORMAT_METADATA["image_size"])
-    )
-    if size < 1 or size % 1:
-        raise GalleryError(
-            f"The gallery {path} has the image_size {size}: use a whole number of pixels."
-        )
+    own = metadata.get("threshold", THRESHOLDS.get(model, 1.0))
+    size = metadata.get("image_size", OLD_FORMAT_METADATA["image_size"])
     return Gallery(
         embeddings=embeddings,
         names=names,
@@ -133,12 +127,6 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
         threshold=float(own if threshold is None else threshold),
         digest=hashlib.sha256(data).hexdigest()[:16],
     )
-
-
-def _number(path: str, name: str, value: Any) -> float:
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise GalleryError(f"The gallery {path} has the {name} {value!r}, which is not a number.")
-    return float(value)
 
 
 def _checked(
@@ -151,10 +139,9 @@ def _checked(
         raise GalleryError(
             f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
         )
-    if not all(map(normalized, names)):
-        raise GalleryError(f"The gallery {path} has a name that is empty.")
-    if not all(is_utf8(name) for name in names):
-        raise GalleryError(f"The gallery {path} has a name that is not UTF-8: enroll again.")
+    for name in dict.fromkeys(names):
+        if fault := name_fault(name):
+            raise GalleryError(f"{path}: {fault}: remove that person where the gallery was made.")
     if not all(isinstance(row, np.ndarray) for row in embeddings):
         raise GalleryError(f"The gallery {path} has an embedding that is not a float tensor.")
     rows = [np.asarray(row, np.float32).ravel() for row in embeddings]
@@ -183,11 +170,12 @@ def save(
     """Write a gallery atomically: readers of `path` see either the old one or the new one.
 
     Without a `threshold`, the model's own applies when it is loaded. Raises OSError, leaving
-    nothing behind, if it cannot be written.
+    nothing behind, if it cannot be written, and GalleryFormatError for a bad threshold or size.
     """
     metadata: dict[str, str | int | float] = {"model": model, "image_size": image_size}
     if threshold is not None:
         metadata["threshold"] = threshold
+    gallery_format.check_metadata(metadata)
     data = gallery_format.write(np.stack(embeddings), names, metadata)
     partial = path.with_name(f".{path.name}.part")
     try:

@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MAX_BYTES = 500_000_000  # 200,000 photos with facenet-vggface2
+MAX_DISTANCE = 2.0  # of two unit vectors, Euclidean or 1 - cosine
+MAX_SIDE = 1024  # px of a face's image
 MAX_NUMBERS = MAX_BYTES // 2  # of all embeddings; a file may name the same numbers many times
 
 # torch's storages, and NumPy's names for their numbers
@@ -90,9 +92,31 @@ def _checked(content: Any) -> Contents:
         raise GalleryFormatError("a name is not text")
     if len(content) == 3 and not isinstance(metadata, dict):
         raise GalleryFormatError("its metadata must be a dict")
+    check_metadata(metadata or {})
     if sum(getattr(row, "size", 0) for row in embeddings) > MAX_NUMBERS:
         raise GalleryFormatError(f"its embeddings have more than {MAX_NUMBERS:,} numbers")
     return Contents(list(embeddings), list(names), metadata)
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raise GalleryFormatError for a threshold that is no distance, or an impossible image_size."""
+    for name, high, is_whole in (
+        ("threshold", MAX_DISTANCE, False),
+        ("image_size", MAX_SIDE, True),
+    ):
+        if name in metadata:
+            _check_number(name, metadata[name], high, is_whole)
+
+
+def _check_number(name: str, value: Any, high: float, is_whole: bool) -> None:
+    low = 1 if is_whole else 0
+    # A bool is an int, and NaN is in no range.
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (is_whole and value % 1):
+        raise GalleryFormatError(
+            f"it has the {name} {value!r:.60}: use a {'whole ' if is_whole else ''}number from "
+            f"{low} to {high:g}"
+        )
 
 
 # ---- both formats ----------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import boto3
+import botocore.session
 from botocore.exceptions import ClientError
 from frame_answer import FaceJson, answer, known_faces, output_metadata, says
 from gallery import UNKNOWN
@@ -20,13 +20,17 @@ from images import UnreadableImage, read_rgb
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
 WRITE = ("always", "known", "never")  # when the output of a frame is written
 
 # Loaded once per environment, in its INIT phase.
 _started = time.monotonic()
-_s3 = boto3.client("s3")
+# Without boto3's layer above it, this takes three quarters of the time.
+_s3 = cast("S3Client", botocore.session.get_session().create_client("s3"))
 _recognizer = Recognizer.from_environment(Path(__file__).resolve().parent, _s3)
 print(json.dumps({"step": "init", "seconds": round(time.monotonic() - _started, 3)}))
 

@@ -123,13 +123,13 @@ def model_path(name: str, folder: Path = DEFAULT_DIR) -> Path:
     path = folder / model.file
     if not path.is_file():
         raise ModelError(
-            f"The model file {path} is missing: run python face-recognition/models.py fetch {name}"
+            f"The model file {path} is missing: run python3 face-recognition/models.py fetch {name}"
             f" --dir {folder}"
         )
     if path.stat().st_size != model.size:
         raise ModelError(
             f"{path} has {path.stat().st_size:,} bytes, not {model.size:,}: delete it and run "
-            f"python face-recognition/models.py fetch {name} --dir {folder}"
+            f"python3 face-recognition/models.py fetch {name} --dir {folder}"
         )
     return path
 
@@ -146,7 +146,7 @@ def installed_path(name: str) -> Path:
     instead = f", or use --model {here[0]}, which is here" if here else ""
     raise ModelError(
         f"The model file {find(name).file} is neither in {DEFAULT_DIR} nor in {DEMO_DIR}: run "
-        f"python face-recognition/models.py fetch {name}{instead}."
+        f"python3 face-recognition/models.py fetch {name}{instead}."
     )
 
 
@@ -316,7 +316,7 @@ def say(text: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(
-        description="Fetch and check model files: python face-recognition/models.py fetch sface"
+        description="Fetch and check model files: python3 face-recognition/models.py fetch sface"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {"fetch": "fetch a model file", "check": "check the SHA-256 of a model file"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import gallery
 import numpy as np
 from gallery import Array, GalleryError
-from person_name import name_fault, name_key
+from person_name import name_key, printable
 from photos import EnrollError, Photo
 from review import SAME_PICTURE, Review, Row, review
 from thresholds import Suggestion, suggest
@@ -148,14 +148,7 @@ def read(path: Path) -> People:
     numbers: Counter[str] = Counter()
     rows = []
     for name, embedding in zip(loaded.names, loaded.embeddings, strict=True):
-        if fault := name_fault(name):
-            raise EnrollError(f"{path}: {fault}: remove that person where the gallery was made.")
         numbers[name] += 1
         rows.append(Row(name, f"photo {numbers[name]}", embedding))
     # One person per name: older galleries may have twins that differ in case.
     return replace(People(loaded.model, loaded.image_size)._with(rows), written=loaded.threshold)
-
-
-def printable(name: str) -> str:
-    """A file's name for the terminal, with undecodable bytes escaped."""
-    return name.encode(errors="backslashreplace").decode()

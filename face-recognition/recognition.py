@@ -15,6 +15,7 @@ import gallery
 import numpy.typing as npt
 from detect import Detector, Face, Search
 from gallery import UNKNOWN, Gallery
+from gallery_format import MAX_DISTANCE
 from gallery_s3 import S3Gallery
 from models import DEFAULT_DIR
 
@@ -168,22 +169,27 @@ class Recognizer:
 def _gallery_from_environment(
     folder: Path, model: str, s3: S3Client | None
 ) -> Callable[[], Gallery]:
-    threshold = _number("THRESHOLD")
+    threshold = _number("THRESHOLD", MAX_DISTANCE)
     uri = os.environ.get("GALLERY_URI", "")
     if uri:
         if s3 is None:
             raise SettingsError("GALLERY_URI is set, but no S3 client was given.")
         parse = partial(gallery.parse, model=model, threshold=threshold)
-        return S3Gallery(s3, uri, parse, _number("GALLERY_REFRESH_S") or 0).current
+        return S3Gallery(s3, uri, parse, _number("GALLERY_REFRESH_S", 86400) or 0).current
     loaded = gallery.load(folder / os.environ.get("GALLERY", "data.pt"), model, threshold)
     return lambda: loaded
 
 
-def _number(name: str) -> float | None:
+def _number(name: str, high: float) -> float | None:
     text = os.environ.get(name, "")
     if not text:
         return None
     try:
-        return float(text)
-    except ValueError as error:
-        raise SettingsError(f"{name} is {text!r}: use a number, or leave it empty.") from error
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= high:  # NaN is not
+        raise SettingsError(
+            f"{name} is {text!r}: use a number from 0 to {high:g}, or leave it empty."
+        )
+    return value

@@ -1,4 +1,4 @@
-"""The command line: python -m local_aws"""
+"""The command line: python3 -m local_aws"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from local_aws import client_environ, malloc
-from local_aws.server_settings import PortBusy, Settings, listen
+from local_aws.server_settings import LAMBDAS_INIT_S, LOOSE_INIT_S, PortBusy, Settings, listen
 
 
 def _image(
@@ -35,6 +35,15 @@ def _delays(context: click.Context, option: click.Parameter, value: str) -> tupl
         return tuple(float(word) for word in value.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{value}: use seconds, e.g. 60,120") from error
+
+
+def _first_and_longest(
+    context: click.Context, option: click.Parameter, value: str
+) -> tuple[float, float]:
+    delays = _delays(context, option, value)
+    if len(delays) != 2 or not 0 < delays[0] <= delays[1]:
+        raise click.BadParameter(f"{value}: use the first and the longest delay, e.g. 1,300")
+    return delays[0], delays[1]
 
 
 @click.command()
@@ -64,7 +73,15 @@ def _delays(context: click.Context, option: click.Parameter, value: str) -> tupl
     type=click.IntRange(min=1),
     default=Settings.cap,
     show_default=True,
-    help="Concurrent invocations of each function; further ones wait.",
+    help="Invocations of each function that really run at once here; further ones wait.",
+)
+@click.option(
+    "--account-concurrency",
+    type=click.IntRange(min=1),
+    default=Settings.account_concurrency,
+    show_default=True,
+    help="Concurrent invocations of the account, per region; further ones are throttled (429). "
+    "If it is low, raise --max-concurrency to it: nothing is throttled while it only waits.",
 )
 @click.option(
     "--async-retry-delays",
@@ -73,6 +90,25 @@ def _delays(context: click.Context, option: click.Parameter, value: str) -> tupl
     callback=_delays,
     help="Seconds before each retry of an asynchronous invocation.",
 )
+@click.option(
+    "--throttle-delays",
+    default="1,300",
+    show_default=True,
+    callback=_first_and_longest,
+    help="Seconds before a throttled event's first retry, and at most: the delay doubles.",
+)
+@click.option(
+    "--cpu-share/--no-cpu-share",
+    default=False,
+    show_default=True,
+    help="Give each environment the CPU that its function's memory buys: 1769 MB have one core.",
+)
+@click.option(
+    "--init-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for INIT, which is then repeated inside the invocation. Default: "
+    f"{LAMBDAS_INIT_S:g} with --cpu-share, as on Lambda, else {LOOSE_INIT_S:g}.",
+)
 @click.option("--end-with", "end_with_fd", type=int, hidden=True, help="Stop when this pipe ends.")
 def main(
     port: int | None,
@@ -80,10 +116,14 @@ def main(
     images: dict[str, Path],
     region: str,
     max_concurrency: int,
+    account_concurrency: int,
     async_retry_delays: tuple[float, ...],
+    throttle_delays: tuple[float, float],
+    cpu_share: bool,
+    init_limit: float | None,
     end_with_fd: int | None,
 ) -> None:
-    """Serve AWS on this machine until Ctrl-C: python -m local_aws | tee aws.env
+    """Serve AWS on this machine until Ctrl-C: python3 -m local_aws | tee aws.env
 
     To use it from another terminal: . ./aws.env
     """
@@ -93,7 +133,7 @@ def main(
     logging.getLogger("local_aws").setLevel(logging.INFO)
     malloc.return_large_blocks()
     inherited = dict(os.environ)
-    client_environ.isolate()  # the server itself uses AWS clients, for logs and failed events
+    client_environ.isolate()  # nothing here may reach the real AWS
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -112,7 +152,17 @@ def main(
         # Imported late: moto takes a second, and a busy port is reported before that.
         from local_aws.server import Server
 
-        settings = Settings(data, images, region, max_concurrency, async_retry_delays)
+        settings = Settings(
+            data,
+            images,
+            region,
+            max_concurrency,
+            async_retry_delays,
+            account_concurrency,
+            throttle_delays,
+            cpu_share,
+            init_limit or (LAMBDAS_INIT_S if cpu_share else LOOSE_INIT_S),
+        )
         server = stack.enter_context(Server(settings, listening))
         click.echo("\n".join(client_environ.shell_lines(server.environ, inherited)))
         sys.stdout.flush()

@@ -17,14 +17,11 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
-from local_aws.errors import CannotStart, Throttled, UnknownFunction
+from local_aws.errors import CannotStart, NotActive, Throttled, UnknownFunction
 from local_aws.executor import Executor
 from local_aws.function import Destination, FunctionSpec, Result, error_payload
 
 log = logging.getLogger(__name__)
-
-# AWS waits 1 s at first and up to 5 minutes later. A throttled event does not count as an attempt.
-THROTTLE_DELAY_S = 1.0
 
 
 @dataclass
@@ -36,6 +33,7 @@ class Event:
     request_id: str = field(default_factory=lambda: str(uuid4()))
     queued: float = field(default_factory=time.time)
     attempts: int = 0
+    throttles: int = 0  # a throttled event does not count as an attempt
 
 
 class AsyncQueue:
@@ -47,12 +45,18 @@ class AsyncQueue:
         destination: Destination,
         workers: int,
         retry_delays: tuple[float, ...],
+        throttle_delays: tuple[float, float],
     ) -> None:
-        """Start `workers` threads per function; more would only wait for the executor's cap."""
+        """Start `workers` threads per function.
+
+        `retry_delays` are the seconds before each retry after an error, `throttle_delays` those
+        before the first retry of a throttled event and at most: each is twice as long as the last.
+        """
         self._executor = executor
         self._destination = destination
         self._workers = workers
         self._delays = retry_delays
+        self._throttle_delays = throttle_delays
         self._heaps: dict[str, list[tuple[float, int, Event]]] = {}
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -107,13 +111,16 @@ class AsyncQueue:
         except UnknownFunction as error:  # its failure destination was deleted with it
             log.warning("event %s is dropped: %s", event.request_id, error)
             return
+        except NotActive:
+            self._put_off(key, event)
+            return
         if time.time() - event.queued > spec.max_event_age_s:
             self._give_up(spec, event, "EventAgeExceeded", None)
             return
         try:
             result = self._executor.invoke(spec, event.payload, event.request_id)
         except Throttled:
-            self._schedule(key, event, THROTTLE_DELAY_S)
+            self._put_off(key, event)
             return
         except CannotStart as error:
             log.warning("%s cannot start: %s", spec.name, error)
@@ -127,6 +134,12 @@ class AsyncQueue:
             return
         delay = self._delays[min(event.attempts, len(self._delays)) - 1] if self._delays else 0
         self._schedule(key, event, delay)
+
+    def _put_off(self, key: str, event: Event) -> None:
+        """Try again later, with a growing delay."""
+        first, longest = self._throttle_delays
+        self._schedule(key, event, min(first * 2**event.throttles, longest))
+        event.throttles += 1
 
     def _give_up(
         self, spec: FunctionSpec, event: Event, condition: str, result: Result | None

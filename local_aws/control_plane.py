@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,23 @@ from moto.awslambda.utils import get_backend
 from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_store import CodeStore
-from local_aws.errors import CannotStart, UnknownFunction
+from local_aws.errors import CannotStart, NotActive, UnknownFunction
 from local_aws.function import FunctionSpec
 from local_aws.image_sandbox import read_image
-from local_aws.moto_lambda import CONCURRENCY_QUOTA
+from local_aws.moto_lambda import unreserved_concurrency
 
 
 class ControlPlane:
     """Reads functions from moto."""
 
-    def __init__(self, account_id: str, store: CodeStore) -> None:
-        """Look functions up in `account_id` and unpack their code with `store`."""
+    def __init__(self, account_id: str, store: CodeStore, concurrency: int) -> None:
+        """Look functions up in `account_id` and unpack their code with `store`.
+
+        `concurrency` is how many invocations the account may run at once in each region.
+        """
         self._account_id = account_id
         self._store = store
+        self._concurrency = concurrency
 
     def spec(self, name: str, qualifier: str | None, region: str) -> FunctionSpec:
         """Describe the function at this moment; raise UnknownFunction if it does not exist.
@@ -56,7 +60,8 @@ class ControlPlane:
             memory_mb=int(function.memory_size),
             timeout_s=float(function.timeout),
             role_arn=function.role,
-            reserved_concurrency=_number(function.reserved_concurrency),
+            reserved_concurrency=self._reserved(function, region),
+            unreserved_concurrency=self.concurrency(region)[1],
             retries=int(config.get("MaximumRetryAttempts", 2)),
             max_event_age_s=float(config.get("MaximumEventAgeInSeconds") or 21_600),
             on_failure=on_failure or None,
@@ -66,14 +71,45 @@ class ControlPlane:
             obstacle=obstacle,
         )
 
+    def spec_to_run(self, name: str, qualifier: str | None, region: str) -> FunctionSpec:
+        """Describe the function that is about to run; raise NotActive if it is not Active.
+
+        If it is Inactive, it begins to be prepared.
+        """
+        function = self._find(name, qualifier, region)
+        if function.state == "Inactive":
+            function.state = "Pending"
+            timer = threading.Timer(function.pending_s, setattr, (function, "state", "Active"))
+            timer.daemon = True
+            timer.start()
+        if function.state == "Pending":
+            raise NotActive(function.state)
+        return self.spec(name, qualifier, region)
+
+    def let_go(self, name: str, region: str, pending_s: float) -> None:
+        """Make a function with all its versions Inactive; raise UnknownFunction if there is none.
+
+        Its next invocation makes it Pending for `pending_s`. Its environments are gone.
+        """
+        self._find(name, None, region)
+        backend = get_backend(self._account_id, region)
+        for listed in backend.list_versions_by_function(name):  # copies
+            function = backend.get_function(name, str(listed.version))
+            function.state, function.pending_s = "Inactive", pending_s
+            function.times_let_go = getattr(function, "times_let_go", 0) + 1
+
     def concurrency(self, region: str) -> tuple[int, int]:
         """The region's concurrency limit, and how much of it is unreserved.
 
         moto enforces the same limit (see moto_lambda).
         """
-        limit = int(os.environ[CONCURRENCY_QUOTA])
-        functions = get_backend(self._account_id, region).list_functions()
-        return limit, limit - sum(_number(f.reserved_concurrency) or 0 for f in functions)
+        backend = get_backend(self._account_id, region)
+        return self._concurrency, unreserved_concurrency(backend, self._concurrency)
+
+    def _reserved(self, function: Any, region: str) -> int | None:
+        """The function's reservation, which all its versions share; None if it has none."""
+        value = self._find(function.function_name, None, region).reserved_concurrency
+        return None if value is None else int(value)
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:
         backend = get_backend(self._account_id, region)
@@ -109,7 +145,8 @@ def _revision(function: Any) -> str:
     config = function.get_configuration()
     for volatile in ("LastModified", "LastUpdateStatus", "State"):
         config.pop(volatile, None)
-    text = json.dumps([config, function.code.get("ImageUri")], sort_keys=True, default=str)
+    parts = [config, function.code.get("ImageUri"), getattr(function, "times_let_go", 0)]
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -118,7 +155,3 @@ def _image_config(function: Any) -> dict[str, Any]:
     config = function.get_configuration().get("ImageConfigResponse") or {}
     settings: dict[str, Any] = config.get("ImageConfig") or {}
     return settings
-
-
-def _number(value: str | int | None) -> int | None:
-    return None if value is None else int(value)

@@ -15,7 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from uuid import uuid4
 
-from local_aws.errors import InitError
+from local_aws import cpu_share
+from local_aws.errors import InitError, InitTimeout
 from local_aws.function import FunctionSpec, Result, error_payload
 from local_aws.output import Output
 from local_aws.process_tree import members, resident_bytes
@@ -23,9 +24,6 @@ from local_aws.runtime_api import Invocation, Message, RuntimeApi
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_RESPONSE_BYTES = 6_291_556
-# AWS allows INIT 10 s and then repeats it during the invocation. A loaded machine may need longer
-# to import torch.
-INIT_LIMIT_S = 120
 MEMORY_POLL_S = 0.1
 
 # Kills the process group when the server dies for any reason: the system then closes the pipe.
@@ -55,11 +53,24 @@ class Environment:
     """A process that starts once, serves one invocation at a time, and stops for good."""
 
     def __init__(
-        self, spec: FunctionSpec, folder: Path, credentials: dict[str, str], endpoint: str
+        self,
+        spec: FunctionSpec,
+        folder: Path,
+        credentials: dict[str, str],
+        endpoint: str,
+        *,
+        has_cpu_share: bool = False,
+        stream: str | None = None,
     ) -> None:
-        """Start the process; `wait_ready` waits for the end of INIT."""
+        """Start the process; `wait_ready` waits for the end of INIT.
+
+        `has_cpu_share` limits it to the CPU that its memory buys. `stream` is the log stream, if
+        this environment repeats an INIT that ran out of time.
+        """
         self.spec = spec
-        self.stream = f"{datetime.now(timezone.utc):%Y/%m/%d}/[{spec.version}]{uuid4().hex}"
+        self.stream = stream or (
+            f"{datetime.now(timezone.utc):%Y/%m/%d}/[{spec.version}]{uuid4().hex}"
+        )
         self.init_ms: float | None = None
         self.idle_since = time.monotonic()
         self._folder = folder
@@ -85,11 +96,13 @@ class Environment:
             start_new_session=True,
             pass_fds=(_alive_read,),
         )
+        pid = self._process.pid
+        self._share = (
+            cpu_share.limit(pid, cpu_share.cores(spec.memory_mb)) if has_cpu_share else None
+        )
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         self.output = Output(self._process.stdout)
-        self._has_ended = threading.Event()
-        for work in (self._wait_for_end, self._watch_memory):
-            threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=self._wait_for_end, daemon=True).start()
 
     def _variables(self, tmp: Path, credentials: dict[str, str], endpoint: str) -> dict[str, str]:
         """The variables that AWS sets, and none from the server's own environment.
@@ -141,9 +154,12 @@ class Environment:
         """Whether the process is running and can be invoked."""
         return self._process.poll() is None
 
-    def wait_ready(self) -> None:
-        """Wait for the end of INIT; raise InitError with the reason if it fails."""
-        message = self._message(INIT_LIMIT_S)
+    def wait_ready(self, limit_s: float) -> None:
+        """Wait for the end of INIT; raise InitError with the reason if it fails.
+
+        Raise InitTimeout if it takes longer than `limit_s`.
+        """
+        message = self._message(limit_s)
         if message.kind == "ready":
             self.init_ms = (time.monotonic() - self._started) * 1000
             return
@@ -152,12 +168,14 @@ class Environment:
             raise InitError(message.body, self.output.take())
         if message.kind == "exit":
             raise InitError(self._exit_payload(""), self.output.take())
-        text = f"INIT took longer than {INIT_LIMIT_S} s"
-        raise InitError(error_payload("Sandbox.Timedout", text), self.output.take())
+        raise InitTimeout(limit_s, self.output.take())
 
-    def invoke(self, request_id: str, payload: bytes) -> Result:
-        """Run one invocation until the function responds, times out or exits."""
-        limit = self.spec.timeout_s
+    def invoke(self, request_id: str, payload: bytes, limit: float | None = None) -> Result:
+        """Run one invocation until the function responds, times out or exits.
+
+        `limit` is the time left in seconds, if a repeated INIT has used a part of it.
+        """
+        limit = self.spec.timeout_s if limit is None else limit
         self._peak_rss = 0
         deadline = int((time.time() + limit) * 1000)
         self._api.send(Invocation(request_id, payload, deadline, self.spec.arn))
@@ -175,9 +193,13 @@ class Environment:
             return self._end(Result(message.body, request_id, "Unhandled"))
         if message.kind == "exit":
             return Result(self._exit_payload(request_id), request_id, "Unhandled")
+        return self.time_out(request_id)
+
+    def time_out(self, request_id: str) -> Result:
+        """End the process and the invocation as Lambda does when the time is over."""
         self.stop()
         now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-        text = f"{now}Z {request_id} Task timed out after {limit:.2f} seconds"
+        text = f"{now}Z {request_id} Task timed out after {self.spec.timeout_s:.2f} seconds"
         self.output.say(text)
         return Result(error_payload("Sandbox.Timedout", text), request_id, "Unhandled")
 
@@ -187,10 +209,13 @@ class Environment:
         return result
 
     def _message(self, seconds: float) -> Message:
-        try:
-            return self._api.messages.get(timeout=seconds)
-        except queue.Empty:
-            return Message("timeout")
+        """The client's next message; watch the memory while waiting, as nothing runs otherwise."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                return self._api.messages.get(timeout=min(left, MEMORY_POLL_S))
+            self._check_memory()
+        return Message("timeout")
 
     def _exit_payload(self, request_id: str) -> bytes:
         code = self._process.wait()
@@ -207,20 +232,17 @@ class Environment:
 
     def _wait_for_end(self) -> None:
         self._process.wait()
-        self._has_ended.set()
         self._api.messages.put(Message("exit"))
 
-    def _watch_memory(self) -> None:
-        """Poll the process tree's memory, and kill it once it exceeds the limit."""
-        limit = self.spec.memory_mb * 1_048_576
-        while not self._has_ended.wait(MEMORY_POLL_S):
-            rss = resident_bytes(self._process.pid)
-            self._peak_rss = max(self._peak_rss, rss)
-            if rss > limit:
-                self._killed_for = (
-                    f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
-                )
-                self._kill()
+    def _check_memory(self) -> None:
+        """Note the process tree's memory, and kill it if it exceeds the limit."""
+        rss = resident_bytes(self._process.pid)
+        self._peak_rss = max(self._peak_rss, rss)
+        if rss > self.spec.memory_mb * 1_048_576 and self._killed_for is None:
+            self._killed_for = (
+                f"Memory: {rss // 1_048_576} MB used, {self.spec.memory_mb} MB allowed"
+            )
+            self._kill()
 
     def _kill(self) -> None:
         """Kill the group, and descendants that left it, such as ffmpeg."""
@@ -235,5 +257,7 @@ class Environment:
         """Kill the process group and remove its temporary folder."""
         self._kill()
         self._process.wait()
+        if self._share is not None:
+            self._share.close()
         self._api.close()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,21 +2,43 @@
 
 InvocationError
 ├── Throttled
+├── NotActive
 ├── UnknownFunction
 └── CannotStart
     ├── CannotAssume
     └── InitError
+        └── InitTimeout
 """
 
 from __future__ import annotations
+
+import json
+
+TIMED_OUT = "Sandbox.Timedout"
 
 
 class InvocationError(Exception):
     """An invocation did not run."""
 
 
+class NotActive(InvocationError):
+    """The function was let go and is being prepared."""
+
+    def __init__(self, state: str) -> None:
+        """Use AWS's message."""
+        super().__init__(
+            "The operation cannot be performed at this time. The function is currently in the "
+            f"following state: {state}"
+        )
+
+
 class Throttled(InvocationError):
-    """The function's reserved concurrency is used up."""
+    """The concurrency of the function or the account is used up. `reason` is AWS's name for it."""
+
+    def __init__(self, reason: str) -> None:
+        """Use AWS's message, which does not say the reason."""
+        super().__init__("Rate Exceeded.")
+        self.reason = reason
 
 
 class UnknownFunction(InvocationError):
@@ -42,3 +64,16 @@ class InitError(CannotStart):
         super().__init__(payload.decode(errors="replace"))
         self.payload = payload
         self.lines = lines
+
+
+class InitTimeout(InitError):
+    """INIT took too long. Lambda then repeats it inside the invocation."""
+
+    def __init__(self, limit_s: float, lines: list[tuple[int, str]]) -> None:
+        """INIT took longer than `limit_s`."""
+        text = f"INIT took longer than {limit_s:g} s"
+        super().__init__(json.dumps({"errorType": TIMED_OUT, "errorMessage": text}).encode(), lines)
+
+
+class CannotDeliver(Exception):
+    """A log line or a message cannot be written with a function's role. The message says why."""

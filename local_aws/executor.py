@@ -10,8 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from local_aws.environment import Environment
-from local_aws.errors import CannotStart, InitError, Throttled
+from local_aws.errors import CannotStart, InitError, InitTimeout, Throttled
 from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
+from local_aws.slots import Concurrency
 
 IDLE_S = 600  # warm environments are stopped after this long without an invocation
 LOG_TAIL_BYTES = 4096
@@ -22,10 +23,10 @@ class Pool:
 
     def __init__(self, cap: int) -> None:
         """Run at most `cap` invocations at once; further ones wait."""
+        self.cap = cap
         self.slots = threading.Semaphore(cap)
         self.lock = threading.Lock()
         self.warm: list[Environment] = []
-        self.running = 0  # invocations that have a slot or wait for one
 
 
 class Executor:
@@ -36,74 +37,107 @@ class Executor:
     """
 
     def __init__(
-        self, folder: Path, endpoint: str, credentials: Credentials, sink: LogSink, cap: int
+        self,
+        folder: Path,
+        endpoint: str,
+        credentials: Credentials,
+        sink: LogSink,
+        cap: int,
+        *,
+        has_cpu_share: bool,
+        init_limit_s: float,
     ) -> None:
         """Keep environments below `folder`; they reach AWS at `endpoint`."""
+        self._has_cpu_share = has_cpu_share
+        self._init_limit_s = init_limit_s
         self._folder = folder
         self._endpoint = endpoint
         self._credentials = credentials
         self._sink = sink
         self._pools: dict[str, Pool] = defaultdict(partial(Pool, cap))
+        self._concurrency = Concurrency()
         self._lock = threading.Lock()
         self._is_closed = False
 
     def invoke(self, spec: FunctionSpec, payload: bytes, request_id: str | None = None) -> Result:
         """Run one invocation.
 
-        Raise Throttled if the reserved concurrency is used up, and CannotStart if the code or the
-        role is unavailable.
+        Raise Throttled if the concurrency is used up, and CannotStart if the code or the role is
+        unavailable.
         """
         if spec.obstacle is not None:
             raise CannotStart(spec.obstacle)
         request_id = request_id or str(uuid4())
         with self._lock:
-            pool = self._pools[f"{spec.name}:{spec.version}"]
-        with pool.lock:
-            if spec.reserved_concurrency is not None and pool.running >= spec.reserved_concurrency:
-                self._report_throttle(spec)
-                raise Throttled(f"Rate exceeded: {spec.name} has {pool.running} running.")
-            pool.running += 1
-            running = pool.running
+            pool = self._pools[f"{spec.arn}:{spec.version}"]
         try:
-            with pool.slots:
-                return self._run(pool, spec, payload, request_id, running)
-        finally:
-            with pool.lock:
-                pool.running -= 1
+            with self._concurrency.slot(spec) as running, pool.slots:
+                # Those that wait for one of the pool's environments do not run.
+                return self._run(pool, spec, payload, request_id, min(running, pool.cap))
+        except Throttled:
+            self._report_throttle(spec)
+            raise
 
     def _run(
         self, pool: Pool, spec: FunctionSpec, payload: bytes, request_id: str, running: int
     ) -> Result:
         environment = self._take_warm(pool, spec)
-        init_ms = None
+        init_ms, is_late = None, False
+        before: list[tuple[int, str]] = []
         if environment is None:
-            environment = Environment(
-                spec,
-                self._folder / uuid4().hex,
-                self._credentials(spec.role_arn),
-                self._endpoint,
-            )
+            environment = self._start(spec)
             try:
-                environment.wait_ready()
+                environment.wait_ready(self._init_limit_s)
+                init_ms = environment.init_ms
+            except InitTimeout as error:
+                is_late = True
+                took = f"INIT_REPORT Init Duration: {self._init_limit_s * 1000:.2f} ms"
+                before = [*error.lines, (_now_ms(), f"{took}\tPhase: init\tStatus: timeout")]
+                environment = self._start(spec, environment.stream)
             except InitError as error:
-                lines = [
-                    *error.lines,
-                    (int(time.time() * 1000), f"INIT_REPORT Status: error {error}"),
-                ]
+                lines = [*error.lines, (_now_ms(), f"INIT_REPORT Status: error {error}")]
                 self._report(environment, lines, 0.0, True, running)
                 return Result(error.payload, request_id, "Unhandled", version=spec.version)
-            init_ms = environment.init_ms
         environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
         started = time.monotonic()
-        result = environment.invoke(request_id, payload)
+        if is_late:
+            result = self._invoke_late(environment, request_id, payload)
+        else:
+            result = environment.invoke(request_id, payload)
         seconds = time.monotonic() - started
         environment.output.say(f"END RequestId: {request_id}")
         environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
-        lines = environment.output.take()
+        lines = [*before, *environment.output.take()]
         self._report(environment, lines, seconds, result.function_error is not None, running)
         self._give_back(pool, environment)
         tail = "\n".join(text for _, text in lines).encode()[-LOG_TAIL_BYTES:]
         return Result(result.payload, request_id, result.function_error, tail, spec.version)
+
+    def _start(self, spec: FunctionSpec, stream: str | None = None) -> Environment:
+        return Environment(
+            spec,
+            self._folder / uuid4().hex,
+            self._credentials(spec.role_arn),
+            self._endpoint,
+            has_cpu_share=self._has_cpu_share,
+            stream=stream,
+        )
+
+    @staticmethod
+    def _invoke_late(environment: Environment, request_id: str, payload: bytes) -> Result:
+        """Repeat INIT inside the invocation, whose time limit counts for both.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+        """
+        limit, started = environment.spec.timeout_s, time.monotonic()
+        try:
+            environment.wait_ready(limit)
+        except InitTimeout:
+            return environment.time_out(request_id)
+        except InitError as error:
+            return Result(error.payload, request_id, "Unhandled")
+        left = limit - (time.monotonic() - started)
+        return environment.invoke(request_id, payload, left)
 
     def _take_warm(self, pool: Pool, spec: FunctionSpec) -> Environment | None:
         """A warm environment of this revision, or None. Stop those of other revisions."""
@@ -175,3 +209,8 @@ class Executor:
 
     def _report_throttle(self, spec: FunctionSpec) -> None:
         self._sink(Telemetry(spec, "", (), {"Throttles": (1.0, "Count")}))
+
+
+def _now_ms() -> int:
+    """The time in epoch milliseconds."""
+    return int(time.time() * 1000)

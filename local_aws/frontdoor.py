@@ -15,10 +15,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from local_aws.async_queue import AsyncQueue
 from local_aws.control_plane import ControlPlane
-from local_aws.errors import CannotStart, Throttled, UnknownFunction
+from local_aws.errors import CannotDeliver, CannotStart, NotActive, Throttled, UnknownFunction
 from local_aws.executor import Executor
 from local_aws.function import Result
-from local_aws.moto_events import PendingEvents
+from local_aws.moto_events import PendingEvent, PendingEvents, bucket_of
+from local_aws.moto_sqs import send_from_bucket
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +82,21 @@ class FrontDoor:
             if hasattr(body, "close"):
                 body.close()
             for event in self._pending.take():
-                self._queue(event.arn, None, event.arn.split(":")[3], event.payload)
+                if event.arn.split(":")[2] == "sqs":
+                    self._send(event)
+                else:
+                    self._queue(event.arn, None, event.arn.split(":")[3], event.payload)
+
+    @staticmethod
+    def _send(event: PendingEvent) -> None:
+        """Send an event of S3 to a queue."""
+        try:
+            send_from_bucket(bucket_of(event), event.arn, event.payload.decode())
+        except CannotDeliver as error:
+            log.warning("an event of S3 is lost: %s", error)
 
     def _queue(self, name: str, qualifier: str | None, region: str, payload: bytes) -> str:
-        find = partial(self._plane.spec, name, qualifier, region)
+        find = partial(self._plane.spec_to_run, name, qualifier, region)
         return self._events.put(f"{region}:{name}:{qualifier}", find, payload)
 
     def _invoke(
@@ -106,18 +118,22 @@ class FrontDoor:
             text = f"Could not parse request body into json: {error}"
             return _refuse(start, HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", text)
         try:
-            spec = self._plane.spec(name, qualifier, region)
+            if kind != "RequestResponse":
+                self._plane.spec(name, qualifier, region)  # refuse an unknown function at once
             if kind == "DryRun":
                 return _answer(start, HTTPStatus.NO_CONTENT, b"", {})
             if kind == "Event":
                 request_id = self._queue(name, qualifier, region, payload)
                 return _answer(start, HTTPStatus.ACCEPTED, b"", {"x-amzn-RequestId": request_id})
+            spec = self._plane.spec_to_run(name, qualifier, region)
             result = self._executor.invoke(spec, payload)
         except UnknownFunction as error:
             return _refuse(start, HTTPStatus.NOT_FOUND, "ResourceNotFoundException", str(error))
         except Throttled as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
-            return _refuse(start, status, "TooManyRequestsException", str(error))
+            return _refuse(start, status, "TooManyRequestsException", str(error), error.reason)
+        except NotActive as error:
+            return _refuse(start, HTTPStatus.CONFLICT, "ResourceConflictException", str(error))
         except CannotStart as error:
             log.warning("%s cannot start: %s", name, error)
             return _refuse(start, HTTPStatus.BAD_GATEWAY, "InvalidRuntimeException", str(error))
@@ -137,8 +153,11 @@ def _result(start: StartResponse, result: Result, with_tail: bool) -> Iterable[b
     return _answer(start, HTTPStatus.OK, result.payload, headers)
 
 
-def _refuse(start: StartResponse, status: HTTPStatus, kind: str, message: str) -> Iterable[bytes]:
-    body = json.dumps({"Type": "User", "message": message, "Message": message}).encode()
+def _refuse(
+    start: StartResponse, status: HTTPStatus, kind: str, message: str, reason: str | None = None
+) -> Iterable[bytes]:
+    fields = {"Type": "User", "message": message, "Message": message}
+    body = json.dumps(fields if reason is None else {"Reason": reason, **fields}).encode()
     headers = {
         "Content-Type": "application/json",
         "x-amzn-ErrorType": kind,

@@ -31,6 +31,7 @@ class FunctionSpec:
     timeout_s: float
     role_arn: str
     reserved_concurrency: int | None = None
+    unreserved_concurrency: int = 1000  # what the functions without a reservation share
     retries: int = 2
     max_event_age_s: float = 21_600
     on_failure: str | None = None

@@ -164,7 +164,6 @@ def _refuse(
         headers.append(("Content-Type", "application/xml"))
     if environ["REQUEST_METHOD"] == "HEAD":
         body = b""
-    # The unread rest of the request's body would be taken for the next request.
-    headers += [("Content-Length", str(len(body))), ("Connection", "close")]
+    headers.append(("Content-Length", str(len(body))))
     start("403 Forbidden", headers)
     return [body]

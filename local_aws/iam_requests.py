@@ -152,6 +152,13 @@ LAYER_ACTIONS = {
     "POST": "PublishLayerVersion",
     "DELETE": "DeleteLayerVersion",
 }
+MAPPING_ACTIONS = {
+    ("POST", False): "CreateEventSourceMapping",
+    ("GET", False): "ListEventSourceMappings",
+    ("GET", True): "GetEventSourceMapping",
+    ("PUT", True): "UpdateEventSourceMapping",
+    ("DELETE", True): "DeleteEventSourceMapping",
+}
 PASSES_ROLE = ("CreateFunction", "UpdateFunctionConfiguration")
 
 
@@ -168,6 +175,8 @@ def lambda_requests(environ: WSGIEnvironment, place: Place) -> list[Request]:
         listing = method == "GET" and len(words) < 4
         action = "ListLayerVersions" if listing else LAYER_ACTIONS.get(method, method)
         return [Request(f"lambda:{action}", place.arn("lambda", f"layer:{name}"), TLS)]
+    if kind == "event-source-mappings":
+        return [_mapping_request(environ, method, name, place)]
     if kind != "functions":
         return [Request(f"lambda:{method} {kind}", "*", TLS)]
     body: dict[str, Any] = {}
@@ -192,6 +201,16 @@ def lambda_requests(environ: WSGIEnvironment, place: Place) -> list[Request]:
     return requests
 
 
+def _mapping_request(environ: WSGIEnvironment, method: str, uuid: str, place: Place) -> Request:
+    """What a request about event source mappings needs."""
+    action = MAPPING_ACTIONS.get((method, bool(uuid)), f"{method} event-source-mappings")
+    resource = place.arn("lambda", f"event-source-mapping:{uuid}") if uuid else "*"
+    context = dict(TLS)
+    if method in ("POST", "PUT") and (function := _json(environ).get("FunctionName")):
+        context["lambda:functionarn"] = _function_arn(str(function), None, place)
+    return Request(f"lambda:{action}", resource, context)
+
+
 def _function_arn(name: str, qualifier: str | None, place: Place) -> str:
     if name.startswith("arn:"):
         arn = name
@@ -214,6 +233,8 @@ def action_requests(environ: WSGIEnvironment, service: str, place: Place) -> lis
     named = {resource for p in parameters if (resource := _resource(service, p, place))}
     everything = place.arn("sqs", "*") if service == "sqs" else "*"
     prefix = {"monitoring": "cloudwatch"}.get(service, service)
+    if service == "sqs":  # SendMessage allows SendMessageBatch, and so on
+        actions = {action.removesuffix("Batch") for action in actions}
     return [
         Request(f"{prefix}:{action}", resource, TLS)
         for action in sorted(actions)

@@ -1,4 +1,4 @@
-"""Events that moto's services send to functions: collected, and completed to look like S3's."""
+"""Events that moto's services send to functions and queues: collected, and completed like S3's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from itertools import count
 from typing import Any
 
 from moto.awslambda.models import LambdaFunction
+from moto.s3 import notifications
 
 from local_aws.moto_patch import Method, wrap_method
 
 
 @dataclass(frozen=True)
 class PendingEvent:
-    """An event for the function `arn`, as JSON."""
+    """An event for the function or queue `arn`, as JSON."""
 
     arn: str
     payload: bytes
@@ -24,8 +25,8 @@ class PendingEvent:
 class PendingEvents:
     """The events that the current request has caused, kept per thread.
 
-    moto invokes functions inside PutObject, before it has sent the response, and ignores every
-    exception. The front door therefore queues the events itself, after the response.
+    moto invokes functions and sends messages inside PutObject, before it has sent the response, and
+    ignores every exception. The front door therefore does both itself, after the response.
     """
 
     def __init__(self) -> None:
@@ -52,12 +53,20 @@ class PendingEvents:
 
 
 def collect_events(pending: PendingEvents) -> None:
-    """moto runs functions itself, in Docker. Collect their events in `pending` instead."""
+    """moto runs functions itself, in Docker, and announces objects before they are complete.
+
+    Collect the events in `pending` instead.
+    """
 
     @wrap_method(LambdaFunction, "invoke")
     def invoke(_: Method, function: Any, body: str, request: Any, response: Any) -> str:
         pending.add(function.function_arn, body)
         return "null"
+
+    def send(account_id: str, event: Any, queue: str, region: str) -> None:
+        pending.add(f"arn:aws:sqs:{region}:{account_id}:{queue}", json.dumps(event))
+
+    notifications._send_sqs_message = send
 
 
 def complete_s3_event(event: Any, sequence: int) -> Any:
@@ -77,3 +86,10 @@ def complete_s3_event(event: Any, sequence: int) -> Any:
         record.setdefault("requestParameters", {"sourceIPAddress": "127.0.0.1"})
         record.setdefault("responseElements", {"x-amz-request-id": "0", "x-amz-id-2": "0"})
     return event
+
+
+def bucket_of(event: PendingEvent) -> str:
+    """The bucket that an event of S3, or its test event, is about."""
+    body = json.loads(event.payload)
+    name = body["Bucket"] if "Bucket" in body else body["Records"][0]["s3"]["bucket"]["name"]
+    return str(name)

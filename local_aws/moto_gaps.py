@@ -10,25 +10,39 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from moto.core import serialize
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
-from local_aws import disk_bodies, moto_ecr, moto_events, moto_lambda, moto_s3
+from local_aws import (
+    disk_bodies,
+    moto_ecr,
+    moto_events,
+    moto_lambda,
+    moto_mappings,
+    moto_s3,
+    moto_sqs,
+)
 from local_aws.code_links import CodeLinks
 from local_aws.moto_events import PendingEvents
+from local_aws.moto_mappings import Mapping
 
 
 def repairs(
     *,
     endpoint: str,
     region: str,
+    account_concurrency: int,
     registry_password: str,
     objects: Path,
     links: CodeLinks,
     pending: PendingEvents,
+    on_mapping: Callable[[Mapping], None],
 ) -> list[Callable[[], None]]:
     """The repairs, in order, for a server at `endpoint` that stores S3 objects in `objects`."""
     return [
-        moto_lambda.count_reserved_concurrency,
+        partial(moto_lambda.count_reserved_concurrency, account_concurrency),
+        partial(moto_mappings.leave_queues_to_pollers, on_mapping),
+        moto_mappings.check_mappings,  # wraps the one above: refuse, then create
         moto_lambda.refuse_duplicate_permissions,
         moto_lambda.replace_event_invoke_configs,
         moto_lambda.keep_snap_start,
@@ -52,7 +66,10 @@ def repairs(
         partial(moto_ecr.name_this_registry, endpoint, region),
         partial(moto_ecr.issue_registry_password, endpoint, region, registry_password),
         moto_ecr.measure_layers,
+        moto_sqs.take_messages_in_turn,
+        moto_sqs.read_retention_alone,
         route_once,
+        parse_times_once,
     ]
 
 
@@ -60,4 +77,11 @@ def route_once() -> None:
     """moto lists its folders and tries 180 patterns, inside a lock, for every request."""
     DomainDispatcherApplication.get_backend_for_host = functools.cache(
         DomainDispatcherApplication.get_backend_for_host
+    )
+
+
+def parse_times_once() -> None:
+    """moto parses the time of every object in a listing, which takes a third of its time."""
+    serialize.parse_to_aware_datetime = functools.lru_cache(maxsize=10_000)(
+        serialize.parse_to_aware_datetime
     )

@@ -9,9 +9,10 @@ from urllib.parse import unquote
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
-from local_aws.errors import CannotAssume
+from local_aws.errors import CannotAssume, CannotDeliver
 from local_aws.iam_guard import Principal
 from local_aws.iam_policy import Request, as_list, is_allowed
+from local_aws.iam_requests import TLS
 
 
 class Principals:
@@ -52,6 +53,17 @@ def role_policies(role_arn: str) -> list[dict[str, Any]]:
     """The role's current policies; empty if it has been deleted."""
     role = _role(role_arn)
     return [] if role is None else _policies_of(role)
+
+
+def check_role(role_arn: str, action: str, resource: str) -> None:
+    """Raise CannotDeliver unless the role exists and may do `action` on `resource`."""
+    role = _role(role_arn)
+    if role is None:
+        raise CannotDeliver(f"There is no role {role_arn}.")
+    if not is_allowed(_policies_of(role), Request(action, resource, TLS)):
+        raise CannotDeliver(
+            f"The role {role_arn} is not authorized to perform: {action} on resource: {resource}"
+        )
 
 
 def _policies_of(holder: Any) -> list[dict[str, Any]]:

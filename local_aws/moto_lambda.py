@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from itertools import count
 from typing import Any
 
@@ -16,12 +15,9 @@ from local_aws.code_links import CodeLinks
 from local_aws.errors import CannotAssume
 from local_aws.moto_iam import check_lambda_trust
 from local_aws.moto_patch import Method, wrap_method
+from local_aws.slots import MIN_UNRESERVED
 
 MIN_MEMORY_MB, MAX_MEMORY_MB = 128, 10_240
-
-# If this variable is set, moto counts reserved concurrency and keeps 100 unreserved.
-CONCURRENCY_QUOTA = "MOTO_LAMBDA_CONCURRENCY_QUOTA"
-CONCURRENT_EXECUTIONS = "1000"  # AWS's default for an established account
 
 
 class Conflict(LambdaClientError):  # type: ignore[misc]
@@ -34,9 +30,29 @@ class Conflict(LambdaClientError):  # type: ignore[misc]
         super().__init__("ResourceConflictException", message)
 
 
-def count_reserved_concurrency() -> None:
-    """moto lets functions reserve any concurrency. Enforce AWS's default quota."""
-    os.environ.setdefault(CONCURRENCY_QUOTA, CONCURRENT_EXECUTIONS)
+def unreserved_concurrency(backend: Any, limit: int, besides: str | None = None) -> int:
+    """What a region's functions, except for `besides`, leave of the account's limit."""
+    reserved = (
+        int(function.reserved_concurrency or 0)
+        for function in backend.list_functions()
+        if function.function_name != besides
+    )
+    return limit - sum(reserved)
+
+
+def count_reserved_concurrency(limit: int) -> None:
+    """moto lets functions reserve any concurrency, or all but 100 even of an account with 10."""
+
+    @wrap_method(LambdaBackend, "put_function_concurrency")
+    def put(put: Method, backend: Any, function_name: str, number: Any) -> Any:
+        name = backend.get_function(function_name).function_name
+        minimum = min(MIN_UNRESERVED, limit)
+        if unreserved_concurrency(backend, limit, besides=name) - int(number) < minimum:
+            raise InvalidParameterValueException(
+                "Specified ReservedConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{minimum}]."
+            )
+        return put(backend, function_name, number)
 
 
 def refuse_duplicate_permissions() -> None:

@@ -17,22 +17,26 @@ from moto.s3.responses import S3Response
 
 from local_aws.iam_policy import as_list
 from local_aws.moto_patch import Method, wrap_method
+from local_aws.moto_sqs import lets_bucket_send
 
 METADATA_BYTES = 2048  # all user metadata of an object, names and values
 METADATA_PREFIX = "x-amz-meta-"
 
 
 def refuse_undeliverable_notifications() -> None:
-    """moto accepts notifications for functions that S3 cannot invoke."""
+    """moto accepts notifications for functions that S3 cannot invoke, and queues it may not use."""
 
     @wrap_method(S3Backend, "put_bucket_notification_configuration")
     def put_configuration(put: Method, backend: Any, bucket_name: str, config: Any) -> None:
-        for entry in as_list((config or {}).get("CloudFunctionConfiguration") or []):
-            if not _may_invoke(entry["CloudFunction"], bucket_name, backend.account_id):
-                raise S3ClientError(
-                    "InvalidArgument",
-                    "Unable to validate the following destination configurations",
-                )
+        functions = as_list((config or {}).get("CloudFunctionConfiguration") or [])
+        queues = as_list((config or {}).get("QueueConfiguration") or [])
+        if not all(
+            _may_invoke(entry["CloudFunction"], bucket_name, backend.account_id)
+            for entry in functions
+        ) or not all(lets_bucket_send(entry["Queue"], bucket_name) for entry in queues):
+            raise S3ClientError(
+                "InvalidArgument", "Unable to validate the following destination configurations"
+            )
         put(backend, bucket_name, config)
 
 

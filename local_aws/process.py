@@ -39,7 +39,9 @@ class LocalAWS:
         words = {**({} if port is None else {"port": port}), **settings}
         self._argv = [sys.executable, "-m", "local_aws"]
         for name, value in words.items():
-            self._argv += [f"--{name.replace('_', '-')}", str(value)]
+            option = f"--{name.replace('_', '-')}"
+            if value is not False:
+                self._argv += [option] if value is True else [option, str(value)]
         for repository, folder in (images or {}).items():
             self._argv += ["--image", f"{repository}={folder}"]
         self.environ: dict[str, str] = {}

@@ -5,7 +5,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
 from __future__ import annotations
 
+import contextlib
 import queue
+import socket
 import threading
 from dataclasses import dataclass
 from functools import partial
@@ -46,15 +48,14 @@ class RuntimeApi:
         self._next: queue.Queue[Invocation | None] = queue.Queue()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
         """`host:port`, the format of AWS_LAMBDA_RUNTIME_API."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        return f"127.0.0.1:{self._server.server_port}"
 
     def send(self, invocation: Invocation) -> None:
         """Give an invocation to the client, which waits in `next`."""
@@ -65,12 +66,19 @@ class RuntimeApi:
         self.messages.put(Message("ready"))
         return self._next.get()
 
+    def _serve(self) -> None:
+        # serve_forever() would wake up many times a second, in every environment.
+        while not self._is_closed:
+            self._server.handle_request()
+
     def close(self) -> None:
         """Stop serving, and release a client that waits in `next`."""
         self._next.put(None)
-        self._server.shutdown()
-        self._server.server_close()
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # a connection ends the wait for one
+            socket.create_connection(("127.0.0.1", self._server.server_port), timeout=1).close()
         self._thread.join()
+        self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

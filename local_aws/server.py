@@ -13,16 +13,12 @@ from functools import partial
 from types import TracebackType
 from wsgiref.types import WSGIApplication
 
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_aws import code_links, ecr_registry, moto_gaps
+from local_aws import code_links, ecr_registry, inactive, moto_gaps
 from local_aws.async_queue import AsyncQueue
 from local_aws.code_links import CodeLinks
 from local_aws.code_store import CodeStore
@@ -30,13 +26,17 @@ from local_aws.control_plane import ControlPlane
 from local_aws.ecr_registry import Registry
 from local_aws.executor import Executor
 from local_aws.frontdoor import FrontDoor
+from local_aws.http_handler import Handler
 from local_aws.iam_guard import Guard
 from local_aws.moto_cloudwatch import put_lambda_metrics
 from local_aws.moto_ecr import Images
 from local_aws.moto_events import PendingEvents
 from local_aws.moto_iam import Principals, assume_role
+from local_aws.moto_logs import put_log_lines
+from local_aws.moto_sqs import send_message
+from local_aws.queue_poller import QueuePollers
 from local_aws.server_settings import ACCOUNT_ID, HEALTH, Settings
-from local_aws.telemetry import QueueDestination, RoleClients, TelemetrySink
+from local_aws.telemetry import QueueDestination, TelemetrySink
 
 ROLE_SESSION_S = 12 * 3600
 REAP_EVERY_S = 10
@@ -73,6 +73,7 @@ class Server:
         self.secret_key = secrets.token_urlsafe(30)
         self._links = CodeLinks(self.endpoint)
         self._pending = PendingEvents()
+        self._pollers = QueuePollers()
         self._registry_password = secrets.token_urlsafe(30)
         self._stack = contextlib.ExitStack()
 
@@ -85,10 +86,17 @@ class Server:
             registry = Registry(self.settings.data / "registry", images, self._registry_password)
             store = CodeStore(self.settings.data / "code", self.settings.images, registry.find)
             invoker = self._invoker()
-            app = self._application(ControlPlane(ACCOUNT_ID, store), invoker, registry)
+            plane = ControlPlane(ACCOUNT_ID, store, self.settings.account_concurrency)
+            app = self._application(plane, invoker, registry)
             stack.enter_context(self._serving(app))
             stack.callback(invoker.close)  # before the HTTP server, which takes their telemetry
             stack.enter_context(_reaping(invoker.executor))
+            self._pollers.start(
+                invoker.executor,
+                lambda name, region: plane.spec_to_run(name, None, region),
+                self.settings.cap,
+            )
+            stack.callback(self._pollers.close)
             self._stack = stack.pop_all()
         log.info("serving at %s", self.endpoint)
         return self
@@ -97,22 +105,41 @@ class Server:
         for repair in moto_gaps.repairs(
             endpoint=self.endpoint,
             region=self.settings.region,
+            account_concurrency=self.settings.account_concurrency,
             registry_password=self._registry_password,
             objects=self.settings.data / "objects",
             links=self._links,
             pending=self._pending,
+            on_mapping=self._pollers.add,
         ):
             repair()
 
     def _invoker(self) -> Invoker:
         settings = self.settings
         credentials = partial(assume_role, session_name="local-aws", duration_s=ROLE_SESSION_S)
-        clients = RoleClients(self.endpoint, settings.region, credentials)
-        telemetry = TelemetrySink(clients, partial(put_lambda_metrics, ACCOUNT_ID, settings.region))
+        telemetry = TelemetrySink(
+            partial(put_log_lines, ACCOUNT_ID, settings.region),
+            partial(put_lambda_metrics, ACCOUNT_ID, settings.region),
+        )
         environments = settings.data / "environments"
-        executor = Executor(environments, self.endpoint, credentials, telemetry, settings.cap)
-        destination = QueueDestination(clients)
-        queue = AsyncQueue(executor, destination, settings.cap, settings.async_retry_delays)
+        executor = Executor(
+            environments,
+            self.endpoint,
+            credentials,
+            telemetry,
+            settings.cap,
+            has_cpu_share=settings.cpu_share,
+            init_limit_s=settings.init_limit_s,
+        )
+        destination = QueueDestination(send_message)
+        # One more than can run, so that there is always one that can be throttled.
+        queue = AsyncQueue(
+            executor,
+            destination,
+            settings.cap + 1,
+            settings.async_retry_delays,
+            settings.throttle_delays,
+        )
         return Invoker(telemetry, executor, queue)
 
     def _application(
@@ -125,7 +152,8 @@ class Server:
         unsigned: dict[str, WSGIApplication] = {
             code_links.PATH: self._links,
             ecr_registry.PATH: registry,
-            HEALTH: Response("ok"),
+            inactive.PATH: inactive.LetGo(plane),
+            HEALTH: Response("ok, cpu share" if self.settings.cpu_share else "ok"),
         }
         return DispatcherMiddleware(Guard(door, principals.find, ACCOUNT_ID), unsigned)
 
@@ -164,15 +192,6 @@ class Server:
             "AWS_REGION": self.settings.region,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-
-
-class Handler(MotoRequestHandler):  # type: ignore[misc]
-    """moto's request handler, faster and silent."""
-
-    disable_nagle_algorithm = True  # otherwise small responses wait 40 ms for an ACK
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Do not log requests: they would drown everything else."""
 
 
 @contextlib.contextmanager

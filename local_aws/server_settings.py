@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local_aws.client_environ import HOST
+from local_aws.slots import ACCOUNT_CONCURRENCY
 
 ACCOUNT_ID = "123456789012"  # the account that moto uses
 PREFERRED_PORT = 4566
+# Lambda allows INIT 10 s and then repeats it during the invocation. A loaded machine, where
+# functions do not have their share of the CPU, may need longer to import a library.
+LAMBDAS_INIT_S, LOOSE_INIT_S = 10.0, 120.0
 HEALTH = "/_local_aws/health"
 
 
@@ -23,13 +27,21 @@ class PortBusy(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of one server. `cap` limits the concurrent invocations of each function."""
+    """The settings of one server.
+
+    `cap` limits how many invocations of each function really run at once on this machine; further
+    ones wait. `account_concurrency` is the limit that AWS has; further ones are throttled.
+    """
 
     data: Path
     images: dict[str, Path] = field(default_factory=dict)
     region: str = "us-east-1"
     cap: int = max(4, os.cpu_count() or 4)  # grade.py requires three at once
     async_retry_delays: tuple[float, ...] = (60.0, 120.0)
+    account_concurrency: int = ACCOUNT_CONCURRENCY
+    throttle_delays: tuple[float, float] = (1.0, 300.0)
+    cpu_share: bool = False
+    init_limit_s: float = LOOSE_INIT_S
 
 
 def listen(port: int | None) -> socket.socket:

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, overload
 
 import boto3
+import boto3.exceptions
 import botocore.exceptions
 from botocore.config import Config
+
+from pipeline.setting_table import UserError
 
 if TYPE_CHECKING:  # the stubs are installed for development only
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -25,9 +28,10 @@ T = TypeVar("T")
 MAX_CONNECTIONS = 64  # concurrent calls that one client can make
 
 NOT_FOUND = "ResourceNotFoundException"  # Lambda's and CloudWatch Logs' code for a missing resource
+NO_QUEUE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
-class AwsError(RuntimeError):
+class AwsError(UserError, RuntimeError):
     """A step on AWS cannot be done; the message says what failed, on what, and what to do next."""
 
 
@@ -95,14 +99,23 @@ class Aws:
     def client(self, service: str) -> Any:
         """Return the boto3 client for `service`, created on first use."""
         if service not in self._clients:
-            self._clients[service] = self._session.client(  # type: ignore[call-overload]
-                service,
-                endpoint_url=self._endpoint_url,
-                config=Config(
-                    retries={"mode": "standard", "total_max_attempts": 5},
-                    max_pool_connections=MAX_CONNECTIONS,
-                ),
+            config = Config(
+                retries={"mode": "standard", "total_max_attempts": 5},
+                max_pool_connections=MAX_CONNECTIONS,
             )
+            try:
+                self._clients[service] = self._session.client(  # type: ignore[call-overload]
+                    service, endpoint_url=self._endpoint_url, config=config
+                )
+            except (OSError, ValueError) as error:
+                if isinstance(error, botocore.exceptions.BotoCoreError):
+                    raise
+                # A malformed URL, or a credential_process that is missing or prints no JSON.
+                raise AwsError(
+                    f"Cannot reach {service} with these settings: {error}. Check --endpoint-url, "
+                    "AWS_ENDPOINT_URL, and the profile and its credential_process in ~/.aws/config."
+                ) from error
+            self._clients[service].meta.events.register("needs-retry", retry_conflicts)
         return self._clients[service]
 
     @property
@@ -116,6 +129,23 @@ class Aws:
     def partition(self) -> str:
         """`aws`, `aws-cn` or `aws-us-gov`: the second part of every ARN in this region."""
         return self._session.get_partition_for_region(self.region)
+
+
+# What a service says while another change of the same resource, such as its deletion, goes on.
+CONFLICTS = ("OperationAborted", "OperationAbortedException", "ConcurrentModification")
+CONFLICT_WAIT_S = 2.0
+CONFLICT_ATTEMPTS = 30
+
+
+def retry_conflicts(response: Any, attempts: int, **_: object) -> float | None:
+    """Tell botocore to send a request again, and after how many seconds; None: not to.
+
+    For up to a minute, calls that meet another change of the same resource are repeated.
+    """
+    code = None if response is None else response[1].get("Error", {}).get("Code")
+    if code in CONFLICTS and attempts < CONFLICT_ATTEMPTS:
+        return CONFLICT_WAIT_S
+    return None
 
 
 def error_code(error: botocore.exceptions.ClientError) -> str:
@@ -143,8 +173,29 @@ ADVICE = {
 }
 
 
+# boto3's own errors, such as that of a failed upload, are not botocore's.
+AWS_ERRORS = (
+    botocore.exceptions.BotoCoreError,
+    botocore.exceptions.ClientError,
+    boto3.exceptions.Boto3Error,
+)
+SSO_ERRORS = (
+    botocore.exceptions.SSOError,
+    botocore.exceptions.TokenRetrievalError,
+    botocore.exceptions.UnauthorizedSSOTokenError,
+)
+
+
 def explain(error: Exception) -> str:
-    """Return one or two sentences for the user: what AWS said to which call, and what to do."""
+    """Return one line for the user: what AWS or boto3 said to which call, and what to do."""
+    return " ".join(_explained(error).split())
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, SSO_ERRORS):
+        return f"{error}. Sign in: aws sso login, with the --profile that you use here."
+    if isinstance(error, botocore.exceptions.CredentialRetrievalError):
+        return f"{error}. Check the profile and its credential_process in ~/.aws/config."
     if isinstance(error, botocore.exceptions.ClientError):
         advice = ADVICE.get(error_code(error), "")
         text = f"{error.operation_name} failed: {error_code(error)}: {error_message(error)}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import botocore.exceptions
 
@@ -99,4 +100,6 @@ def _versions(s3: S3Client, bucket: str) -> list[ObjectIdentifierTypeDef]:
 def _abort_uploads(s3: S3Client, bucket: str) -> None:
     for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
         for upload in page.get("Uploads", []):
-            s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            name: Any = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+            # It may have ended since it was listed.
+            read_or_none(partial(s3.abort_multipart_upload, Bucket=bucket, **name), "NoSuchUpload")

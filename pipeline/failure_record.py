@@ -11,6 +11,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 
+# Why SQS gives up on an upload that the splitter has not reported itself.
+NO_WORD = "the splitter never finished: it was ended, or could not start (see its log)"
+
 
 @dataclass(frozen=True)
 class FailedVideo:
@@ -27,12 +30,28 @@ class FailedVideo:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Parse a message body that Lambda wrote; any other text becomes {"message": text}."""
+    """Parse a message body that Lambda or the splitter wrote.
+
+    S3's event, which SQS itself moves here from the queue of uploads, is completed to such a
+    record. Any other text becomes {"message": text}.
+    """
     try:
         record = json.loads(text)
     except ValueError:
         record = None
-    return record if isinstance(record, dict) else {"message": text}
+    if not isinstance(record, dict):
+        return {"message": text}
+    if isinstance(record.get("Records"), list):
+        return {
+            "timestamp": max((_time(r) for r in record["Records"]), default=""),
+            "requestContext": {"condition": NO_WORD},
+            "requestPayload": record,
+        }
+    return record
+
+
+def _time(record: Any) -> str:
+    return str(record.get("eventTime", "")) if isinstance(record, dict) else ""
 
 
 def failed_videos(record: dict[str, Any]) -> list[FailedVideo]:

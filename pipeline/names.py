@@ -1,4 +1,4 @@
-"""How people's names are written and compared.
+"""How people's names are written, compared and shown.
 
 `face-recognition/person_name.py` is a copy, as Lambdas import nothing from here.
 """
@@ -47,3 +47,22 @@ def name_fault(name: str) -> str:
     if name_key(name) in RESERVED:
         return f"{name!r} is reserved for another answer"
     return ""
+
+
+def printable(text: str) -> str:
+    """The text in one line, with what would change how a terminal shows the rest escaped.
+
+    Those are control characters, line breaks, direction marks and undecodable bytes.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def printable_lines(text: str) -> str:
+    """The text like `printable`, but with its line feeds."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _escaped(char: str) -> str:
+    if char in DIRECTION_MARKS or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp"):
+        return char.encode("unicode_escape").decode()
+    return char

@@ -11,6 +11,13 @@ from pipeline.settings import Deployment, Function, s3_location
 
 Policy = dict[str, Any]
 
+# Lambda needs the first three to read a queue for a function.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+TAKE_MESSAGES = [
+    *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"),
+    "sqs:ChangeMessageVisibility",
+]
+
 
 def _policy(*statements: dict[str, Any]) -> Policy:
     return {"Version": "2012-10-17", "Statement": list(statements)}
@@ -51,9 +58,26 @@ def function_arn(function: Function, region: str, account: str, partition: str) 
     return f"arn:{partition}:lambda:{region}:{account}:function:{function.name}"
 
 
-def queue_arn(deployment: Deployment, region: str, account: str, partition: str) -> str:
-    """Return the ARN of the failure queue."""
-    return f"arn:{partition}:sqs:{region}:{account}:{deployment.failure_queue}"
+def queue_arn(queue: str, region: str, account: str, partition: str) -> str:
+    """Return the ARN of the queue of this name."""
+    return f"arn:{partition}:sqs:{region}:{account}:{queue}"
+
+
+def only_bucket_sends(bucket: str, queue: str, region: str, account: str, partition: str) -> Policy:
+    """Return a queue policy that lets S3 send the bucket's events while this account owns it."""
+    return _policy(
+        {
+            "Sid": "OnlyInputBucketSends",
+            "Effect": "Allow",
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": queue_arn(queue, region, account, partition),
+            "Condition": {
+                "ArnEquals": {"aws:SourceArn": f"arn:{partition}:s3:::{bucket}"},
+                "StringEquals": {"aws:SourceAccount": account},
+            },
+        }
+    )
 
 
 def _own_logs(function: Function, region: str, account: str, partition: str) -> dict[str, Any]:
@@ -62,15 +86,19 @@ def _own_logs(function: Function, region: str, account: str, partition: str) -> 
 
 
 def splitter_permissions(
-    deployment: Deployment, region: str, account: str, partition: str
+    deployment: Deployment, region: str, account: str, partition: str, from_queue: bool = False
 ) -> Policy:
     """Return what `video-splitting` needs: read videos, write frames, call the recognizer.
+
+    With `from_queue`, Lambda may take uploads from their queue for it, and it may say there when a
+    failed one is tried again.
 
     With ListBucket, S3 answers a HEAD of a missing object with 404; without it, with 403, as for a
     missing permission. The splitter also lists the leftovers of a longer video with it.
     """
     s3 = f"arn:{partition}:s3:::"
     recognizer = function_arn(deployment.recognizer, region, account, partition)
+    uploads = queue_arn(deployment.upload_queue, region, account, partition)
     return _policy(
         _allow(
             "ReadVideos",
@@ -99,8 +127,9 @@ def splitter_permissions(
         _allow(
             "ReportFailures",
             ["sqs:SendMessage"],
-            queue_arn(deployment, region, account, partition),
+            queue_arn(deployment.failure_queue, region, account, partition),
         ),
+        *([_allow("TakeUploads", TAKE_MESSAGES, uploads)] if from_queue else []),
         _own_logs(deployment.splitter, region, account, partition),
     )
 

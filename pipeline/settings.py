@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pipeline.setting_table import (
+    LIMITS,
+    NAMESPACE,
+    PREFIX,
+    Settings,
+    check_setting,
+    check_together,
+    defaults,
+)
+from pipeline.setting_table import SettingsError as SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,15 +48,6 @@ NOT_VIDEOS = (
 )
 # fmt: on
 
-# Bucket names: 3-63 lowercase letters, digits and hyphens, with a letter or digit at both ends.
-# The longest suffix is "-stage-1".
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-MAX_PREFIX = 63 - len("-stage-1")
-
-
-class SettingsError(ValueError):
-    """A name or a setting is invalid; the message says which one and why."""
-
 
 def s3_location(uri: str) -> tuple[str, str]:
     """Split `s3://BUCKET/KEY` into bucket and key; raises SettingsError for anything else."""
@@ -59,7 +59,7 @@ def s3_location(uri: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Function:
-    """One Lambda function: its folder in the checkout and the settings in its config.json."""
+    """One Lambda function of a deployment: its folder in the checkout, its names and settings."""
 
     key: str
     name: str
@@ -82,37 +82,46 @@ class Function:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The names of one deployment's resources, made from a prefix and an optional namespace."""
+    """One deployment: the names of its resources, and the settings that are not the default.
+
+    `selected_by` are the words that select it in any script if a file holds the rest; else None.
+    """
 
     prefix: str
     namespace: str = ""
+    settings: Settings = field(default_factory=dict, hash=False)
+    selected_by: tuple[str, ...] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Raise SettingsError unless prefix and namespace make valid resource names."""
-        label = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-        if not re.fullmatch(label, self.prefix) or not 1 <= len(self.prefix) <= MAX_PREFIX:
+        """Raise SettingsError unless the names make valid resource names and settings fit."""
+        if not PREFIX.fits(self.prefix):
             raise SettingsError(
-                f"Prefix {self.prefix!r} cannot start a bucket name: use 1 to {MAX_PREFIX} "
-                "lowercase letters, digits or hyphens, not starting or ending with a hyphen."
+                f"Prefix {self.prefix!r} cannot start a bucket name: use {PREFIX.allowed}."
             )
-        if self.namespace and (not re.fullmatch(label, self.namespace) or len(self.namespace) > 40):
+        if not NAMESPACE.fits(self.namespace):
             raise SettingsError(
-                f"Namespace {self.namespace!r} cannot start a function name: use 1 to 40 "
-                "lowercase letters, digits or hyphens."
+                f"Namespace {self.namespace!r} cannot start a function name: use "
+                f"{NAMESPACE.allowed}."
             )
+        for function, values in self.settings.items():
+            for name, value in values.items():
+                check_setting(function, name, value)
+        check_together(self.settings)
 
     def named(self, name: str) -> str:
         """Return `name`, preceded by the namespace if there is one."""
         return f"{self.namespace}-{name}" if self.namespace else name
 
     @property
+    def names(self) -> dict[str, str]:
+        """The options, without --, that select this deployment in any script."""
+        found = {"prefix": self.prefix, "namespace": self.namespace}
+        return {name: value for name, value in found.items() if value}
+
+    @property
     def options(self) -> tuple[str, ...]:
-        """The options that select this deployment in any script."""
-        return (
-            "--prefix",
-            self.prefix,
-            *(("--namespace", self.namespace) if self.namespace else ()),
-        )
+        """The words of a command line that select this deployment in any script."""
+        return tuple(word for name, value in self.names.items() for word in (f"--{name}", value))
 
     @property
     def input_bucket(self) -> str:
@@ -155,6 +164,11 @@ class Deployment:
         return f"{self.prefix}-failures"
 
     @property
+    def upload_queue(self) -> str:
+        """The SQS queue in which uploads wait if the splitter's concurrency cannot be reserved."""
+        return f"{self.prefix}-uploads"
+
+    @property
     def splitter(self) -> Function:
         """The `video-splitting` function."""
         return self._function("video-splitting")
@@ -170,36 +184,7 @@ class Deployment:
         return (self.recognizer, self.splitter)
 
     def _function(self, key: str) -> Function:
-        config = read_config(ROOT / key / "config.json")
         name = self.named(key)
-        return Function(key=key, name=name, role=f"{name}-role", **config)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read a function's config.json: memory_mb, timeout_s, ephemeral_storage_mb, environment.
-
-    Limits: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-    Raises SettingsError naming the file and the setting that is missing, unknown or out of range.
-    """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"Cannot read the function's settings in {path}: {error}") from error
-    limits = {
-        "memory_mb": (128, 10240),
-        "timeout_s": (1, 900),
-        "ephemeral_storage_mb": (512, 10240),
-    }
-    expected = {*limits, "environment"}
-    if not isinstance(config, dict) or set(config) != expected:
-        raise SettingsError(f"{path} must have exactly the settings {sorted(expected)}.")
-    for name, (low, high) in limits.items():
-        value = config[name]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise SettingsError(f"{name} in {path} is {value!r}: use {low} to {high}.")
-    environment = config["environment"]
-    if not isinstance(environment, dict) or not all(
-        isinstance(value, str) for value in environment.values()
-    ):
-        raise SettingsError(f"environment in {path} must map names to text values.")
-    return config
+        values = {**defaults(key), **self.settings.get(key, {})}
+        limits = {limit: int(values.pop(limit)) for limit in LIMITS}
+        return Function(key=key, name=name, role=f"{name}-role", environment=values, **limits)

@@ -175,7 +175,7 @@ def invoke_once(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
 )
 @click.option("--tool", help="docker or buildah; default: whichever is installed.")
 def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
-    """Build the image, push and pull it locally, and run it: python -m samples.build_image"""
+    """Build the image, push and pull it locally, and run it: python3 -m samples.build_image"""
     try:
         if shutil.which("buildah") is None:
             raise SampleError(

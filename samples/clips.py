@@ -133,7 +133,7 @@ def make_people(photos: Path, folder: Path) -> Path:
 @click.option("--ffmpeg", default="ffmpeg", show_default=True, help="The ffmpeg to encode with.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def main(ffmpeg: str, folder: Path) -> None:
-    """Make the sample people and videos in FOLDER: python -m samples.clips build/samples"""
+    """Make the sample people and videos in FOLDER: python3 -m samples.clips build/samples"""
     try:
         photos = fetch_photos(folder / "photos")
         make_people(photos, folder / "people")

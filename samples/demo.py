@@ -14,10 +14,11 @@ import click
 from local_aws.process import StartError
 from pipeline.cli import clear_errors
 from pipeline.keys import output_key
+from pipeline.names import printable
 from pipeline.settings import Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
-from samples.stack import BUILD, Stack, client_side, running, say
+from samples.stack import BUILD, GALLERY, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
 from workload.report import write_report
 from workload.reporting.faces import answer_face, faces_in, nearest_in, spoken
@@ -108,7 +109,7 @@ def table(rows: list[Row]) -> str:
         )
         figures = (row.distance, row.faces, row.frames, seconds)
         cells.append((row.video, row.expected or "", row.said, *figures, verdict))
-    failures = [f"{row.video}: {row.failure}" for row in rows if row.failure]
+    failures = [printable(f"{row.video}: {row.failure}") for row in rows if row.failure]
     return "\n".join([text_table(head, cells), *failures])
 
 
@@ -125,6 +126,8 @@ def demonstrate(
     Raises InputError if the user's files cannot be used, SampleError if the samples cannot.
     """
     folder = BUILD / "samples"
+    if people is None and videos is not None and GALLERY.is_file():
+        people = GALLERY
     if people is None or videos is None:
         photos = fetch_photos(folder / "photos")
         people = people or make_people(photos, folder / "people")
@@ -146,7 +149,8 @@ def demonstrate(
 @click.option(
     "--people",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Photos to enroll, one folder per person; default: the samples.",
+    help="Photos to enroll, one folder per person; default: the samples, or with --videos the "
+    "gallery data.pt, if there is one.",
 )
 @click.option(
     "--videos",
@@ -161,7 +165,7 @@ def demonstrate(
 )
 @click.option("--limit", default=180.0, show_default=True, help="Seconds to wait for all answers.")
 def main(**options: Any) -> None:
-    """Run videos through the pipeline on this machine: python -m samples.demo
+    """Run videos through the pipeline on this machine: python3 -m samples.demo
 
     Exits with status 1 if an answer is missing or wrong.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -9,11 +10,26 @@ import click
 
 from local_aws.client_environ import shell_lines
 from local_aws.process import StartError
-from pipeline.settings import Deployment, SettingsError
-from samples.clips import make_people
+from pipeline.cli import clear_errors
+from pipeline.keys import output_key
+from pipeline.settings import ROOT, Deployment
+from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
-from samples.stack import BUILD, running, say
+from samples.stack import BUILD, GALLERY, Stack, running, say
 from samples.undisturbed import undisturbed
+
+
+def lines_for(stack: Stack, inherited: dict[str, str]) -> str:
+    """The lines that make a shell, however plain, run every command of README.md on `stack`."""
+    exports = {
+        **stack.aws.environ,
+        "PREFIX": stack.deployment.prefix,
+        "PIPELINE_CONFIG": str(stack.config),
+        "MODEL": stack.model,
+    }
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    path = f'export PATH={programs}:"$PATH"'
+    return "\n".join([*shell_lines(exports, inherited), path, f"cd {shlex.quote(str(ROOT))}"])
 
 
 @click.command()
@@ -22,33 +38,49 @@ from samples.undisturbed import undisturbed
 @click.option(
     "--people",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Photos to enroll, one folder per person; default: the samples.",
+    help="Photos to enroll, one folder per person; default: the gallery data.pt, if there is one, "
+    "else the samples.",
 )
-def main(prefix: str, model: str | None, people: Path | None) -> None:
-    """Deploy the pipeline on this machine and keep it running: python -m samples.local
+@click.option(
+    "--cpu-share", is_flag=True, help="Give functions the CPU that their memory buys on AWS."
+)
+def main(prefix: str, model: str | None, people: Path | None, cpu_share: bool) -> None:
+    """Deploy the pipeline on this machine and keep it running: python3 -m samples.local
 
     Prints the shell lines that point any client (boto3, the AWS CLI, these scripts) at it:
     `export` for what the client needs, `unset` for what would send it elsewhere.
     """
     try:
+        video = "VIDEO.mp4"
+        if people is None and GALLERY.is_file():
+            people = GALLERY
         if people is None:
             photos = fetch_photos(BUILD / "samples" / "photos")
             people = make_people(photos, BUILD / "samples" / "people")
+            videos = make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD))
+            video = str((videos / "test_00.mp4").relative_to(ROOT))
         deployment = Deployment(prefix)
-        with undisturbed() as inherited, running(deployment, people, model, port=None) as stack:
-            exports = {**stack.aws.environ, "PREFIX": prefix}
-            click.echo("\n".join(shell_lines(exports, inherited)))
+        with (
+            clear_errors(),
+            undisturbed() as inherited,
+            running(
+                deployment, people, model, port=None, aws_settings={"cpu_share": cpu_share}
+            ) as stack,
+        ):
+            click.echo(lines_for(stack, inherited))
             sys.stdout.flush()
+            text = f"s3://{stack.deployment.output_bucket}/{output_key(Path(video).name)}"
             say(
                 "\nReady. Paste these lines into another terminal, then:\n"
-                f"  aws s3 cp VIDEO.mp4 s3://{stack.deployment.input_bucket}/\n"
-                f"  aws s3 ls s3://{stack.deployment.output_bucket}/\n"
+                f"  aws s3 cp {video} s3://{stack.deployment.input_bucket}/\n"
+                f"  sleep 10; aws s3 cp {text} -\n"
+                "  python3 deploy/status.py\n"
                 f"Log: {stack.aws.log_path}. Press Ctrl-C to stop everything."
             )
             stack.aws.wait()
     except KeyboardInterrupt:
         say("\nStopped.")
-    except (SampleError, SettingsError, StartError) as error:
+    except (SampleError, StartError) as error:
         raise click.ClickException(str(error)) from error
 
 

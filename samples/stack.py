@@ -10,13 +10,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.image import image_tag
+from deploy.parts.gallery_file import gallery_model
 from local_aws.client_environ import isolated
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
+from pipeline.deployment_file import write_file
+from pipeline.names import printable_lines
+from pipeline.setting_table import read_words
 from pipeline.settings import ROOT, Deployment
 from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
@@ -25,6 +29,7 @@ BUILD = ROOT / "build"
 # Where `make image` unpacks the image it built, for the local AWS to run.
 IMAGE = BUILD / "image"
 RECOGNIZER = ROOT / "face-recognition"
+GALLERY = ROOT / "data.pt"  # the user's own, which the deploy scripts use as well
 MODELS = ("facenet-vggface2", "sface")  # in order of preference
 # The local AWS maps the repository name to a folder and runs the image from there. 123456789012
 # is the account that moto gives to everybody.
@@ -35,16 +40,17 @@ ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), "x86_64")
 
 @dataclass(frozen=True)
 class Stack:
-    """A deployed pipeline: the AWS it runs on, its names and its model."""
+    """A deployed pipeline: the AWS it runs on, its names, its model and its file of settings."""
 
     aws: LocalAWS
     deployment: Deployment
     model: str
+    config: Path
 
 
 def say(text: str) -> None:
     """Report progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def client_side(aws: LocalAWS) -> Aws:
@@ -98,8 +104,11 @@ def networks(model: str) -> Path:
 def enroll(people: Path, model: str) -> Path:
     """Enroll the photos in `people` with enroll.py and return the path of the gallery.
 
-    Raises SampleError if enroll.py fails.
+    A gallery instead of a folder of photos is returned as it is. Raises SampleError if enroll.py
+    fails.
     """
+    if people.is_file():
+        return people
     gallery = BUILD / f"gallery-{model}.pt"
     command = [sys.executable, str(RECOGNIZER / "enroll.py"), str(people), "--model", model]
     command += ["--output", str(gallery), "--models-dir", str(networks(model))]
@@ -146,23 +155,23 @@ def image_folder(gallery: Path, model: str) -> Iterator[Path]:
         yield assemble_image(gallery, model, Path(folder))
 
 
-def deploy(aws: LocalAWS, deployment: Deployment, settings: dict[str, str]) -> None:
-    """Run createS3.py and deploy/deploy.py as a user would, with `settings` as --set options.
+def deploy(aws: LocalAWS, deployment: Deployment, config: Path) -> None:
+    """Write the deployment's file, and run createS3.py and deploy/deploy.py with it, as a user.
 
     Raises SampleError if a script fails.
     """
-    uri = f"{REGISTRY.format(region=aws.region)}/{deployment.repository}:local"
-    names = ["--prefix", deployment.prefix]
-    if deployment.namespace:
-        names += ["--namespace", deployment.namespace]
-    chosen = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    image = ["--zip", str(BUILD / "ffmpeg.zip"), "--image-uri", uri]
-    for script, options in (("createS3.py", []), ("deploy/deploy.py", image + chosen)):
-        command = [sys.executable, str(ROOT / script), *names, *options]
-        say(f"Running {script} {' '.join(names)} ...")
+    options = {
+        **deployment.names,
+        "region": aws.region,
+        "endpoint-url": aws.endpoint,
+        "image-uri": f"{REGISTRY.format(region=aws.region)}/{deployment.repository}:local",
+    }
+    write_file(config, options, deployment.settings)
+    for script in ("createS3.py", "deploy/deploy.py"):
+        say(f"Running {script} ...")
         run = subprocess.run(
-            command,
-            env={**isolated(os.environ), **aws.environ},
+            [sys.executable, str(ROOT / script)],
+            env={**isolated(os.environ), **aws.environ, "PIPELINE_CONFIG": str(config)},
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -180,15 +189,27 @@ def running(
     settings: dict[str, str] | None = None,
     aws_settings: Mapping[str, object] | None = None,
 ) -> Iterator[Stack]:
-    """A local AWS with the pipeline deployed on it; both last as long as the context."""
+    """A local AWS with the pipeline deployed on it; both last as long as the context.
+
+    `people` is a folder of photos or a gallery. `settings` are FUNCTION.NAME: VALUE. Raises
+    SettingsError if one of them is wrong.
+    """
     with ExitStack() as until_the_end:
         with one_at_a_time():  # until this run has its own copy of the gallery
-            chosen = fetch_model(model)
-            say(f"Enrolling the people in {people} ...")
+            chosen = fetch_model(model or (gallery_model(people) if people.is_file() else None))
+            say(
+                f"{'Using the gallery' if people.is_file() else 'Enrolling the people in'} {people}"
+            )
             image = until_the_end.enter_context(image_folder(enroll(people, chosen), chosen))
         say("Starting the local AWS ...")
         images = {deployment.repository: image}
         with LocalAWS(images=images, port=port, **(aws_settings or {})) as aws:
-            own = {"face-recognition.MODEL": chosen, "face-recognition.ENGINE": engine()}
-            deploy(aws, deployment, {**own, **(settings or {})})
-            yield Stack(aws, deployment, chosen)
+            folder = until_the_end.enter_context(
+                tempfile.TemporaryDirectory(prefix="deployment-", dir=BUILD)
+            )
+            own = {f"{RECOGNIZER.name}.MODEL": chosen, f"{RECOGNIZER.name}.ENGINE": engine()}
+            words = [f"{name}={value}" for name, value in {**own, **(settings or {})}.items()]
+            deployment = replace(deployment, settings=read_words(tuple(words)))
+            config = Path(folder) / "deployment.ini"
+            deploy(aws, deployment, config)
+            yield Stack(aws, deployment, chosen, config)

@@ -17,6 +17,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from samples.one_at_a_time import one_at_a_time
 
+# A checkout may have a deployment.ini of its own, which no test may use.
+os.environ["PIPELINE_CONFIG"] = os.devnull
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 # The packages that README.md tells CloudShell users to install for the scripts and the report.
@@ -32,8 +35,9 @@ ON_ONE_PIPELINE = {
         "workload/test_report.py",
         "workload/test_runs.py",
         "workload/test_timing.py",
+        "workload/test_tune.py",
     ),
-    "e2e on a pipeline": ("e2e/test_pipeline.py", "e2e/test_uploads.py"),
+    "e2e on a pipeline": ("e2e/test_inactive.py", "e2e/test_pipeline.py", "e2e/test_uploads.py"),
 }
 # A long group that starts last would leave the other processes idle.
 LONGEST_FIRST = (
@@ -49,6 +53,7 @@ LONGEST_FIRST = (
     "test_install_ffmpeg.py",
     "local_aws/test_server.py",
     "deploy/test_scripts.py",
+    "test_conftest.py",
     "samples",
 )
 

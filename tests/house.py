@@ -43,18 +43,20 @@ class House:
     def _imports_of(self, importer: str) -> Iterator[Import]:
         path = self.modules[importer]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            place = f"{path.relative_to(self.root)}:{getattr(node, 'lineno', 0)}"
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            place = f"{path.relative_to(self.root)}:{node.lineno}"
             for name in self._names(node, importer, path):
                 module = self._resolve(name, importer)
                 if module and module != importer:
                     yield Import(place, importer, module)
 
     @staticmethod
-    def _names(node: ast.AST, importer: str, path: Path) -> Iterator[str]:
+    def _names(node: ast.Import | ast.ImportFrom, importer: str, path: Path) -> Iterator[str]:
         """The absolute dotted names that an import statement asks for."""
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             above = importer.split(".")
             if path.name == "__init__.py":
                 above.append("__init__")

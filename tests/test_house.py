@@ -15,7 +15,13 @@ from tests.house import House
 
 TASK_ROOTS = ("video-splitting", "face-recognition")
 DEPLOY = ("deploy", "deploy.parts")
-WORKLOAD = ("workload", "workload.running", "workload.reporting", "workload.grading")
+WORKLOAD = (
+    "workload",
+    "workload.running",
+    "workload.reporting",
+    "workload.grading",
+    "workload.tuning",
+)
 # A separate area, because it is all that the local AWS may import from the pipeline.
 PIPELINE = ("pipeline", "pipeline.settings")
 SCRIPTS = (*PIPELINE, "createS3", *DEPLOY, *WORKLOAD)
@@ -33,6 +39,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "workload.reporting": ("workload.reporting", "workload.running", *PIPELINE),
     "workload.grading": (
         "workload.grading",
+        "workload.reporting",
+        "workload.running",
+        *PIPELINE,
+    ),
+    "workload.tuning": (
+        "workload.tuning",
         "workload.reporting",
         "workload.running",
         *PIPELINE,

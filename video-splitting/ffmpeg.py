@@ -196,7 +196,7 @@ def run(
         if out_of_memory.is_set():
             raise TooLittleMemory(
                 f"ffmpeg was stopped before it used up the function's {_memory_mb()} MB: pictures "
-                "this large need more. Raise memory_mb in config.json, or upload a smaller video."
+                "this large need more. Raise memory_mb, or upload a smaller video."
             )
         if timed_out.is_set():
             allowed = max(seconds if limit is None else limit, 0)
@@ -207,7 +207,7 @@ def run(
         text = _head_and_tail(log.fileno()).decode("utf-8", "replace")
     if code == -signal.SIGKILL:
         raise FfmpegFailed(
-            "ffmpeg was killed, most likely because memory ran out. Raise memory_mb in config.json."
+            "ffmpeg was killed, most likely because memory ran out. Raise memory_mb."
         )
     return code, redact(text, url)
 

@@ -15,6 +15,7 @@ import boto3
 import botocore
 import configuration
 import keys
+import messages
 import permanent
 import recognizer
 import store
@@ -34,6 +35,8 @@ __all__ = ["SettingsError", "handler"]
 
 class UnexpectedEvent(SplitterError):
     """The event is not an S3 object event."""
+
+    retry = False
 
 
 class StoreRefused(SplitterError):
@@ -57,6 +60,24 @@ class Context(Protocol):
 
 def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
     """Split every video named in an S3 event and have its faces recognized.
+
+    The event comes from S3, or in messages of a queue, each of which succeeds or fails alone.
+    Raises what `answer` raises for an event of S3.
+    """
+    if not messages.are_in(event):
+        return answer(event, context)
+
+    def waited(event: dict[str, Any], waited_ms: float) -> None:
+        for source in videos_in(event):
+            log("queued", source, ms=round(waited_ms, 1))
+        answer(event, context)
+
+    failures = os.environ.get("FAILURE_QUEUE_URL", "")
+    return messages.Messages(sqs, failures, context).handle_each(event, waited)
+
+
+def answer(event: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Answer every video in an S3 event.
 
     Tries every video. If no retry can mend any failure, they are sent to the failure queue and
     returned. Else raises the only error, or VideosFailed with all of them.
@@ -103,7 +124,8 @@ def reported(
         return False
     try:
         for source, error in failed:
-            permanent.send(sqs(), queue, records[source], error, context)
+            content = {"requestPayload": {"Records": [records[source]]}}
+            permanent.send(sqs(), queue, content, error, context)
     except (ClientError, BotoCoreError) as error:
         for source, _ in failed:
             log("report", source, error=f"{type(error).__name__}: {error}")

@@ -1,6 +1,7 @@
-"""Failures that no retry can mend: sent to the failure queue at once, in Lambda's own form.
+"""Failures that are final: sent to the failure queue at once, in Lambda's own form.
 
-Lambda would call the splitter twice more, minutes apart, with the same result.
+If no retry can mend a failure, Lambda would call the splitter twice more, minutes apart, with the
+same result. And of an upload that waited in a queue, Lambda reports no error at all.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-CONDITION = "PermanentFailure"  # Lambda's own conditions are RetriesExhausted and EventAgeExceeded
+# Lambda's own conditions are RetriesExhausted and EventAgeExceeded.
+PERMANENT, EXHAUSTED = "PermanentFailure", "RetriesExhausted"
 
 
 def send(
-    sqs: SQSClient, queue_url: str, record: dict[str, Any], error: Exception, context: Any
+    sqs: SQSClient,
+    queue_url: str,
+    content: dict[str, Any],
+    error: Exception,
+    context: Any,
+    attempts: int = 1,
 ) -> None:
-    """Put the failure of one record of an S3 event into the queue."""
-    message = json.dumps(failure_record(record, error, context))
+    """Put a failure into the queue. `content` holds the event as `requestPayload`."""
+    message = json.dumps(failure_record(content, error, context, attempts))
     sqs.send_message(QueueUrl=queue_url, MessageBody=message)
 
 
-def failure_record(record: dict[str, Any], error: Exception, context: Any) -> dict[str, Any]:
-    """What Lambda sends to a queue when it gives up on an event; here, of one record.
+def failure_record(
+    content: dict[str, Any], error: Exception, context: Any, attempts: int = 1
+) -> dict[str, Any]:
+    """What Lambda sends to a queue when it gives up on an event, here with `content`.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
     """
@@ -37,10 +46,10 @@ def failure_record(record: dict[str, Any], error: Exception, context: Any) -> di
         "requestContext": {
             "requestId": getattr(context, "aws_request_id", ""),
             "functionArn": f"{arn}:{version}" if arn.count(":") == 6 else arn,
-            "condition": CONDITION,
-            "approximateInvokeCount": 1,
+            "condition": EXHAUSTED if getattr(error, "retry", True) else PERMANENT,
+            "approximateInvokeCount": attempts,
         },
-        "requestPayload": {"Records": [record]},
+        **content,
         "responseContext": {
             "statusCode": 200,
             "executedVersion": version,

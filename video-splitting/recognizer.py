@@ -1,8 +1,9 @@
 """Call the recognizer synchronously: client settings, retries, errors and checks of the answer.
 
 The splitter pays for the time it waits, so a slow call is never made twice: the client waits longer
-than the recognizer may run, and botocore does not retry. Only a throttled call (429), which has
-not started any work, is tried again.
+than the recognizer may run, and botocore does not retry. Only a call that has not started any work
+is tried again: a throttled one (429), or one to a function that Lambda let go while it was idle and
+is preparing again (409).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from agreement import Face
@@ -48,6 +49,10 @@ class RecognitionThrottled(RecognitionError):
     """The recognizer had no free environment within the time left."""
 
 
+class RecognitionPending(RecognitionError):
+    """The recognizer had been let go while it was idle, and was not ready within the time left."""
+
+
 class RecognitionBadAnswer(RecognitionError):
     """The recognizer did not answer with one result for each frame."""
 
@@ -74,12 +79,14 @@ class Result(TypedDict):
 class Answer:
     """The recognizer's settings, as in an output's metadata, and one result per frame.
 
-    Without results, `unchanged` is true: the settings are those that were asked about.
+    Without results, `unchanged` is true: the settings are those that were asked about. `slot_s` is
+    how long calls waited because no environment was free (429).
     """
 
     settings: dict[str, str]
     results: list[Result]
     unchanged: bool = False
+    slot_s: float = 0.0
 
 
 def client_settings(callee_timeout_s: float, connections: int) -> dict[str, Any]:
@@ -144,7 +151,8 @@ class Recognizer:
         answers = [call.result() for call in calls]
         self.check_same_settings(answers)
         results = [result for answer in answers for result in answer.results]
-        return Answer(answers[0].settings, results, answers[0].unchanged)
+        slot_s = sum(answer.slot_s for answer in answers)
+        return Answer(answers[0].settings, results, answers[0].unchanged, slot_s)
 
     def lanes(self, batches: int, remaining_s: float) -> int:
         """How many environments are called at once for so many batches.
@@ -168,14 +176,17 @@ class Recognizer:
     def _call(
         self, payload: dict[str, Any], keys: list[str], remaining_s: Callable[[], float]
     ) -> Answer:
-        text, is_error = self._invoke(json.dumps(payload).encode(), remaining_s)
+        text, is_error, slot_s = self._invoke(json.dumps(payload).encode(), remaining_s)
         if is_error:
             raise self._failure(keys, text)
-        return self._parse(keys, text)
+        return replace(self._parse(keys, text), slot_s=slot_s)
 
-    def _invoke(self, payload: bytes, remaining_s: Callable[[], float]) -> tuple[bytes, bool]:
-        """The answer to `payload`, and whether it describes an error."""
-        attempt = 0
+    def _invoke(
+        self, payload: bytes, remaining_s: Callable[[], float]
+    ) -> tuple[bytes, bool, float]:
+        """The answer to `payload`, whether it describes an error, and seconds of waiting on 429."""
+        attempt, slot_s = 0, 0.0
+        refusals = self.client.exceptions
         while True:
             try:
                 answer = self.client.invoke(
@@ -183,19 +194,33 @@ class Recognizer:
                     InvocationType="RequestResponse",
                     Payload=payload,
                 )
-            except self.client.exceptions.TooManyRequestsException as error:
+            except (
+                refusals.TooManyRequestsException,
+                refusals.ResourceConflictException,
+            ) as error:
                 # Full jitter: many splitters are throttled together and must not retry together.
                 pause = random.uniform(0, min(RETRY_CAP_S, RETRY_BASE_S * 2**attempt))  # noqa: S311
+                is_throttled = isinstance(error, refusals.TooManyRequestsException)
                 if remaining_s() - pause < self.timeout_s + READ_MARGIN_S:
-                    raise RecognitionThrottled(
-                        f"'{self.function}' was throttled {attempt + 1} times (429), and no time "
-                        "is left for another attempt. Raise the account's concurrency or lower "
-                        "the splitter's."
-                    ) from error
+                    raise self._no_time(is_throttled, attempt + 1, error) from error
                 self.sleep(pause)
                 attempt += 1
+                slot_s += pause * is_throttled
             else:
-                return answer["Payload"].read(), "FunctionError" in answer
+                return answer["Payload"].read(), "FunctionError" in answer, slot_s
+
+    def _no_time(self, is_throttled: bool, attempts: int, error: Exception) -> RecognitionError:
+        """What the calls have waited for in vain."""
+        if is_throttled:
+            return RecognitionThrottled(
+                f"'{self.function}' was throttled {attempts} times (429), and no time is left for "
+                "another attempt. Raise the account's concurrency or lower the splitter's."
+            )
+        return RecognitionPending(
+            f"'{self.function}' was not ready {attempts} times (409), and no time is left to wait "
+            "until Lambda has prepared it. Lambda lets a function go that has long been idle; the "
+            f"event's retry will find it ready. Lambda said: {error}"
+        )
 
     def _failure(self, keys: list[str], text: bytes) -> RecognitionFailed:
         try:

@@ -18,8 +18,8 @@ from ffmpeg_output import Listing, Packets, Probe
 
 # For each frame, seeking requests one or two MiB. A short file is fetched once instead.
 BYTES_PER_FRAME = 1 << 20
-# Starting ffmpeg and opening the video take as long as decoding so many pixels. Measured with H.264
-# at 480p to 1080p: 20 to 40 million; codecs that decode more slowly are worth fewer.
+# Starting ffmpeg and opening the video take as long as decoding so many pixels: an estimate for
+# H.264 at 480p to 1080p; codecs that decode more slowly are worth fewer.
 START_PIXELS = 20_000_000
 # The size of a picture if ffmpeg cannot tell without decoding.
 USUAL_PIXELS = 1920 * 1080

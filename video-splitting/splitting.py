@@ -73,6 +73,7 @@ class Splitter:
             text = self._metadata_of_text(source)
             settings = self._settings_of_answer(source, kept, text)
             answer = self._recognize(kept, settings)
+            notes.update(_slot(answer))
         if not answer.unchanged:
             store.check_frames_match(source, answer.results)
             looks = [_look(one, result) for one, result in zip(kept, answer.results, strict=True)]
@@ -99,6 +100,7 @@ class Splitter:
             with logged("invoke", source) as notes:
                 notes.update(look=1, frames=1)
                 answer = self._recognize_first(source, kept, is_reused)
+                notes.update(_slot(answer))
             store.check_frames_match(source, answer.results)
             if self.plan.is_auto and not self._is_answered(kept, answer):
                 notes = self._look_again(source, footage, kept, answer)
@@ -133,6 +135,7 @@ class Splitter:
                 with logged("invoke", source) as notes:
                     notes.update(look=2, frames=len(stored))
                     second = self._recognize(stored)
+                    notes.update(_slot(second))
                 store.check_frames_match(source, second.results)
                 self.recognizer.check_same_settings([answer, second])
                 pairs = zip(stored, second.results, strict=True)
@@ -294,6 +297,11 @@ class Splitter:
 
 def _look(frame: Stored, result: Result) -> Look:
     return Look(frame.time, result["faces"], frame.damaged)
+
+
+def _slot(answer: Answer) -> dict[str, Any]:
+    """What the log says about waiting for an environment of the recognizer, if there was any."""
+    return {"slot_ms": round(answer.slot_s * 1000, 1)} if answer.slot_s else {}
 
 
 def _cut(footage: Footage) -> dict[str, str]:

@@ -32,5 +32,10 @@ def logged(step: str, source: store.Source) -> Iterator[dict[str, Any]]:
 
 
 def log(step: str, source: store.Source, **notes: Any) -> None:
+    """Print one JSON line about a video."""
+    note(step, video=str(source), **notes)
+
+
+def note(step: str, **notes: Any) -> None:
     """Print one JSON line."""
-    print(json.dumps({"step": step, "video": str(source), **notes}), flush=True)
+    print(json.dumps({"step": step, **notes}), flush=True)

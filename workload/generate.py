@@ -9,9 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws
+from pipeline.names import printable, printable_lines
 from pipeline.settings import Deployment
 from workload.running.buckets import require_buckets
 from workload.running.clear_buckets import clear, say_what_clear_would_do
@@ -39,7 +44,7 @@ from workload.running.videos import (
 
 def note(text: str) -> None:
     """Report progress on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)
 
 
 def check_report_packages() -> None:
@@ -49,8 +54,8 @@ def check_report_packages() -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f"--report needs packages that are not installed ({error}): pip install jinja2 "
-            "matplotlib pillow, or leave --report out. Nothing was uploaded."
+            f"--report needs packages that are not installed ({error}): python3 -m pip "
+            "install jinja2 matplotlib pillow, or leave --report out. Nothing was uploaded."
         ) from error
 
 
@@ -156,7 +161,8 @@ def main(
         if is_clear:
             say_what_clear_would_do(aws, deployment, note)
         for upload in uploads:
-            note(f"Would upload {upload.path} to s3://{deployment.input_bucket}/{upload.key}")
+            target = f"s3://{deployment.input_bucket}/{upload.key}"
+            note(printable(f"Would upload {upload.path} to {target}"))
         return
     if is_clear:
         clear(aws, deployment, note, confirmed=is_sure)

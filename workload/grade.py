@@ -9,9 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from pipeline.aws import Aws
+from pipeline.names import printable_lines
 from pipeline.settings import Deployment
 from workload.grading.judge import Wanted, initial_checks, run_checks, show
 from workload.grading.limits import Limits
@@ -25,7 +30,7 @@ from workload.running.run import WorkloadRun, load
 
 def note(text: str) -> None:
     """Report progress on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable_lines(text), err=True)
 
 
 def frames_kept(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
@@ -107,7 +112,7 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     "--max-recognition",
     type=click.FloatRange(min=0),
     callback=finite,
-    default=10.0,
+    default=5.0,
     show_default=True,
     help="Average seconds that an invocation of the recognizer may take.",
 )

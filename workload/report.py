@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pipeline.requirements import require_packages
+
+require_packages()
+
 import click
 
 from pipeline.aws import Aws, AwsError
-from pipeline.cli import clear_errors
+from pipeline.cli import clear_errors, config_option, file_for, is_given
 from pipeline.settings import Deployment
-from workload.running.input_errors import InputError, RunError
+from workload.running.input_errors import RunError
 from workload.running.options import both_keys, key_options
 from workload.running.run import WorkloadRun, load
 
@@ -28,7 +33,9 @@ try:
 except ImportError as error:
     if __name__ != "__main__":
         raise
-    raise SystemExit(f"{error}. report.py needs: pip install jinja2 matplotlib pillow") from error
+    raise SystemExit(
+        f"{error}. report.py needs: python3 -m pip install jinja2 matplotlib pillow"
+    ) from error
 
 
 def write_report(
@@ -80,6 +87,7 @@ def _is_aws(aws: Aws) -> bool:
 @click.option("--region", help="AWS region; default: the run's.")
 @click.option("--profile", help="AWS CLI profile whose credentials to use.")
 @click.option("--endpoint-url", help="URL of another AWS, such as the local one.")
+@config_option
 @key_options
 @click.option(
     "--run",
@@ -100,40 +108,38 @@ def _is_aws(aws: Aws) -> bool:
     help='JSON file of prices to override, such as {"lambda_gb_second": 0.0000133334}.',
 )
 def main(
-    prefix: str | None,
-    namespace: str | None,
-    region: str | None,
-    profile: str | None,
-    endpoint_url: str | None,
     access_key: str | None,
     secret_key: str | None,
     run_file: Path,
     output: Path,
     prices: Path | None,
+    **place: Any,
 ) -> None:
     """Report on a run: workload/report.py --prefix P --run run.json --output report.html
 
     Reads the frames, answers and logs of the run, and changes nothing on AWS.
     """
-    try:
-        with clear_errors():
-            run = load(run_file)
-            deployment = _deployment(run, run_file, prefix, namespace)
-            keys = both_keys(access_key, secret_key, profile)
-            aws = Aws(region or run.region or None, profile, endpoint_url, keys)
-            write_report(aws, deployment, run, output, prices)
-    except InputError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(output)
+    with clear_errors():
+        run = load(run_file)
+        deployment = _deployment(run, run_file, place)
+        keys = both_keys(access_key, secret_key, place["profile"])
+        region = place["region"] if is_given("region") else run.region or place["region"]
+        profile = None if keys else place["profile"]
+        aws = Aws(region, profile, place["endpoint_url"], keys)
+        write_report(aws, deployment, run, output, prices)
+        click.echo(output)
 
 
-def _deployment(
-    run: WorkloadRun, run_file: Path, prefix: str | None, namespace: str | None
-) -> Deployment:
-    """The run's deployment. Raises RunError if the options name another, or it has no answers."""
+def _deployment(run: WorkloadRun, run_file: Path, place: dict[str, Any]) -> Deployment:
+    """The run's deployment. Raises RunError if the options name another, or it has no answers.
+
+    What the deployment's file says about `place` is used only if it is the run's file.
+    """
+    settings = file_for(run.prefix, place).settings
     deployment = Deployment(
-        run.prefix if prefix is None else prefix,
-        run.namespace if namespace is None else namespace,
+        place["prefix"] if is_given("prefix") else run.prefix,
+        place["namespace"] if is_given("namespace") else run.namespace,
+        settings,
     )
     if (deployment.prefix, deployment.namespace) != (run.prefix, run.namespace):
         raise RunError(

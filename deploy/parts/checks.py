@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import botocore.exceptions
-
-from pipeline.aws import AwsError, explain
+from pipeline.cli import Run, readable
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,15 @@ class Check:
     fix: str = ""
 
 
+def account_check(run: Run) -> Check:
+    """Check that the credentials work; nothing else can be checked on AWS if they do not."""
+    return check(
+        "credentials and region",
+        lambda: f"account {run.aws.account_id}, region {run.aws.region}",
+        "Run this in AWS CloudShell, run aws configure, or pass --profile NAME.",
+    )
+
+
 def passed(name: str, detail: str) -> Check:
     """Return a check that passed."""
     return Check(name, "ok", detail)
@@ -32,7 +39,8 @@ def check(name: str, look: Callable[[], str], fix: str = "") -> Check:
     """Run `look`, which returns what it found or raises; an error makes the check fail."""
     try:
         return passed(name, look())
-    except AwsError as error:
-        return Check(name, "failed", str(error), fix)
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-        return Check(name, "failed", explain(error), fix)
+    except Exception as error:
+        text = readable(error)
+        if text is None:
+            raise
+        return Check(name, "failed", text, fix)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import boto3
 
-from deploy.parts.checks import Check, check, passed
+from deploy.parts.checks import Check, account_check, check, passed
 from deploy.parts.concurrency import read_concurrency
-from deploy.parts.containers import check_disk, find_tool
+from deploy.parts.containers import BUILD_GB, usable_tool
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
-from deploy.parts.overrides import Overrides, setting
 from deploy.parts.ownership import refuse_foreign
 from pipeline.bucket_admin import bucket_exists, name_taken
 from pipeline.cli import Run
@@ -27,22 +26,16 @@ OLDEST_BOTO3 = (1, 26, 26)  # the first with SnapStart
 NEW_ACCOUNT_MEMORY_MB = 3008
 
 
-def checks_before(
-    run: Run, zip_path: Path, overrides: Overrides, deployed: bool = False
-) -> list[Check]:
+def checks_before(run: Run, zip_path: Path, deployed: bool = False) -> list[Check]:
     """Check everything that deploying needs; without valid credentials, only local things.
 
     Once it is `deployed`, the layer is published and the image includes the gallery, so a missing
     layer zip or gallery file is only a warning.
     """
     recognizer = run.deployment.recognizer
-    model = setting(recognizer, overrides, "MODEL")
-    gallery_uri = setting(recognizer, overrides, "GALLERY_URI")
-    account = check(
-        "credentials and region",
-        lambda: f"account {run.aws.account_id}, region {run.aws.region}",
-        "Run this in AWS CloudShell, run aws configure, or pass --profile NAME.",
-    )
+    model = recognizer.environment["MODEL"]
+    gallery_uri = recognizer.environment["GALLERY_URI"]
+    account = account_check(run)
     checks = [_python(), account]
     if account.result == "ok":
         checks += [
@@ -53,15 +46,16 @@ def checks_before(
         ]
     checks.append(_memory(run))
     layer = check("ffmpeg layer", lambda: f"{zip_path} is for {check_zip(zip_path)}")
-    if gallery_uri:
-        gallery = check("gallery", lambda: _gallery_in_s3(run, gallery_uri, model))
-    else:
-        gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
     if deployed:
         layer = _as_warning(layer, "Needed only to publish another layer.")
-        if not gallery_uri:
-            gallery = _as_warning(gallery, "Needed only to build another image.")
-    return [*checks, layer, gallery]
+    checks.append(layer)
+    if gallery_uri and account.result == "ok":
+        checks.append(check("gallery", lambda: _gallery_in_s3(run, gallery_uri, model)))
+    elif not gallery_uri:
+        gallery = check("gallery", lambda: _gallery_here(ROOT / "data.pt", model))
+        needed = "Needed only to build another image."
+        checks.append(_as_warning(gallery, needed) if deployed else gallery)
+    return checks
 
 
 def _as_warning(found: Check, why: str) -> Check:
@@ -76,22 +70,22 @@ def _python() -> Check:
     boto = tuple(int(part) for part in boto3.__version__.split(".")[:3])
     detail = f"Python {'.'.join(map(str, python))}, boto3 {boto3.__version__}"
     if python < OLDEST_PYTHON or boto < OLDEST_BOTO3:
-        return Check("Python and boto3", "failed", detail, "pip install --user -U boto3 click")
+        return Check(
+            "Python and boto3", "failed", detail, "python3 -m pip install --user -U boto3 click"
+        )
     return passed("Python and boto3", detail)
 
 
 def _can_build() -> Check:
-    """Check the container tool and the disk space for a build."""
+    """Check the container tool, the disk space and the memory for a build."""
     return _as_warning(
-        check("container tool and disk", _container_tool),
+        check("container tool, disk and memory", _container_tool),
         "Needed only to build the image: with --image-uri nothing is built.",
     )
 
 
 def _container_tool() -> str:
-    tool = find_tool()
-    check_disk(tool)
-    return f"{tool.name}, with enough space to build"
+    return f"{usable_tool(None, BUILD_GB).name}, with enough disk and memory to build"
 
 
 def _prefix(run: Run) -> str:
@@ -111,14 +105,15 @@ def _names(run: Run) -> str:
 
 def _concurrency(run: Run) -> Check:
     account = read_concurrency(run, run.deployment.splitter)
+    if account.needs_queue:
+        again = f"For more, {account.remedy} and deploy again, which caps the splitter instead."
+        return Check("concurrency", "warning", f"{account.shortage}. {account.waiting}", again)
     if account.cap is None:
         return Check(
             "concurrency",
             "warning",
-            f"{account.shortage}; each video uses two, so more than {account.at_once} videos at a "
-            "time can starve each other",
-            f"Upload slowly (workload/generate.py --concurrency {max(1, account.at_once)}), or "
-            f"{account.remedy} and deploy again, which caps the splitter.",
+            f"{account.shortage}; a video needs two at once, and videos can starve each other",
+            f"Upload videos one by one, or {account.remedy} and deploy again.",
         )
     return passed(
         "concurrency",
@@ -135,8 +130,7 @@ def _memory(run: Run) -> Check:
             "memory",
             "warning",
             f"{detail}; new accounts can have at most {NEW_ACCOUNT_MEMORY_MB} MB",
-            f"If Lambda refuses it, set memory_mb in {most.key}/config.json to "
-            f"{NEW_ACCOUNT_MEMORY_MB}.",
+            f"If Lambda refuses it: --set {most.key}.memory_mb={NEW_ACCOUNT_MEMORY_MB}",
         )
     return passed("memory", f"{detail}, which new accounts can have")
 

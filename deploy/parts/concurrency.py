@@ -8,9 +8,13 @@ from pipeline.aws import NOT_FOUND, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
-# AWS does not let an account reserve the last 100.
+# AWS does not let an account reserve the last 100; a smaller one can reserve nothing.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
 UNRESERVED = 100
+
+# An event source's MaximumConcurrency is at least this.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+LEAST_FROM_QUEUE = 2
 
 # Reserved concurrency is taken from the account's other functions, used or not. A tenth is far
 # below the half at which splitters starve recognizers, and lets several deployments share an
@@ -39,7 +43,7 @@ class Concurrency:
         Each video uses two environments: a splitter, and a recognizer, which reserves nothing. If
         splitters took half of what is free, they could wait for recognizers that never start.
         """
-        return min((self.free - 1) // 2, self.free - UNRESERVED)
+        return min((self.free - 1) // 2, self.free - min(UNRESERVED, self.limit))
 
     @property
     def cap(self) -> int | None:
@@ -51,9 +55,18 @@ class Concurrency:
         return min(self.most, self.limit // SHARE)
 
     @property
-    def at_once(self) -> int:
-        """Without a cap, how many videos can be processed at once without starving each other."""
-        return max(0, self.free - 1) // 2
+    def needs_queue(self) -> bool:
+        """Whether uploads have to wait in a queue, as nothing else limits the splitters."""
+        return self.cap is None and self.free > LEAST_FROM_QUEUE
+
+    @property
+    def pairs(self) -> int:
+        """How many videos a queue lets in at once: half of what others have not reserved.
+
+        Each splitter then finds a recognizer's slot. Three slots have two splitters, as AWS takes
+        no lower limit; they share the third.
+        """
+        return max(LEAST_FROM_QUEUE, self.free // 2)
 
     @property
     def shortage(self) -> str:
@@ -64,6 +77,11 @@ class Concurrency:
             f"this account can run {self.limit} functions at once, but other functions have "
             f"reserved all but {self.free}, and {UNRESERVED} must stay unreserved"
         )
+
+    @property
+    def waiting(self) -> str:
+        """What uploads do when no cap is possible."""
+        return f"Uploads wait in a queue, and {self.pairs} videos at a time are worked on"
 
     @property
     def remedy(self) -> str:
@@ -89,13 +107,16 @@ def read_concurrency(run: Run, function: Function) -> Concurrency:
 
 
 def ensure_cap(run: Run, function: Function) -> None:
-    """Cap the function, or warn if nothing is left to reserve."""
+    """Cap the function; say what happens instead if nothing is left to reserve."""
     account = read_concurrency(run, function)
     cap = account.cap
+    if account.needs_queue:
+        run.note(f"Note: {account.shortage}. {account.waiting}. For more, {account.remedy}.")
+        return
     if cap is None:
         run.note(
-            f"WARNING: {account.shortage}. More than {account.at_once} videos at a time can "
-            f"starve each other: upload slowly, or {account.remedy}."
+            f"WARNING: {account.shortage}. A video needs two functions at once, and videos can "
+            f"starve each other: upload them one by one, or {account.remedy}."
         )
         return
     if account.own == cap:

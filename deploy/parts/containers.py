@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -28,6 +29,9 @@ PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_C
 # If the layers of an earlier build are still there, it adds only a new gallery and code.
 BUILD_GB = 6.0
 REBUILD_GB = 1
+
+# Memory that a build needs: pip with the largest package, or the check of the gallery.
+BUILD_MEMORY = 1_000_000_000
 
 # Commands that remove dangling images, and all images that no container uses.
 PRUNE = ("image prune", "system prune --all")
@@ -70,6 +74,62 @@ def find_tool(wanted: str | None = None, which: Which = shutil.which) -> Tool:
         "elsewhere, install docker, podman, finch or buildah, or pass --image-uri with an image "
         "that is already in ECR."
     )
+
+
+def usable_tool(wanted: str | None, free_gb: float) -> Tool:
+    """Return the tool to build with; raises AwsError without one, or without the room it needs."""
+    tool = find_tool(wanted)
+    check_disk(tool, free_gb * 1e9)
+    check_memory(tool)
+    return tool
+
+
+def check_memory(tool: Tool, needed: float = BUILD_MEMORY) -> None:
+    """Raise AwsError unless the build can have `needed` bytes of memory.
+
+    The system ends a process that gets no more memory without a word but `Killed`.
+    """
+    found = (free_memory(), _docker_memory(tool))
+    free = min((size for size in found if size is not None), default=needed)
+    if free < needed:
+        raise AwsError(
+            f"Only {free / 1e9:.1f} GB of memory are free; a build with {tool.name} needs about "
+            f"{needed / 1e9:.0f} GB. End other programs, restart CloudShell (Actions, Restart), or "
+            "build on another machine and pass --image-uri."
+        )
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that this system and its control group still have; None if unknown.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
+    """
+    found = []
+    with suppress(OSError, StopIteration, ValueError):  # not Linux
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        found.append(int(line.split()[1]) * 1024)
+    group = root / "sys/fs/cgroup"
+    with suppress(OSError, KeyError, ValueError):  # no limit, or none that can be seen
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = (group / "memory.stat").read_text().splitlines()
+        cached = int(dict(line.split() for line in lines)["inactive_file"])
+        found.append(max(0, limit - used + cached))
+    return min(found, default=None)
+
+
+def _docker_memory(tool: Tool) -> int | None:
+    """Return the memory of docker's machine, which need not be this one; None if unknown."""
+    if tool.name != "docker":
+        return None
+    about = subprocess.run(
+        tool.command("info", "--format", "{{.MemTotal}}"),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    size = about.stdout.strip()
+    return int(size) if about.returncode == 0 and size.isdecimal() and int(size) else None
 
 
 def check_disk(tool: Tool, needed: float = BUILD_GB * 1e9) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.aws import NOT_FOUND, read_or_none
 from pipeline.cli import Run
@@ -24,6 +24,16 @@ def get_function(run: Run, function: Function) -> GetFunctionResponseTypeDef | N
 def is_deployed(run: Run) -> bool:
     """Return whether at least one of the functions exists."""
     return any(get_function(run, function) is not None for function in run.deployment.functions)
+
+
+def environment(config: Any) -> dict[str, str]:
+    """Return the environment variables in a function's configuration."""
+    return dict((config.get("Environment") or {}).get("Variables", {}))
+
+
+def uses_snapstart(config: Any) -> bool:
+    """Return whether versions published with this configuration start from snapshots."""
+    return bool((config.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions")
 
 
 def function_versions(run: Run, function: Function) -> list[FunctionConfigurationTypeDef]:

@@ -13,11 +13,11 @@ import botocore.exceptions
 
 from pipeline.aws import AwsError, explain
 from pipeline.cli import Run
-from pipeline.settings import ROOT, SettingsError, s3_location
+from pipeline.settings import ROOT, s3_location
 
 # A gallery without metadata has the older format, which only this model used.
 OLDER_MODEL = "facenet-vggface2"
-ENROLL = "python face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
+ENROLL = "python3 face-recognition/enroll.py PEOPLE_DIR --model {} --output data.pt"
 
 
 def gallery_model(path: Path, name: str = "") -> str:
@@ -65,10 +65,7 @@ def check_model(path: Path, model: str, name: str = "") -> None:
 
 def check_gallery_in_s3(run: Run, uri: str, model: str) -> int:
     """Return the gallery's size in bytes; raises AwsError unless it was made with `model`."""
-    try:
-        bucket, key = s3_location(uri)
-    except SettingsError as error:
-        raise AwsError(f"GALLERY_URI {error}") from error
+    bucket, key = s3_location(uri)
     with tempfile.TemporaryDirectory(prefix="gallery-") as folder:
         path = Path(folder) / "data.pt"
         try:

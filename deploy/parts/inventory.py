@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,9 +10,17 @@ from typing import Any
 from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
 from deploy.parts.ownership import foreign, foreign_function, foreign_role
-from pipeline.aws import read_or_none
+from deploy.parts.queues import find_queue, messages_in
+from deploy.parts.upload_queue import mappings
+from pipeline.aws import NO_QUEUE, NOT_FOUND, read_or_none
 from pipeline.bucket_admin import bucket_region, empty_bucket
 from pipeline.cli import Run
+
+# What services say about a resource that was deleted between two calls.
+GONE = (
+    *(NOT_FOUND, "RepositoryNotFoundException", "NoSuchEntity", "NoSuchBucket"),
+    *NO_QUEUE,
+)
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,11 @@ def inventory(run: Run) -> list[Thing]:
     """
     namespaced = not foreign(run)
     return [
+        *_event_sources(run),
         *_functions(run),
         *(_layers(run) if namespaced else []),
         *(_repository(run) if namespaced else []),
-        *_queue(run),
+        *_queues(run),
         *(_log_groups(run) if namespaced else []),
         *_roles(run),
         *_buckets(run),
@@ -95,22 +104,35 @@ def _repository(run: Run) -> list[Thing]:
     if found is None:
         return []
     pages = ecr.get_paginator("list_images").paginate(repositoryName=name)
-    images = sum(len(page["imageIds"]) for page in pages)
+    images = read_or_none(lambda: sum(len(page["imageIds"]) for page in pages), *GONE)
+    if images is None:
+        return []
     delete = partial(ecr.delete_repository, repositoryName=name, force=True)
     return [Thing("repository", name, counted(images, "image"), delete)]
 
 
-def _queue(run: Run) -> list[Thing]:
-    sqs, name = run.aws.client("sqs"), run.deployment.failure_queue
-    try:
-        url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    except sqs.exceptions.QueueDoesNotExist:
-        return []
-    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-    count = int(answer["Attributes"]["ApproximateNumberOfMessages"])
+def _event_sources(run: Run) -> list[Thing]:
+    client = run.aws.client("lambda")
     return [
-        Thing("queue", name, counted(count, "message"), partial(sqs.delete_queue, QueueUrl=url))
+        Thing(
+            "event source",
+            mapping["UUID"],
+            f"queue '{run.deployment.upload_queue}', {mapping['State']}",
+            partial(client.delete_event_source_mapping, UUID=mapping["UUID"]),
+        )
+        for mapping in mappings(run)
     ]
+
+
+def _queues(run: Run) -> list[Thing]:
+    sqs, things = run.aws.client("sqs"), []
+    for name in (run.deployment.upload_queue, run.deployment.failure_queue):
+        found = find_queue(run, name)
+        if found is not None:
+            detail = counted(messages_in(found[1]), "message")
+            delete = partial(sqs.delete_queue, QueueUrl=found[0])
+            things.append(Thing("queue", name, detail, delete))
+    return things
 
 
 def _log_groups(run: Run) -> list[Thing]:
@@ -149,13 +171,16 @@ def _buckets(run: Run) -> list[Thing]:
     for bucket in run.deployment.buckets:
         if _region_of(run, bucket) != run.aws.region:
             continue
-        count = sum(
-            len(page.get("Versions", [])) + len(page.get("DeleteMarkers", []))
-            for page in pages.paginate(Bucket=bucket)
-        )
+        count = read_or_none(partial(_objects_in, pages.paginate(Bucket=bucket)), *GONE)
+        if count is None:
+            continue
         delete = partial(_delete_bucket, run, bucket)
         things.append(Thing("bucket", bucket, counted(count, "object"), delete, count))
     return things
+
+
+def _objects_in(pages: Iterable[Any]) -> int:
+    return sum(len(page.get("Versions", [])) + len(page.get("DeleteMarkers", [])) for page in pages)
 
 
 def _delete_bucket(run: Run, bucket: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from deploy.parts.deployed import get_function
+from deploy.parts.deployed import environment, get_function
 from pipeline.aws import AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import PROJECT, Function
@@ -26,7 +26,7 @@ def foreign_function(run: Run, function: Function) -> str | None:
     if found is None:
         return None
     # Lambda leaves the tags out without lambda:ListTags, so fall back on the setting.
-    variables = (found["Configuration"].get("Environment") or {}).get("Variables", {})
+    variables = environment(found["Configuration"])
     bucket = variables.get("OUTPUT_BUCKET", "")
     prefix = bucket[: -len("-output")] if bucket.endswith("-output") else None
     prefix = (found.get("Tags") or {}).get("prefix") or prefix

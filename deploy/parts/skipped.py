@@ -12,6 +12,7 @@ import botocore.exceptions
 
 from pipeline.aws import NOT_FOUND, error_code
 from pipeline.cli import Run
+from pipeline.names import printable
 
 PERIOD_S = 86400
 LOOK_S = 10.0  # CloudWatch searches a busy log in many pages, most of them empty
@@ -40,7 +41,7 @@ class Skipped:
         objects = "1 object" if self.count == 1 else f"{self.count} objects"
         return (
             f"SKIPPED  {least}{objects} in the last day, plainly not videos: "
-            + ", ".join(self.first)
+            + ", ".join(map(printable, self.first))
             + (f" and {more} more" if more > 0 else "")
         )
 

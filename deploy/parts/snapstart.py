@@ -22,8 +22,8 @@ from pipeline.settings import Function
 SNAPSHOT_S = 1500
 
 snapstart_option = click.option(
-    "--snapstart",
-    is_flag=True,
+    "--snapstart/--no-snapstart",
+    default=None,
     help="Start the recognizer from a snapshot of its INIT (price and limits: docs/settings.md).",
 )
 
@@ -143,7 +143,10 @@ def _discard(run: Run, function: Function, number: str, why: str) -> None:
     )
 
 
-COMPARED = ("CodeSha256", "Environment", "MemorySize", "Timeout", "Role", "Architectures")
+COMPARED = (
+    *("CodeSha256", "Environment", "MemorySize", "Timeout", "Role", "Architectures"),
+    "EphemeralStorage",
+)
 
 
 def _same_build(version: Any, latest: Any) -> bool:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deploy.parts.ffmpeg_layer import Layer
-from deploy.parts.overrides import Overrides
-from pipeline.aws import AwsError, read_or_none
+from pipeline.aws import NO_QUEUE, AwsError, read_or_none
 from pipeline.cli import Run
 from pipeline.settings import Function
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda.type_defs import FunctionCodeTypeDef
 
 RUNTIME = "python3.12"
-NO_QUEUE = ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,7 @@ def zip_code(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def splitter_target(
-    run: Run, role: str, layer: Layer, overrides: Overrides, recognizer: str
-) -> Target:
+def splitter_target(run: Run, role: str, layer: Layer, recognizer: str) -> Target:
     """Return the splitter: this checkout's code, on the layer's architecture.
 
     `recognizer` is the function name or alias that it invokes.
@@ -58,7 +54,6 @@ def splitter_target(
     code = zip_code(function.folder)
     environment = {
         **function.environment,
-        **overrides.get(function.key, {}),
         "STAGE_1_BUCKET": deployment.stage_1_bucket,
         "OUTPUT_BUCKET": deployment.output_bucket,
         "RECOGNITION_FUNCTION": recognizer,
@@ -94,13 +89,12 @@ def _queue_url(run: Run) -> str:
 
 
 def recognizer_target(
-    run: Run, role: str, image_uri: str, architecture: str, overrides: Overrides, snapstart: bool
+    run: Run, role: str, image_uri: str, architecture: str, snapstart: bool
 ) -> Target:
     """Return the recognizer: the image, which includes the model and, usually, the gallery."""
     function = run.deployment.recognizer
     environment = {
         **function.environment,
-        **overrides.get(function.key, {}),
         "OUTPUT_BUCKET": run.deployment.output_bucket,
     }
     return Target(
@@ -162,6 +156,17 @@ def _comparable(key: str, value: Any) -> Any:
     if key == "SnapStart":
         return {"ApplyOn": (value or {}).get("ApplyOn", "None")}
     return value
+
+
+def to_send(settings: dict[str, Any], config: Any) -> dict[str, Any]:
+    """Return `settings` without SnapStart, unless that is switched on or off.
+
+    A region or an image that has no SnapStart is then deployed like any other.
+    """
+    want = settings.get("SnapStart")
+    if want is None or want != _comparable("SnapStart", config.get("SnapStart")):
+        return settings
+    return {key: value for key, value in settings.items() if key != "SnapStart"}
 
 
 def differences(config: Any, settings: dict[str, Any]) -> list[str]:

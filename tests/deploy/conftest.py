@@ -20,10 +20,11 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
+from deploy.parts.concurrency import Concurrency, read_concurrency
 from local_aws.process import LocalAWS
 from pipeline.aws import Aws
 from pipeline.cli import Run
-from pipeline.settings import ROOT, Deployment
+from pipeline.settings import ROOT, Deployment, Function
 
 X86_64, ARM64, RISCV = 62, 183, 243  # e_machine in an ELF header
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"  # an image manifest
@@ -114,7 +115,13 @@ class Account:
 
         `start` runs it as users do. An unexpected error is raised here.
         """
-        words = ["--prefix", deployment.prefix, "--namespace", deployment.namespace, *options]
+        names = ("--prefix", deployment.prefix, "--namespace", deployment.namespace)
+        return self.run_alone(script, *names, *options, **environ)
+
+    def run_alone(
+        self, script: str, *words: str, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script like `run`, without the options that select a deployment."""
         module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
         done = CliRunner().invoke(module.main, words, env={**self.aws.environ, **environ})
         if done.exception is not None and not isinstance(done.exception, SystemExit):
@@ -168,6 +175,17 @@ class Account:
         }
 
 
+def see_limit(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Let the scripts see another limit, as if AWS had changed the account's quota."""
+
+    def read(run: Run, function: Function) -> Concurrency:
+        own = read_concurrency(run, function).own
+        return Concurrency(limit, limit - own, own)
+
+    for module in ("deploy.parts.rights", "deploy.parts.concurrency", "deploy.trigger"):
+        monkeypatch.setattr(f"{module}.read_concurrency", read)
+
+
 def program(folder: Path, name: str, script: str) -> Path:
     """Write an executable shell script."""
     folder.mkdir(exist_ok=True)
@@ -208,6 +226,12 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     images = {f"n{number}-face-recognition": image for number in range(100)}
     with LocalAWS(images=images, async_retry_delays="0.1,0.1") as aws:
         yield Account(aws, zip_path)
+
+
+@pytest.fixture(autouse=True)
+def rights_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for new rights, which the local AWS gives at once."""
+    monkeypatch.setattr("deploy.roles.SETTLING_S", 0)
 
 
 @pytest.fixture(params=["sface", "older"])

@@ -85,7 +85,9 @@ def test_concurrency_reserved_by_other_functions_is_left_alone(account: Account)
 
 
 @pytest.mark.parametrize("left", [100, 115])
-def test_deploying_warns_when_nothing_is_left_to_reserve(account: Account, left: int) -> None:
+def test_uploads_wait_in_a_queue_when_nothing_is_left_to_reserve(
+    account: Account, left: int
+) -> None:
     first = account.deployment()
     account.deploy(first)
     other_function(account, first, 900 - left)
@@ -101,11 +103,11 @@ def test_deploying_warns_when_nothing_is_left_to_reserve(account: Account, left:
         "this account can run 1000 functions at once, but other functions have reserved all but "
         "100, and 100 must stay unreserved"
     )
-    assert f"WARNING: {why}. More than 49 videos at a time can starve each other" in said
+    waiting = "Uploads wait in a queue, and 50 videos at a time are worked on"
+    assert f"Note: {why}. {waiting}" in said
     assert reserved(account, second) == 0
     found = concurrency_check(account, second)
-    assert found.startswith(f"WARN   concurrency: {why}")
-    assert "--concurrency 49" in found
+    assert found.startswith(f"WARN   concurrency: {why}. {waiting}")
     assert "release reservations of other functions" in found
     assert "Done, 0 changes." in account.deploy(second)
 

@@ -95,7 +95,7 @@ def context(folder: Path) -> Path:
     "changed",
     [
         *("Dockerfile", "data.pt", "face-recognition/handler.py"),
-        *("model", "architecture", "base_image"),
+        *("model", "architecture", "base_image", "mode"),
     ],
 )
 def test_the_tag_changes_with_everything_the_image_is_built_from(
@@ -106,7 +106,9 @@ def test_the_tag_changes_with_everything_the_image_is_built_from(
     before = image_tag(folder, folder / "data.pt", **settings)
     assert image_tag(folder, folder / "data.pt", **settings) == before
 
-    if changed in settings:
+    if changed == "mode":
+        (folder / "face-recognition" / "handler.py").chmod(0o600)
+    elif changed in settings:
         settings[changed] = "other"
     else:
         (folder / changed).write_text("other")
@@ -205,6 +207,12 @@ def test_a_push_that_ecr_refuses_is_an_error(
 def test_an_image_outside_private_ecr_is_refused(run: Run, uri: str) -> None:
     with pytest.raises(AwsError, match=f"from private ECR only, not {uri}"):
         check_image_uri(run, uri)
+
+
+def test_the_image_allows_snapstart_on_any_base() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+
+    assert 'LABEL com.amazonaws.lambda.feature.snapstart="Allow"' in dockerfile
 
 
 def test_every_pinned_package_has_a_hash() -> None:

@@ -129,7 +129,8 @@ def test_destroy_waits_for_sqs_to_forget_the_queue(
     answers: dict[str, Any] = {}
 
     def make_api_call(client: Any, name: str, params: Any) -> Any:
-        if name not in QUEUE_READS:
+        queue = str(params.get("QueueName") or params.get("QueueUrl"))
+        if name not in QUEUE_READS or not queue.endswith(run.deployment.failure_queue):
             return real(client, name, params)
         seen[name] += 1
         if seen[name] == 1:

@@ -58,8 +58,8 @@ def test_the_next_command_is_for_the_same_deployment(account: Account) -> None:
 
     # THEN the command can be pasted: without the namespace it would create other functions
     options = f"--prefix {deployment.prefix} --namespace {deployment.namespace} {' '.join(place)}"
-    assert f"then python deploy/failures.py {options}\n" in made.stderr
-    assert f"run python deploy/failures.py {options}, or" in missing.stderr
+    assert f"then python3 deploy/failures.py {options}\n" in made.stderr
+    assert f"run python3 deploy/failures.py {options}, or" in missing.stderr
     # AND the last step prints an AWS CLI command for the same place
     account.run("deploy/failures.py", deployment, *place)
     script = options_of("deploy/deploy.py", account, deployment)
@@ -99,7 +99,7 @@ def test_a_dry_run_prints_what_it_would_do_and_changes_nothing(account: Account)
     assert account.inventory() == before
 
 
-def test_the_deployed_functions_have_the_settings_in_config_json(account: Account) -> None:
+def test_the_deployed_functions_have_the_settings_of_the_deployment(account: Account) -> None:
     deployment = account.deployment()
 
     account.deploy(deployment)
@@ -275,8 +275,8 @@ def test_a_bucket_that_these_credentials_cannot_see_counts_as_taken(account: Acc
     [
         ("deploy/layer.py", ["--zip", "no.zip"], "run ./install_ffmpeg.sh"),
         ("deploy/functions.py", ["--zip", "ZIP"], "no image was given: pass --image-uri"),
-        ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python"),
-        ("deploy/functions.py", ["--set", "video-splitting.FARMES=2"], "use FUNCTION.NAME=VALUE"),
+        ("deploy/trigger.py", [], "There is no function 'NAMESPACE-video-splitting': run python3"),
+        ("deploy/functions.py", ["--set", "video-splitting.FARMES=2"], "has no setting 'FARMES'"),
         ("createS3.py", ["--profile", "nobody"], "nobody"),
         (
             "deploy/functions.py",
@@ -314,7 +314,7 @@ def test_the_error_names_what_is_missing(
     ("options", "message"),
     [
         (["--zip", "no.zip"], "There is no no.zip: run ./install_ffmpeg.sh first"),
-        (["--zip", "ZIP"], "make one with python face-recognition/enroll.py PEOPLE_DIR"),
+        (["--zip", "ZIP"], "make one with python3 face-recognition/enroll.py PEOPLE_DIR"),
         (["--zip", "ZIP", "--platform", "arm64"], "./install_ffmpeg.sh --arch arm64 --force"),
         (["--zip", "ZIP", "--image-uri", ELSEWHERE], "run deploy/image.py --region us-east-1"),
     ],
@@ -353,7 +353,7 @@ def test_help_has_a_command_to_paste(account: Account, script: str) -> None:
     done = account.start(script, account.deployment(), "--help")
 
     assert done.returncode == 0
-    assert f"python {script} --prefix 1225111111" in " ".join(done.stdout.split())
+    assert f"python3 {script} --prefix 1225111111" in " ".join(done.stdout.split())
     assert "--dry-run" in done.stdout
 
 

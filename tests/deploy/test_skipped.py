@@ -48,6 +48,12 @@ def test_nothing_skipped_says_nothing(run: Run) -> None:
     assert (found.count, found.line()) == (0, "")
 
 
+def test_a_skipped_key_is_shown_in_one_line(run: Run) -> None:
+    log(run, line("a\n\x1b[2J.txt"))
+
+    assert skipped_objects(run).line().endswith(r"s3://p-input/a\n\x1b[2J.txt")
+
+
 def test_a_splitter_that_never_ran_has_skipped_nothing(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

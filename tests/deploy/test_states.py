@@ -22,6 +22,7 @@ from deploy.parts.checks_after import checks_after
 from deploy.roles import ensure_roles
 from pipeline.aws import AwsError
 from pipeline.cli import Run
+from pipeline.settings import Deployment
 from tests.deploy.conftest import Account, aws_of, image_uri
 
 BROKEN = {
@@ -104,11 +105,12 @@ def again(run: Run) -> Run:
 
 
 def deploy(run: Run, account: Account, snapstart: bool = False, **overrides: str) -> None:
-    queue, roles = ensure_queue(run), ensure_roles(run, {})
+    names = (run.deployment.prefix, run.deployment.namespace)
+    changed = Deployment(*names, {run.deployment.recognizer.key: overrides})
+    run.deployment = changed
+    queue, roles = ensure_queue(run), ensure_roles(run)
     layer = ensure_layer(run, account.zip_path)
-    changed = {run.deployment.recognizer.key: overrides}
-    uri = image_uri(run.deployment)
-    ensure_functions(run, roles, layer, queue, uri, changed, snapstart)
+    ensure_functions(run, roles, layer, queue, image_uri(changed), snapstart)
 
 
 def test_a_failed_update_is_repeated(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
@@ -71,17 +70,6 @@ def test_how_to_extend_names_what_the_files_contain(title: str) -> None:
 
     assert names
     assert sorted(name for name in names if not re.search(rf"\b{name}\b", content)) == []
-
-
-@pytest.mark.parametrize("function", ["video-splitting", "face-recognition"])
-def test_every_setting_is_described(function: str) -> None:
-    config = json.loads((ROOT / function / "config.json").read_text(encoding="utf-8"))
-    rows = re.findall(
-        rf"^\| (`.+?) \| (?:{function}|both) \|", page("docs/settings.md").text, re.MULTILINE
-    )
-
-    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert described == {*config, *config["environment"]} - {"environment"}
 
 
 def test_every_make_target_and_variable_named_exists() -> None:

@@ -25,10 +25,10 @@ from tests.local_aws.conftest import MISLEADING
 
 
 @pytest.fixture
-def local(ffmpeg_zip: Path) -> Iterator[subprocess.Popen[str]]:
+def local(ffmpeg_zip: Path, people: Path) -> Iterator[subprocess.Popen[str]]:
     """The command that `make local` runs, running."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "samples.local", "--prefix", "left-running"],
+        [sys.executable, "-m", "samples.local", "--prefix", "left-running", "--people", people],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

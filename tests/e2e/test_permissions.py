@@ -6,14 +6,16 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.roles import POLICY_NAME
+from deploy.parts.rights import POLICY_NAME
 from pipeline.policies import recognizer_permissions, splitter_permissions
+from pipeline.setting_table import merged
 from pipeline.settings import Deployment, Function
 from samples.one_at_a_time import one_at_a_time
 from samples.stack import Stack, client_side, deploy, enroll, running
@@ -58,17 +60,15 @@ def test_every_statement_is_listed() -> None:
 @pytest.fixture(scope="module")
 def permitted(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
     """A pipeline that looks twice at a video whose first frame gives no name."""
-    settings = {
-        "face-recognition.GALLERY_URI": GALLERY_URI,
-        "face-recognition.GALLERY_REFRESH_S": "0",
-    }
+    settings = {"GALLERY_URI": GALLERY_URI, "GALLERY_REFRESH_S": "0"}
     with running(DEPLOYMENT, people, aws_settings=AWS_SETTINGS) as stack:
         s3 = client_side(stack.aws).client("s3")
         s3.create_bucket(Bucket="permitted-gallery")
         with one_at_a_time():  # another run may enroll other people
             gallery = enroll(people, stack.model)
             s3.upload_file(str(gallery), "permitted-gallery", "data.pt")
-        deploy(stack.aws, DEPLOYMENT, {"face-recognition.MODEL": stack.model, **settings})
+        changed = merged(stack.deployment.settings, {"face-recognition": settings})
+        deploy(stack.aws, replace(stack.deployment, settings=changed), stack.config)
         yield stack
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from deploy.roles import POLICY_NAME
+from deploy.parts.rights import POLICY_NAME
 from pipeline.keys import frame_key, output_key
 from pipeline.settings import Deployment
 from samples.demo import run_videos

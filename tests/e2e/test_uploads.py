@@ -70,7 +70,7 @@ def test_what_is_plainly_not_a_video_is_skipped_and_counted(stack: Stack, s3: An
 
     def status() -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, ROOT / "deploy/status.py", *stack.deployment.options, "--json"],
+            [sys.executable, ROOT / "deploy/status.py", "--config", stack.config, "--json"],
             env={**os.environ, **stack.aws.environ},
             capture_output=True,
             text=True,

@@ -188,18 +188,18 @@ def test_a_run_that_cannot_succeed_fails_before_the_work(
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_an_undecodable_photo_name_is_printed_escaped(
+def test_a_photo_name_is_printed_escaped(
     sample_photos: Path, networks_dir: Path, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / "people" / "Ann").mkdir(parents=True)
-    for name in (b"1\xf6.jpg", b"2.jpg"):
+    for name in (b"1\xf6\x1b.jpg", b"2.jpg"):
         photo = "obama.jpg" if name == b"2.jpg" else "obama2.jpg"
         (tmp_path / "people" / "Ann" / os.fsdecode(name)).symlink_to(sample_photos / photo)
 
     done = run(tmp_path / "people", tmp_path / "data.pt", networks_dir)
 
     assert done.returncode == 0
-    assert "(Ann: 1\\udcf6.jpg and 2.jpg)" in done.stdout
+    assert "(Ann: 1\\udcf6\\x1b.jpg and 2.jpg)" in done.stdout
 
 
 def portrait_with(
@@ -309,6 +309,7 @@ def test_the_threshold_is_written_into_the_gallery(
         (["people", "--output", "fifo"], 1, "fifo is not a regular file"),
         (["people", "--models-dir", "empty"], 1, "networks.json'): run python3"),
         (["--list"], 1, "There is no gallery data.pt"),
+        (["--list", "--output", "a\x1b.pt"], 1, r"There is no gallery a\x1b.pt"),
         (["--remove", "Ann"], 1, "There is no gallery data.pt"),
         (["--list", "--gallery", "fifo"], 1, "fifo is not a gallery: it is not a regular file"),
         (["--merge", "fifo"], 1, "fifo is not a gallery"),
@@ -333,4 +334,28 @@ def test_an_error_of_use_comes_without_torch(
 
     assert done.returncode == status, done.stderr
     assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_default_model_is_the_one_that_the_function_is_told(
+    tmp_path: Path, sample_photos: Path
+) -> None:
+    (tmp_path / "Ann.jpg").symlink_to(sample_photos / "obama.jpg")
+    command = [sys.executable, enroll.__file__, str(tmp_path), "--output", str(tmp_path / "a.pt")]
+
+    done = subprocess.run(
+        command, env={**os.environ, "MODEL": "none"}, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert "There is no model 'none': choose one of facenet-vggface2, sface." in done.stderr
+
+
+def test_a_python_without_the_packages_is_told_where_they_are() -> None:
+    command = [sys.executable, "-S", enroll.__file__, "people"]  # -S: no site-packages
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "needs what `make demo` installs: .venv/bin/python" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gallery
+import gallery_format
 import numpy as np
 import pytest
 import torch
@@ -112,8 +113,13 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
         ([[], [], METADATA], "is empty"),
         ([[row(1, 0)], ["Ann", "Bob"], METADATA], "1 embeddings for 2 names"),
         ([[row(1, 0)], [7], METADATA], "not text"),
-        ([[row(1, 0)], [""], METADATA], "a name that is empty"),
-        ([[row(1, 0)], [" "], METADATA], "a name that is empty"),
+        ([[row(1, 0)], [""], METADATA], "the name '' shows nothing"),
+        ([[row(1, 0)], [" "], METADATA], "the name ' ' shows nothing"),
+        ([[row(1), row(1)], ["Ann", "unknown"], METADATA], "'unknown' is reserved"),
+        ([[row(1)], ["No  Face"], METADATA], "'No  Face' is reserved"),
+        ([[row(1)], ["\x1b[31mAnn"], METADATA], r"'\\x1b\[31mAnn' has a control character"),
+        ([[row(1)], ["Ann\nBob"], METADATA], r"'Ann\\nBob' has a control character"),
+        ([[row(1)], ["\u202eAnn"], METADATA], "changes the reading direction"),
         ([[[1.0, 0.0]], ["Ann"], METADATA], "not a float tensor"),
         ([[torch.tensor([1, 0])], ["Ann"], METADATA], "torch.LongStorage"),
         ([[row(1), row(1, length=129)], ["Ann", "Bob"], METADATA], "different lengths"),
@@ -121,10 +127,20 @@ def test_a_gallery_of_another_model_is_refused(tmp_path: Path) -> None:
             [[row(1, length=512)], ["Ann"], METADATA],
             "of 512 dimensions, but the model .* makes 128",
         ),
-        ([[row(1)], ["J\udcf6rg"], METADATA], "a name that is not UTF-8"),
+        ([[row(1)], ["J\udcf6rg"], METADATA], "the name is not UTF-8"),
         ([[row(1)], ["Ann"], {**METADATA, "image_size": "large"}], "image_size 'large'"),
         ([[row(1)], ["Ann"], {**METADATA, "image_size": None}], "image_size None"),
         ([[row(1)], ["Ann"], {**METADATA, "image_size": -1}], "image_size -1"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": True}], "image_size True"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": 112.5}], "image_size 112.5"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": 1025}], "image_size 1025"),
+        ([[row(1)], ["Ann"], {**METADATA, "image_size": 10**400}], "image_size 1000"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": 1e9}], "threshold 1000000000.0: use a num"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": 2.001}], "threshold 2.001"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": -0.1}], "threshold -0.1"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": True}], "threshold True"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": 10**400}], "threshold 1000.*from 0 to 2"),
+        ([[row(1)], ["Ann"], {**METADATA, "threshold": float("inf")}], "threshold inf"),
         ([[row(1)], ["Ann"], {**METADATA, "threshold": "lax"}], "threshold 'lax'"),
         ([[row(1)], ["Ann"], {**METADATA, "threshold": [1]}], "threshold"),
         ([[row(1)], ["Ann"], {**METADATA, "threshold": float("nan")}], "threshold nan"),
@@ -141,6 +157,34 @@ def test_a_bad_gallery_is_refused_with_its_reason(
     with pytest.raises(GalleryError, match=reason) as error:
         load(path, "sface")
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("threshold", [0, 0.25, 1, 2])
+def test_a_threshold_may_be_any_distance(tmp_path: Path, threshold: float) -> None:
+    path = write(tmp_path / "a.pt", [[row(1)], ["Ann"], {**METADATA, "threshold": threshold}])
+
+    assert load(path, "sface").threshold == threshold
+
+
+@pytest.mark.parametrize("threshold", [1e9, float("nan"), True])
+def test_no_gallery_is_saved_with_a_threshold_that_is_no_distance(
+    tmp_path: Path, threshold: float
+) -> None:
+    with pytest.raises(gallery_format.GalleryFormatError, match="threshold"):
+        gallery.save(tmp_path / "data.pt", [vector(1)], ["Ann"], "sface", 112, threshold)
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("model", ["sface", "facenet-vggface2"])
+def test_a_distance_is_from_0_to_2_however_cosines_are_rounded(model: str) -> None:
+    cosines = np.array([-1.0000002, -1, 0, 1, 1.0000002], np.float32)
+
+    distances = gallery.distance(model, cosines)
+
+    assert distances.dtype == np.float32
+    assert distances[[0, 1]].tolist() == [2, 2]
+    assert distances[[3, 4]].tolist() == [0, 0]
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

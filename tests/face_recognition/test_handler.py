@@ -471,6 +471,10 @@ def test_a_long_key_is_stored_as_its_hash(handler: ModuleType, s3: Any, put: Any
         ({"GALLERY": "/nowhere/data.pt"}, GalleryError),
         ({"FACES": "some"}, SettingsError),
         ({"THRESHOLD": "low"}, SettingsError),
+        ({"THRESHOLD": "nan"}, SettingsError),
+        ({"THRESHOLD": "inf"}, SettingsError),
+        ({"THRESHOLD": "9"}, SettingsError),
+        ({"THRESHOLD": "-1"}, SettingsError),
     ],
 )
 def test_a_cold_start_with_invalid_settings_raises_a_named_error(

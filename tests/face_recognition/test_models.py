@@ -164,7 +164,7 @@ def test_a_missing_or_short_file_says_how_to_fetch_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     table(monkeypatch)
-    with pytest.raises(ModelError, match=r"is missing: run python .*models\.py fetch m"):
+    with pytest.raises(ModelError, match=r"is missing: run python3 .*models\.py fetch m"):
         model_path("m", tmp_path)
     (tmp_path / "m.bin").write_bytes(b"short")
     with pytest.raises(ModelError, match="has 5 bytes, not 1,048,576"):
@@ -205,7 +205,7 @@ def test_an_installed_model_is_found_where_it_was_fetched(
     table(monkeypatch)
     for folder in ("DEFAULT_DIR", "DEMO_DIR"):
         monkeypatch.setattr(models, folder, tmp_path / folder)
-    with pytest.raises(ModelError, match=r"neither in .* nor in .*: run python .* fetch m\.$"):
+    with pytest.raises(ModelError, match=r"neither in .* nor in .*: run python3 .* fetch m\.$"):
         models.installed_path("m")
 
     (tmp_path / place).mkdir()

@@ -167,6 +167,17 @@ class Cloud:
         )
         return name
 
+    def let_buckets_send(self, url: str, arn: str) -> None:
+        """Let S3 send events of any bucket to a queue."""
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "s3.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+
     def invoke(self, name: str, payload: Any = None, **options: Any) -> tuple[Any, Any, str]:
         """Payload, FunctionError and log tail of a synchronous invocation."""
         answer = self.client("lambda").invoke(

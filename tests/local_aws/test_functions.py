@@ -8,6 +8,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -268,6 +269,8 @@ def test_reserved_concurrency_throttles_but_the_cap_waits(cloud: Cloud) -> None:
         assert one.result() == "done"
     assert refusals[0].response["Error"]["Code"] == "TooManyRequestsException"
     assert refusals[0].response["ResponseMetadata"]["HTTPStatusCode"] == 429
+    reason = cast("Any", refusals[0].response)["Reason"]
+    assert reason == "ReservedFunctionConcurrentInvocationLimitExceeded"
 
 
 def test_qualifiers_and_arns_find_the_function(cloud: Cloud) -> None:

@@ -166,7 +166,11 @@ def test_other_services_are_authorized_per_resource(cloud: Cloud) -> None:
     sqs, logs = cloud.client("sqs", credentials), cloud.client("logs", credentials)
 
     sent = [code_of(lambda u=url: sqs.send_message(QueueUrl=u, MessageBody="x")) for url in urls]
-    assert sent == ["OK", "AccessDeniedException"]
+    batch = [{"Id": "1", "MessageBody": "x"}]
+    sent += [
+        code_of(lambda u=url: sqs.send_message_batch(QueueUrl=u, Entries=batch)) for url in urls
+    ]
+    assert sent == ["OK", "AccessDeniedException"] * 2
     named = {"logGroupName": group, "logStreamName": "s"}
     assert code_of(lambda: logs.create_log_stream(**named)) == "OK"
     assert code_of(lambda: logs.create_log_group(logGroupName="x")) == "AccessDeniedException"

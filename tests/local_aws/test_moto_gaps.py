@@ -94,6 +94,7 @@ def watched_bucket(cloud: Cloud) -> tuple[str, str]:
     bucket, queue = new_bucket(cloud), cloud.name("queue")
     url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
     arn = f"arn:aws:sqs:us-east-1:123456789012:{queue}"
+    cloud.let_buckets_send(url, arn)
     cloud.client("s3").put_bucket_notification_configuration(
         Bucket=bucket,
         NotificationConfiguration={
@@ -110,6 +111,17 @@ def records(cloud: Cloud, url: str) -> list[dict[str, Any]]:
     return [record for body in bodies for record in body.get("Records", [])]
 
 
+def mapped(cloud: Cloud) -> tuple[str, str]:
+    """The URL of a new queue that a function reads, and the UUID of the mapping."""
+    queue = cloud.name("queue")
+    url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    uuid = cloud.client("lambda").create_event_source_mapping(
+        EventSourceArn=f"arn:aws:sqs:us-east-1:123456789012:{queue}",
+        FunctionName=cloud.function("def handler(event, context):\n    return 1\n"),
+    )["UUID"]
+    return url, uuid
+
+
 def succeeds(call: Callable[..., Any], **parameters: Any) -> bool:
     """Whether the call is accepted."""
     try:
@@ -124,10 +136,12 @@ def names() -> list[str]:
     listed = repairs(
         endpoint="",
         region="",
+        account_concurrency=1000,
         registry_password="",
         objects=Path(),
         links=CodeLinks(""),
         pending=PendingEvents(),
+        on_mapping=lambda _: None,
     )
     return [r.func.__name__ if isinstance(r, partial) else r.__name__ for r in listed]
 
@@ -147,6 +161,21 @@ def gap(observe: Gap) -> Gap:
 def count_reserved_concurrency(cloud: Cloud) -> bool:
     put = cloud.client("lambda").put_function_concurrency
     return succeeds(put, FunctionName=function(cloud), ReservedConcurrentExecutions=5000)
+
+
+@gap
+def leave_queues_to_pollers(cloud: Cloud) -> bool:
+    url, _ = mapped(cloud)
+    cloud.client("sqs").send_message(QueueUrl=url, MessageBody="x")
+    log = cloud.aws.log_path.read_text()
+    return "Docker" in log or "docker" in log  # in which moto runs functions
+
+
+@gap
+def check_mappings(cloud: Cloud) -> bool:
+    _, uuid = mapped(cloud)
+    update = cloud.client("lambda").update_event_source_mapping
+    return succeeds(update, UUID=uuid, BatchSize=11)
 
 
 @gap
@@ -403,6 +432,49 @@ IN_A_PROCESS = {
             app.get_backend_for_host("s3.amazonaws.com")
         print(len(listings) == 2)
     """,
+    # Whether moto parses the same time again.
+    "parse_times_once": """
+        from moto.core import serialize
+        parsed, original = [], serialize.parse_to_aware_datetime
+        def parse(value):
+            parsed.append(value)
+            return original(value)
+        serialize.parse_to_aware_datetime = parse
+        REPAIR
+        for _ in range(2):
+            serialize.parse_to_aware_datetime("2026-01-02")
+        print(len(parsed) == 2)
+    """,
+    # Whether a message is received while another request changes the queue.
+    "take_messages_in_turn": """
+        from threading import Thread
+        from moto.sqs.models import sqs_backends
+        REPAIR
+        backend = sqs_backends["123456789012"]["us-east-1"]
+        queue = backend.create_queue("queue", {})
+        backend.send_message("queue", "x")
+        receiver = Thread(target=backend.receive_message, args=("queue", 1, 0, 30))
+        with queue._messages_lock:
+            receiver.start()
+            receiver.join(0.5)
+            print(not receiver.is_alive())
+    """,
+    # Whether moto computes all attributes of the queue to receive a message.
+    "read_retention_alone": """
+        from moto.sqs.models import Queue, sqs_backends
+        computed, original = [], Queue.attributes.fget
+        def attributes(queue):
+            computed.append(1)
+            return original(queue)
+        Queue.attributes = property(attributes)
+        REPAIR
+        backend = sqs_backends["123456789012"]["us-east-1"]
+        backend.create_queue("queue", {})
+        backend.send_message("queue", "x")
+        computed.clear()
+        assert len(backend.receive_message("queue", 1, 0, 30)) == 1
+        print(bool(computed))
+    """,
 }
 
 
@@ -410,6 +482,9 @@ REPAIRS_IN_A_PROCESS = {
     "collect_events": "from local_aws.moto_events import *; collect_events(PendingEvents())",
     "forget_objects": "from local_aws.disk_bodies import *; forget_objects()",
     "route_once": "from local_aws.moto_gaps import *; route_once()",
+    "parse_times_once": "from local_aws.moto_gaps import *; parse_times_once()",
+    "take_messages_in_turn": "from local_aws.moto_sqs import *; take_messages_in_turn()",
+    "read_retention_alone": "from local_aws.moto_sqs import *; read_retention_alone()",
 }
 
 
@@ -503,7 +578,9 @@ MOTO_SYMBOLS = (
     ("moto.awslambda.exceptions", "InvalidParameterValueException"),
     ("moto.cloudwatch.models", "cloudwatch_backends"),
     ("moto.core.exceptions", "JsonRESTError"),
+    ("moto.core.exceptions", "ServiceException"),
     ("moto.core.responses", "ActionResult"),
+    ("moto.core.serialize", "parse_to_aware_datetime"),
     ("moto.ecr.exceptions", "ImageAlreadyExistsException"),
     ("moto.ecr.models", "ecr_backends"),
     ("moto.ecr.models", "ECRBackend.put_image"),
@@ -517,6 +594,9 @@ MOTO_SYMBOLS = (
     ("moto.iam.models", "IAMBackend.get_user_from_access_key_id"),
     ("moto.iam.models", "IAMBackend.list_access_keys"),
     ("moto.iam.models", "IAMBackend.get_roles"),
+    ("moto.logs.models", "logs_backends"),
+    ("moto.logs.models", "LogsBackend.create_log_stream"),
+    ("moto.logs.models", "LogsBackend.put_log_events"),
     ("moto.moto_server.werkzeug_app", "DomainDispatcherApplication.get_backend_for_host"),
     ("moto.moto_server.werkzeug_app", "MotoRequestHandler"),
     ("moto.moto_server.werkzeug_app", "create_backend_app"),
@@ -530,6 +610,16 @@ MOTO_SYMBOLS = (
     ("moto.s3.responses", "S3Response.get_object"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.s3.responses", "S3Response._key_response"),
+    ("moto.sqs.models", "sqs_backends"),
+    ("moto.sqs.models", "SQSBackend.send_message"),
+    ("moto.sqs.models", "SQSBackend.receive_message"),
+    ("moto.sqs.models", "Queue.delete_message"),
+    ("moto.sqs.models", "Queue.wait_for_messages"),
+    ("moto.s3.notifications", "_send_sqs_message"),
+    ("moto.awslambda.models", "EventSourceMapping"),
+    ("moto.awslambda.models", "LambdaBackend.create_event_source_mapping"),
+    ("moto.awslambda.models", "LambdaBackend.update_event_source_mapping"),
+    ("moto.awslambda.models", "LambdaBackend.delete_event_source_mapping"),
     ("moto.sts.models", "STSBackend.assume_role"),
     ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
 )

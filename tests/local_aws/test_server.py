@@ -47,7 +47,7 @@ def test_stopping_leaves_no_process_no_port_and_no_file(
 
     assert not psutil.wait_procs(functions, timeout=5)[1]
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", port))
+        assert sock.connect_ex(("127.0.0.1", port)) != 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -61,6 +61,30 @@ def test_functions_die_with_a_killed_server(started: Start, tmp_path: Path) -> N
     os.kill(aws.pid, signal.SIGKILL)
 
     assert not psutil.wait_procs(functions, timeout=10)[1]
+
+
+def test_an_idle_server_hardly_wakes_up(started: Start) -> None:
+    aws = started()
+    cloud = Cloud(aws)
+    for name in [cloud.function("def handler(event, context):\n    return 1\n") for _ in range(3)]:
+        cloud.invoke(name)
+    time.sleep(0.5)  # telemetry of the last invocation
+    before = wake_ups(aws.pid)
+
+    time.sleep(1)
+
+    assert wake_ups(aws.pid) - before < 10
+
+
+def wake_ups(pid: int) -> int:
+    """How often the threads of a process have waited for something so far."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return sum(
+        int(line.split()[1])
+        for t in texts
+        for line in t.splitlines()
+        if "nonvol" not in line and "voluntary" in line
+    )
 
 
 def test_a_busy_port_is_a_clear_error() -> None:
@@ -148,7 +172,7 @@ def test_a_server_that_ends_by_itself_is_reported_in_one_line(
 
 def test_the_commands_in_the_help_work(root: Path, tmp_path: Path) -> None:
     text = CliRunner().invoke(main, ["--help"]).output
-    serve, use = "python -m local_aws | tee aws.env", ". ./aws.env"
+    serve, use = "python3 -m local_aws | tee aws.env", ". ./aws.env"
     assert serve in text
     assert use in text
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -1,4 +1,4 @@
-"""How people's names are written and compared, in the scripts and in the recognizer."""
+"""How people's names are written, compared and shown, in the scripts and in the recognizer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.answers import NO_FACE, UNKNOWN
-from pipeline.names import RESERVED, name_fault, name_key, normalized
+from pipeline.names import (
+    RESERVED,
+    name_fault,
+    name_key,
+    normalized,
+    printable,
+    printable_lines,
+)
 
 
 def test_the_recognizers_copy_is_the_same(root: Path) -> None:
@@ -91,3 +98,30 @@ def test_some_names_are_refused(name: str, fault: str) -> None:
 
 def test_the_reserved_names_are_the_answers() -> None:
     assert {name_key(UNKNOWN), name_key(NO_FACE)} == set(RESERVED)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\u00c4nn \u5f20\u4f1f a\u00a0b", "\u00c4nn \u5f20\u4f1f a\u00a0b"),
+        ("\x1b[31mAda", r"\x1b[31mAda"),
+        ("\x9b31mAda", r"\x9b31mAda"),  # the same as one character
+        ("Ada\nBob\r\tC\x00\x7f", r"Ada\nBob\r\tC\x00\x7f"),
+        ("a\u2028b\u2029c\x85", r"a\u2028b\u2029c\x85"),
+        ("\u202egnp.mp4", r"\u202egnp.mp4"),
+        ("1\udcf6.jpg", r"1\udcf6.jpg"),
+        ("\u0645\u06cc\u200c\u0631", "\u0645\u06cc\u200c\u0631"),  # Persian needs this joiner
+    ],
+)
+def test_text_is_shown_in_one_line_without_control_characters(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_what_is_printable_is_one_line_and_stays_as_it_is(text: str) -> None:
+    shown = printable(text)
+
+    assert len(shown.splitlines()) <= 1
+    assert printable(shown) == shown
+    shown.encode()
+    assert printable_lines(f"{text}\n{text}").endswith(f"\n{printable_lines(text)}")

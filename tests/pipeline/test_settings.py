@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,11 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.settings import (
     NOT_VIDEOS,
-    ROOT,
     VIDEO_SUFFIXES,
     Deployment,
     SettingsError,
-    read_config,
     s3_location,
 )
 
@@ -88,52 +84,6 @@ def test_a_prefix_that_cannot_start_a_bucket_name_is_refused(prefix: str) -> Non
 
 def test_the_longest_prefix_makes_bucket_names_of_63_characters() -> None:
     assert max(map(len, Deployment("a" * 55).buckets)) == 63
-
-
-@pytest.mark.parametrize("key", ["video-splitting", "face-recognition"])
-def test_the_settings_in_the_checkout_are_valid(key: str) -> None:
-    assert read_config(ROOT / key / "config.json")["environment"]
-
-
-def test_the_splitter_outlives_the_call_it_waits_for() -> None:
-    deployment = Deployment("p")
-    splitter = deployment.splitter
-
-    busy = int(splitter.environment["FFMPEG_TIMEOUT_S"]) + deployment.recognizer.timeout_s
-
-    assert splitter.timeout_s > busy
-
-
-GOOD = {"memory_mb": 512, "timeout_s": 60, "ephemeral_storage_mb": 512, "environment": {"A": "1"}}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"memory_mb": 64}, "memory_mb .* is 64: use 128 to 10240"),
-        ({"timeout_s": 901}, "timeout_s .* is 901: use 1 to 900"),
-        ({"timeout_s": True}, "timeout_s .* is True"),
-        ({"ephemeral_storage_mb": "512"}, "ephemeral_storage_mb"),
-        ({"environment": {"A": 1}}, "text values"),
-        ({"memory": 512}, "exactly the settings"),
-    ],
-)
-def test_the_error_names_the_invalid_setting(
-    tmp_path: Path, change: dict[str, object], message: str
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps({**GOOD, **change}))
-
-    with pytest.raises(SettingsError, match=message):
-        read_config(path)
-
-
-def test_the_error_for_unreadable_settings_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "config.json"
-    path.write_text("{")
-
-    with pytest.raises(SettingsError, match=str(path)):
-        read_config(path)
 
 
 def test_suffixes_are_in_lower_case_and_mean_one_thing() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +22,8 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+
+from pipeline.settings import ROOT
 
 FOLDER = Path(__file__).resolve().parents[2] / "video-splitting"
 sys.path.insert(0, str(FOLDER))
@@ -219,13 +224,27 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def make(ffmpeg: str, videos: Path) -> Make:
-    """make(name, *ffmpeg_options, source=...) -> a video file, made once per session."""
+    """make(name, *ffmpeg_options, source=...) -> a video file, made once and kept in build/."""
+    # Each layer's ffmpeg has clips of its own; encoding them takes a third of this folder's time.
+    builder = (ROOT / "install_ffmpeg.sh").read_bytes()
+    kept = ROOT / "build" / "clips"
+    kept.mkdir(parents=True, exist_ok=True)
 
     def build(name: str, *options: str, source: str = "testsrc2=s=320x240:r=10:d=2") -> Path:
         path = videos / name
-        if not path.exists():
+        if path.exists():
+            return path
+        words = [name, source, *options]
+        digest = hashlib.sha256(builder + "\0".join(words).encode()).hexdigest()
+        clip = kept / f"{digest[:16]}-{name}"
+        if not clip.exists():
             command = [ffmpeg, "-v", "error", "-nostdin", "-f", "lavfi", "-i", source]
             subprocess.run([*command, *options, str(path)], check=True)
+            part = kept / f"{clip.name}.{os.getpid()}"  # another run may make the same clip
+            shutil.copyfile(path, part)
+            part.replace(clip)
+        else:
+            shutil.copyfile(clip, path)
         return path
 
     return build

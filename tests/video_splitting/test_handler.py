@@ -104,7 +104,7 @@ def test_events_without_videos(world: Any, callee: Any) -> None:
     assert callee.payloads == []
 
 
-@pytest.mark.parametrize("event", [{}, {"Records": [{"eventSource": "aws:sqs", "body": "x"}]}])
+@pytest.mark.parametrize("event", [{}, {"Records": [{"EventSource": "aws:sns", "Sns": {}}]}])
 def test_events_from_other_sources(world: Any, event: dict[str, Any]) -> None:
     with pytest.raises(world.module.UnexpectedEvent, match="not from S3"):
         world.module.handler(event, _Context())

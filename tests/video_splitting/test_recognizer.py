@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,10 +12,20 @@ import recognizer
 from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 
+from pipeline.settings import Deployment
+
 THROTTLED = (
     429,
     {"X-Amzn-ErrorType": "TooManyRequestsException"},
     {"Reason": "ReservedFunctionConcurrentInvocationLimitExceeded", "message": "Rate Exceeded."},
+)
+PENDING = (
+    409,
+    {"X-Amzn-ErrorType": "ResourceConflictException"},
+    {
+        "message": "The operation cannot be performed at this time. The function is currently in "
+        "the following state: Pending"
+    },
 )
 
 
@@ -37,9 +45,10 @@ def one_minute() -> float:
     return 60.0
 
 
-def test_throttled_calls_are_retried(callee: Any) -> None:
-    # GIVEN three throttled calls
-    callee.script = [lambda _: THROTTLED] * 3
+@pytest.mark.parametrize("refusal", [THROTTLED, PENDING])
+def test_calls_that_did_not_start_are_retried(callee: Any, refusal: Any) -> None:
+    # GIVEN three calls that are throttled, or come before an idle function is ready again
+    callee.script = [lambda _: refusal] * 3
     pauses: list[float] = []
     # WHEN
     answer = build(callee, sleep=pauses.append).recognize_one("b", "a.jpg", "always", one_minute)
@@ -48,18 +57,29 @@ def test_throttled_calls_are_retried(callee: Any) -> None:
     assert len(callee.payloads) == 4
     assert len(set(pauses)) == 3
     assert all(0 <= pause <= 0.2 * 2**n for n, pause in enumerate(pauses))
+    # AND only waiting for a free environment counts as such
+    assert answer.slot_s == pytest.approx(sum(pauses) if refusal is THROTTLED else 0)
 
 
-def test_retries_end_when_time_runs_out(callee: Any) -> None:
-    # GIVEN only throttled calls, and 12 seconds, of which a call needs 5 and its margin
-    callee.script = [lambda _: THROTTLED] * 1000
+@pytest.mark.parametrize(
+    ("refusal", "error", "message"),
+    [
+        (THROTTLED, "RecognitionThrottled", r"'namer' was throttled \d times \(429\)"),
+        (PENDING, "RecognitionPending", r"'namer' was not ready \d times \(409\).*state: Pending"),
+    ],
+)
+def test_retries_end_when_time_runs_out(
+    callee: Any, refusal: Any, error: str, message: str
+) -> None:
+    # GIVEN only refused calls, and 12 seconds, of which a call needs 5 and its margin
+    callee.script = [lambda _: refusal] * 1000
     clock = [12.0]
 
     def sleep(seconds: float) -> None:
         clock[0] -= max(seconds, 0.5)
 
     # WHEN, THEN no attempt is made that has too little time left
-    with pytest.raises(recognizer.RecognitionThrottled, match=r"'namer' was throttled \d times"):
+    with pytest.raises(getattr(recognizer, error), match=message):
         build(callee, sleep=sleep).recognize_one("b", "a.jpg", "always", lambda: clock[0])
     assert 1 < len(callee.payloads) <= 5
 
@@ -159,16 +179,12 @@ def test_a_second_environment_is_called_only_if_time_demands_it(
 
 
 def test_ten_frames_need_one_environment_of_the_deployed_recognizer(callee: Any) -> None:
-    # GIVEN the settings of both functions as they are deployed, and 60 s spent on ffmpeg
-    root = Path(recognizer.__file__).resolve().parents[1]
-    mine, theirs = (
-        json.loads((root / folder / "config.json").read_text())
-        for folder in ("video-splitting", "face-recognition")
-    )
-    size = int(mine["environment"]["FRAMES_PER_INVOKE"])
-    concurrency = int(mine["environment"]["INVOKE_CONCURRENCY"])
-    tester = replace(build(callee, theirs["timeout_s"]), concurrency=concurrency)
-    left = mine["timeout_s"] - int(mine["environment"]["FFMPEG_TIMEOUT_S"])
+    # GIVEN the settings of both functions as they are deployed, and all of its time spent on ffmpeg
+    mine, theirs = Deployment("any").splitter, Deployment("any").recognizer
+    size = int(mine.environment["FRAMES_PER_INVOKE"])
+    concurrency = int(mine.environment["INVOKE_CONCURRENCY"])
+    tester = replace(build(callee, theirs.timeout_s), concurrency=concurrency)
+    left = mine.timeout_s - int(mine.environment["FFMPEG_TIMEOUT_S"])
     # WHEN, THEN
     lanes = {count: tester.lanes(-(-count // size), left) for count in (1, 8, 10, 16, 17, 100)}
     assert lanes == {1: 1, 8: 1, 10: 1, 16: 1, 17: 2, 100: 4}

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +28,12 @@ from samples.stack import running
 
 BUILD = ROOT / "build"
 # The environment that a script needs to run, without credentials or a region.
-PLAIN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+PLAIN = {
+    "PATH": os.environ["PATH"],
+    "HOME": "/nonexistent",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "PIPELINE_CONFIG": os.devnull,
+}
 
 Done = subprocess.CompletedProcess[str]
 
@@ -125,6 +131,17 @@ def aws_of(place: Place) -> Aws:
 def videos(sample_photos: Path, ffmpeg: str) -> Path:
     """The sample videos and their expected.csv."""
     return make_videos(sample_photos, BUILD / "samples" / "videos", ffmpeg)
+
+
+@pytest.fixture(scope="session")
+def few_videos(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four sample videos and their expected.csv, where more would show nothing else."""
+    folder = tmp_path_factory.mktemp("few")
+    for path in sorted(videos.glob("test_*"))[:4]:
+        shutil.copy(path, folder)
+    lines = (videos / "expected.csv").read_text().splitlines()
+    (folder / "expected.csv").write_text("\n".join(lines[:5]) + "\n")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,18 @@ def test_bad_options_are_rejected(
     assert bare.keys(bare.deployment.input_bucket) == []
 
 
+def test_names_of_files_are_shown_escaped(bare: Place, folder: Path) -> None:
+    (folder / "c\x1b[31m\n.mp4").write_bytes(b"video")
+    (folder / "d\x1b[31m\n.dat").write_bytes(b"data")
+
+    done = bare.generate("--testcase-folder", folder, "--dry-run")
+
+    assert done.returncode == 0, done.stderr
+    assert r"not those of videos: d\x1b[31m\n.dat." in done.stderr
+    assert rf"s3://{bare.deployment.input_bucket}/c\x1b[31m\n.mp4" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
 def test_a_wrong_prefix_is_named(bare: Place, folder: Path) -> None:
     done = bare.generate("--testcase-folder", folder, prefix="nosuch")
     graded = bare.grade(prefix="nosuch")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.aws import Aws, AwsError
+from pipeline.names import printable
 from pipeline.settings import Deployment, Function
 from workload.grading import objects
 from workload.grading.checks import FAIL, Check, Holdings, name_check, object_checks, time_check
@@ -128,4 +129,4 @@ def show(aws: Aws, deployment: Deployment, note: Note) -> str:
     failures = peek_or_note(aws, deployment.failure_queue, note, wait_s=1)
     held = "not read" if failures is None else f"{len(failures)} failures"
     lines.append(f"{deployment.failure_queue}: {held}")
-    return "\n".join([*lines, *(f"  {f.key}: {f.reason}" for f in failures or [])])
+    return "\n".join([*lines, *(printable(f"  {f.key}: {f.reason}") for f in failures or [])])

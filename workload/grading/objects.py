@@ -86,7 +86,7 @@ def kept_frames(setting: str) -> int:
 
 
 def read_policy(aws: Aws, deployment: Deployment, frames: int | None = None) -> Policy:
-    """The settings of the deployed splitter; those in config.json where it has none.
+    """The settings of the deployed splitter; the defaults where it has none.
 
     `frames` replaces its FRAMES. Raises InputError if that is invalid.
     """
@@ -102,7 +102,7 @@ def read_policy(aws: Aws, deployment: Deployment, frames: int | None = None) -> 
     except InputError as error:
         raise InputError(
             f"The FRAMES of function '{function.name}' cannot be used: {error}. Deploy a valid one "
-            f"({script_command(aws, deployment, 'deploy/deploy.py')} restores config.json's), or "
+            f"({script_command(aws, deployment, 'deploy/deploy.py')} restores the settings), or "
             "pass --frames."
         ) from error
     return Policy(frames, with_json=settings.get("ANSWERS") == "txt+json")

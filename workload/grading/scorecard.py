@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.names import printable
 from workload.grading.checks import FAIL, SKIP, Check
 
 SHOWN = 20  # objects per check; --json has all of them
@@ -27,8 +28,8 @@ def as_text(checks: Sequence[Check]) -> str:
     for check in checks:
         score = "" if check.status == SKIP else f"{check.earned}/{check.points}"
         reason = f": {check.reason}" if check.reason else ""
-        lines.append(f"{check.status}  {score:>5}  {check.name}{reason}")
-        lines += [f"               {thing}" for thing in check.objects[:SHOWN]]
+        lines.append(printable(f"{check.status}  {score:>5}  {check.name}{reason}"))
+        lines += [f"               {printable(thing)}" for thing in check.objects[:SHOWN]]
         if len(check.objects) > SHOWN:
             lines.append(f"               and {len(check.objects) - SHOWN} more (--json shows all)")
     earned, there = points(checks)

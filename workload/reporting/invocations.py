@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 WAITING_STEP = "invoke"  # the step in which the splitter waits for the recognizer
+QUEUED_STEP = "queued"  # how long an upload has waited in the queue of a small account
 SKIPPED_STEP = "skipped"  # an object that is plainly not a video
 
 
@@ -55,13 +57,18 @@ class Step:
 
 @dataclass
 class Invocation:
-    """One invocation of a function. `started` is in epoch seconds and comes after INIT."""
+    """One invocation of a function. `started` is in epoch seconds and comes after INIT.
+
+    `lost_init_s`: how long an INIT took that ran out of time. Lambda repeats it inside the
+    invocation, and its REPORT has no Init Duration.
+    """
 
     request_id: str
     started: float
     steps: list[Step] = field(default_factory=list)
     report: Report | None = None
     has_failed: bool = False
+    lost_init_s: float = 0.0
 
     @property
     def ended(self) -> float:
@@ -73,7 +80,12 @@ class Invocation:
     @property
     def is_cold(self) -> bool:
         """Whether its environment was started for it."""
-        return self.report is not None and self.report.start_s > 0
+        return self.report is not None and self.start_s > 0
+
+    @property
+    def start_s(self) -> float:
+        """Seconds that its environment took to start before it; 0 if it was warm."""
+        return self.lost_init_s or (self.report.start_s if self.report else 0.0)
 
     def objects(self) -> list[str]:
         """The `bucket/key` of each video or frame in its log lines, without duplicates."""
@@ -113,6 +125,14 @@ def parse_report(message: str) -> Report | None:
     )
 
 
+def lost_init(message: str) -> float | None:
+    """The seconds of an INIT that ran out of time, from its INIT_REPORT line; else None."""
+    found = re.match(
+        r"INIT_REPORT Init Duration: ([\d.]+) ms\tPhase: init\tStatus: timeout", message
+    )
+    return float(found[1]) / 1000 if found else None
+
+
 def parse_step(message: str, ended: float) -> Step | None:
     """A handler's JSON line with `ms` or `seconds`, or about a skipped object; None for others."""
     if not message.startswith("{"):
@@ -136,12 +156,16 @@ def read_invocations(events: Iterable[Mapping[str, Any]]) -> list[Invocation]:
     """
     done: list[Invocation] = []
     current: dict[str, Invocation] = {}
+    lost: dict[str, float] = {}  # by stream
     for event in events:
         stream, when = str(event.get("logStreamName", "")), event["timestamp"] / 1000
         message = str(event["message"]).strip()
         if message.startswith("START RequestId: "):
-            current[stream] = Invocation(message.split()[2], when)
-            done.append(current[stream])
+            found = Invocation(message.split()[2], when, lost_init_s=lost.pop(stream, 0.0))
+            current[stream] = found
+            done.append(found)
+        elif (seconds := lost_init(message)) is not None:
+            lost[stream] = seconds
         elif stream in current:
             _add(current[stream], message, when)
     return sorted(done, key=lambda invocation: invocation.started)

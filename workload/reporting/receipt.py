@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from workload.reporting.invocations import WAITING_STEP, Invocation
 from workload.reporting.looks import SecondLooks, second_looks
 from workload.reporting.prices import Prices
+from workload.reporting.slot_waits import SlotWaits, slot_waits
 
 SQS_REQUESTS_PER_FRAME = 3  # send, receive, delete
 
@@ -48,6 +49,7 @@ class Receipt:
     queue_usd: float
     rekognition_usd: float
     second: SecondLooks
+    slots: SlotWaits
 
     @property
     def lambda_usd(self) -> float:
@@ -57,7 +59,7 @@ class Receipt:
     @property
     def usd(self) -> float:
         """The price of the whole run."""
-        return self.lambda_usd + self.puts_usd + self.gets_usd
+        return self.lambda_usd + self.puts_usd + self.gets_usd + self.slots.usd
 
     @property
     def asynchronous_usd(self) -> float:
@@ -164,4 +166,5 @@ def write_receipt(
         queue_usd=frames * SQS_REQUESTS_PER_FRAME * prices.sqs_million_requests / 1_000_000,
         rekognition_usd=frames * prices.rekognition_image,
         second=second,
+        slots=slot_waits(splitter, prices),
     )

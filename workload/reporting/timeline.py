@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from pipeline.settings import Deployment
 from workload.reporting.evidence import Evidence
-from workload.reporting.invocations import WAITING_STEP, Invocation, Step
+from workload.reporting.invocations import QUEUED_STEP, WAITING_STEP, Invocation, Step
 from workload.running.run import WorkloadRun
 
 # The kinds of segments in the order they occur, with their labels on the page.
 KINDS = {
     "upload": "upload",
     "queue": "event delivery",
+    "slot": "wait for a slot",
     "cold": "cold start",
     "split": "split",
     "wait": "wait (paid)",
@@ -54,8 +55,15 @@ def timeline(run: WorkloadRun, evidence: Evidence, deployment: Deployment) -> li
         idle_since = video.stored
         for function, invocation in invocations:
             if function == deployment.splitter:
-                attempts = _splitting(invocation, f"s3://{deployment.input_bucket}/{video.key}")
-                segments += [Segment("queue", idle_since, attempts[0].start), *attempts]
+                uri = f"s3://{deployment.input_bucket}/{video.key}"
+                attempts = _splitting(invocation, uri)
+                start = attempts[0].start
+                queued = start
+                if idle_since == video.stored:  # later, it waits for its next attempt
+                    queued = max(idle_since, min(start, _queued_at(invocation, uri, start)))
+                segments += [Segment("queue", idle_since, queued)]
+                segments += [Segment("slot", queued, start)] if queued < start else []
+                segments += attempts
                 idle_since = invocation.ended
             else:
                 segments += _recognizing(invocation)
@@ -77,9 +85,9 @@ def _since(zero: float, segment: Segment) -> Segment:
 
 def _start(invocation: Invocation, lane: int) -> list[Segment]:
     """The cold start, if any, which comes before the invocation itself."""
-    if invocation.report is None or not invocation.is_cold:
+    if not invocation.is_cold:
         return []
-    began = invocation.started - invocation.report.start_s
+    began = invocation.started - invocation.start_s
     return [Segment("cold", began, invocation.started, lane)]
 
 
@@ -94,6 +102,12 @@ def _splitting(invocation: Invocation, video: str) -> list[Segment]:
         segments += [Segment("split", at, begin), Segment("wait", begin, step.ended)]
         at = step.ended
     return [*segments, Segment("split", at, max(ended, at))]
+
+
+def _queued_at(invocation: Invocation, video: str, start: float) -> float:
+    """When the upload got into the queue of a small account; `start` if there is none."""
+    steps = (s for s in invocation.steps if s.name == QUEUED_STEP and s.notes["video"] == video)
+    return next((step.started for step in steps), start)
 
 
 def _is_wait(step: Step, video: str) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import re
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline.names import normalized
+from pipeline.names import normalized, printable
 from workload.running.input_errors import InputError
 from workload.running.options import check_output_files
 
 FILE_NAME = "expected.csv"
 COLUMNS = ["video", "name"]
+# A spreadsheet takes a cell that begins like this for a formula, unless a ' precedes it:
+# https://owasp.org/www-community/attacks/CSV_Injection
+FORMULA = re.compile(r"[' ]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
 def read_expected(path: Path) -> dict[str, str]:
@@ -34,6 +38,7 @@ def read_expected(path: Path) -> dict[str, str]:
             for row in rows:
                 if not row:
                     continue
+                row = [_unquoted(cell) for cell in row]
                 if len(row) != 2 or not all(cell.strip() for cell in row):
                     raise InputError(
                         f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
@@ -96,15 +101,25 @@ def write_expected(names: dict[str, str], path: Path) -> None:
                 lineterminator="\n",
             )
             writer.writerow(COLUMNS)
-            writer.writerows(names.items())
+            writer.writerows([_quoted(cell) for cell in row] for row in names.items())
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror}.") from error
 
 
+def _quoted(cell: str) -> str:
+    """The cell as a spreadsheet shows it, never as a formula; see `_unquoted`."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def _unquoted(cell: str) -> str:
+    """What `_quoted` was given, or a cell that somebody else wrote."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
 def first_few(names: list[str], limit: int = 5) -> str:
-    """The first few of `names`, and how many more there are."""
+    """The first few of `names`, as a terminal shows them, and how many more there are."""
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:limit])) + (f" and {more} more" if more > 0 else "")
 
 
 def expected_path(folder: Path, wanted: Path | None, names: dict[str, str]) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import botocore.exceptions
 
 from pipeline.aws import Aws, error_code
-from pipeline.queue_reader import FailedEvent, receive
+from pipeline.queue_reader import FailedEvent, Sweep
 
 PEEK_S = 1  # how long a message is hidden from other readers; longer in a long queue
 SWEEP_LIMIT_S = 30.0
@@ -40,17 +40,13 @@ def peek(
     url = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
     if is_over():
         return []
-    found: dict[str, FailedEvent] = {}
+    found: list[Failure] = []
     deadline = time.monotonic() + SWEEP_LIMIT_S
-    stale = 0  # batches in a row with nothing new
-    for events in receive(sqs, url, lambda: PEEK_S + len(found) // 50, wait_s):
-        fresh = {event.message_id: event for event in events if event.message_id not in found}
-        found.update(fresh)
-        stale = 0 if fresh else stale + 1
-        # In a long queue, the first messages become visible again before the last have been read.
-        if stale > 3 + len(found) // 20 or time.monotonic() >= deadline or is_over():
+    for events in Sweep(sqs, url, lambda seen: PEEK_S + seen // 50, wait_s):
+        found.extend(failure for event in events for failure in _failures(event))
+        if time.monotonic() >= deadline or is_over():
             break
-    return [failure for event in found.values() for failure in _failures(event)]
+    return found
 
 
 def peek_or_note(

@@ -7,8 +7,10 @@ InputError
 
 from __future__ import annotations
 
+from pipeline.setting_table import UserError
 
-class InputError(ValueError):
+
+class InputError(UserError, ValueError):
     """A file or option cannot be used; the message says which one and why."""
 
 

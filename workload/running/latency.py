@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.names import printable
+
 PERCENTILES = (50, 95, 99)
 
 
@@ -42,7 +44,8 @@ def summarize(values: Sequence[float]) -> Summary | None:
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain-text table with aligned columns."""
+    """A plain-text table with aligned columns and one line per row, whatever is in the cells."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     rule = ["-" * width for width in widths]

@@ -14,8 +14,7 @@ from typing import Any
 import click
 
 from pipeline.aws import Aws
-from pipeline.cli import clear_errors
-from pipeline.settings import Deployment
+from pipeline.cli import clear_errors, config_option, is_given, select
 from workload.running.input_errors import InputError
 
 INTERRUPTED = 130  # the exit status a shell reports for a command ended by Ctrl-C
@@ -38,37 +37,28 @@ def key_options(function: Callable[..., None]) -> Callable[..., None]:
 def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that select the deployment; the command gets `aws, deployment` first."""
 
-    @click.option(
-        "--prefix", "--asu_id", "prefix", required=True, help="What every bucket name starts with."
-    )
+    @click.option("--prefix", "--asu_id", "prefix", help="What every bucket name starts with.")
     @click.option("--namespace", default="", help="The deployment's namespace, if it has one.")
     @click.option("--region", help="AWS region; default: the region of the profile or CloudShell.")
     @click.option("--profile", help="AWS CLI profile whose credentials to use.")
     @click.option("--endpoint-url", help="URL of another AWS, such as the local one.")
+    @config_option
     @key_options
     @functools.wraps(function)
-    def command(
-        prefix: str,
-        namespace: str,
-        region: str | None,
-        profile: str | None,
-        endpoint_url: str | None,
-        access_key: str | None,
-        secret_key: str | None,
-        **options: Any,
-    ) -> None:
+    def command(access_key: str | None, secret_key: str | None, **values: Any) -> None:
         # A shell makes its background jobs ignore SIGINT, but a run must be stoppable there too.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        keys = both_keys(access_key, secret_key, profile)
-        if keys and not region and "AWS_DEFAULT_REGION" not in os.environ:
-            region = os.environ.get("AWS_REGION", DOCUMENTS_REGION)
-            click.echo(f"No --region given: using {region}.", err=True)
         try:
             with clear_errors():
-                deployment = Deployment(prefix, namespace)
-                function(Aws(region, profile, endpoint_url, keys), deployment, **options)
-        except InputError as error:
-            raise click.ClickException(str(error)) from error
+                deployment, _ = select(values)
+                del values["prefix"], values["namespace"]
+                region, profile = values.pop("region"), values.pop("profile")
+                keys = both_keys(access_key, secret_key, profile)
+                if keys and not region and "AWS_DEFAULT_REGION" not in os.environ:
+                    region = os.environ.get("AWS_REGION", DOCUMENTS_REGION)
+                    click.echo(f"No --region given: using {region}.", err=True)
+                aws = Aws(region, None if keys else profile, values.pop("endpoint_url"), keys)
+                function(aws, deployment, **values)
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             raise SystemExit(INTERRUPTED) from None
@@ -79,12 +69,15 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
 def both_keys(
     access_key: str | None, secret_key: str | None, profile: str | None
 ) -> tuple[str, str] | None:
-    """Both keys, or None. Raises click.UsageError, which never shows a key."""
+    """Both keys, or None; they override a profile from the deployment's file.
+
+    Raises click.UsageError, which never shows a key.
+    """
     if access_key is None and secret_key is None:
         return None
     if not access_key or not secret_key:
         raise click.UsageError("--access_key and --secret_key go together: pass both or neither.")
-    if profile:
+    if profile and is_given("profile"):
         raise click.UsageError("Pass either --profile or --access_key and --secret_key, not both.")
     # https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html
     if not re.fullmatch(r"\w{16,128}", access_key, re.ASCII):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.names import printable
 from workload.running.latency import summarize, text_table
 from workload.running.run import VideoRun, WorkloadRun
 
@@ -54,7 +55,7 @@ def missing_lines(run: WorkloadRun, is_queue_read: bool) -> list[str]:
         "and nothing in the failure queue" if is_queue_read else "the failure queue was not read"
     )
     return [
-        f"  {video.key}: {video.failure or f'no answer yet, {queue}'}"
+        printable(f"  {video.key}: {video.failure or f'no answer yet, {queue}'}")
         for video in run.videos
         if video.answered is None
     ]

@@ -14,9 +14,11 @@ from deploy.parts.containers import (
     Tool,
     build_argv,
     check_disk,
+    check_memory,
     docker_config,
     docker_daemon,
     find_tool,
+    free_memory,
     login_argv,
     pip_arguments,
     pip_volumes,
@@ -164,3 +166,53 @@ def test_a_docker_without_contexts_is_silent(
 
     assert docker_daemon(Tool("docker")) == docker_daemon(Tool("podman")) == {}
     assert capfd.readouterr().err == ""
+
+
+def machine(root: Path, available_kb: int, group: dict[str, str]) -> Path:
+    """Write what Linux says of its memory and of the control group's."""
+    (root / "proc").mkdir()
+    text = f"MemTotal: 9000000 kB\nMemAvailable: {available_kb} kB\n"
+    (root / "proc" / "meminfo").write_text(text)
+    folder = root / "sys" / "fs" / "cgroup"
+    folder.mkdir(parents=True)
+    for name, value in group.items():
+        (folder / name).write_text(value)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("group", "free"),
+    [
+        ({}, 2_048_000_000),
+        ({"memory.max": "max\n", "memory.current": "5\n"}, 2_048_000_000),
+        (
+            {
+                "memory.max": "1000000000\n",
+                "memory.current": "700000000\n",
+                "memory.stat": "anon 1\ninactive_file 200000000\n",
+            },
+            500_000_000,
+        ),
+    ],
+    ids=["no group", "no limit", "limit"],
+)
+def test_the_free_memory_is_the_machines_or_the_control_groups(
+    tmp_path: Path, group: dict[str, str], free: int
+) -> None:
+    assert free_memory(machine(tmp_path, 2_000_000, group)) == free
+
+
+def test_a_machine_that_does_not_tell_its_memory_is_not_refused(tmp_path: Path) -> None:
+    assert free_memory(tmp_path) is None
+
+
+def test_too_little_memory_is_reported_before_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a docker whose machine has 600 MB
+    program(tmp_path / "bin", "docker", "echo 600000000")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+
+    with pytest.raises(AwsError, match=r"Only 0\.6 GB of memory are free; a build with docker"):
+        check_memory(Tool("docker"))
+    check_memory(Tool("docker"), needed=5e8)

@@ -43,3 +43,14 @@ def test_a_person_may_be_called_like_a_metadata_key(
     torch.save([rows, names, *([] if metadata is None else [metadata])], tmp_path / "data.pt")
 
     assert gallery_model(tmp_path / "data.pt") == model
+
+
+@pytest.mark.parametrize("threshold", [1e9, True, 10**400, float("nan"), "0.9"])
+def test_a_gallery_with_a_threshold_that_is_no_distance_is_not_deployed(
+    tmp_path: Path, threshold: object
+) -> None:
+    metadata = {"model": "sface", "threshold": threshold}
+    torch.save([[torch.ones(1, 128)], ["Ann"], metadata], tmp_path / "data.pt")
+
+    with pytest.raises(AwsError, match="use a number from 0 to 2"):
+        check_gallery(tmp_path / "data.pt", "sface")

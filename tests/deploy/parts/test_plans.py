@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from deploy.parts.concurrency import Concurrency
-from deploy.parts.overrides import read_overrides
 from deploy.parts.s3_trigger import notification
 from deploy.parts.targets import zip_code
-from pipeline.settings import ROOT, SettingsError
+from pipeline.settings import ROOT
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:video-splitting"
 
@@ -54,23 +53,6 @@ def test_the_same_code_gives_the_same_zip() -> None:
     names = zipfile.ZipFile(io.BytesIO(first)).namelist()
     assert "handler.py" in names
     assert not [name for name in names if "/" in name]
-
-
-def test_overrides_apply_to_the_function_they_name() -> None:
-    texts = ("video-splitting.FRAMES=5", "face-recognition.MODEL=sface")
-
-    assert read_overrides(texts) == {
-        "video-splitting": {"FRAMES": "5"},
-        "face-recognition": {"MODEL": "sface"},
-    }
-
-
-@pytest.mark.parametrize(
-    "text", ["FRAMES=5", "video-splitting.FRAMES", "video-splitting.FARMES=5", "other.FRAMES=5", ""]
-)
-def test_an_unknown_override_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match=r"use FUNCTION\.NAME=VALUE"):
-        read_overrides((text,))
 
 
 def test_other_notifications_are_kept_and_ours_are_replaced() -> None:

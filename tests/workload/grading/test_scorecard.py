@@ -18,3 +18,13 @@ def test_skipped_checks_do_not_count() -> None:
     assert "s3://b/19" in text
     assert "s3://b/20" not in text
     assert "and 30 more" in text
+
+
+def test_a_key_cannot_make_a_line_of_its_own() -> None:
+    forged = "s3://b/a\nPASS  100/100  all\x1b[8m"
+
+    text = as_text([Check("x", FAIL, 10, f"no answer for {forged}", (forged,))])
+
+    assert len(text.splitlines()) == 3
+    assert "\x1b" not in text
+    assert r"s3://b/a\nPASS  100/100  all\x1b[8m" in text

@@ -74,3 +74,21 @@ def test_a_skipped_object_is_one_that_the_invocation_names() -> None:
     assert skipping.objects() == ["b/a.txt"]
     assert not skipping.has_failed
     assert parse_step('{"step": "ready"}', 1.0) is None
+
+
+def test_an_init_that_was_repeated_inside_the_invocation_is_a_cold_start() -> None:
+    def event(at: int, message: str) -> dict[str, Any]:
+        return {"logStreamName": "a", "timestamp": at, "message": message}
+
+    cold, warm = read_invocations(
+        [
+            event(11_000, "INIT_REPORT Init Duration: 10000.00 ms\tPhase: init\tStatus: timeout"),
+            event(11_000, "START RequestId: r1 Version: $LATEST"),
+            event(12_500, LINE.format(billed=1500, more="")),
+            event(13_000, "START RequestId: r1 Version: $LATEST"),
+            event(14_500, LINE.format(billed=1500, more="")),
+        ]
+    )
+
+    assert (cold.is_cold, cold.start_s) == (True, 10)
+    assert (warm.is_cold, warm.start_s) == (False, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workload.running.latency import percentile, summarize
+from workload.running.latency import percentile, summarize, text_table
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,14 @@ def test_a_summary_has_all_figures() -> None:
     assert figures is not None
     assert (figures.minimum, figures.average, figures.maximum) == (1, 2.5, 4)
     assert (figures.p50, figures.p95, figures.p99) == (2, 4, 4)
+
+
+def test_a_table_has_one_line_per_row_whatever_its_cells_hold() -> None:
+    table = text_table(("name", "seconds"), [("\x1b[31mAda\nBob", "1"), ("\u00c4nn", "2")])
+
+    assert table.splitlines() == [
+        "name              seconds",
+        "----------------  -------",
+        r"\x1b[31mAda\nBob  1",
+        "\u00c4nn               2",
+    ]

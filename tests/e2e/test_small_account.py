@@ -1,0 +1,123 @@
+"""Uploads to an account that may run ten functions at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bench.small_account import LIMIT, measure, targets
+from pipeline.bucket_admin import empty_bucket
+from pipeline.settings import Deployment
+from samples.stack import Stack, client_side, running
+from tests.e2e.conftest import eventually, find_failure
+from workload.report import main as report
+from workload.running.videos import find_videos
+
+LIMITS = {"account_concurrency": LIMIT, "max_concurrency": LIMIT}
+
+
+@pytest.fixture(scope="module")
+def small(people: Path, ffmpeg_zip: Path) -> Iterator[Stack]:
+    """A pipeline in such an account."""
+    with running(Deployment("small"), people, aws_settings=LIMITS) as stack:
+        yield stack
+
+
+def test_five_splitters_take_turns_and_none_waits_for_a_slot(
+    small: Stack, videos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run.json"
+    found = measure(small, find_videos(videos), 12, 10, run)
+
+    assert found["answered"] == 12
+    assert found["failed"] == 0
+    # THEN recognizers always had a slot, and uploads waited in the queue instead
+    assert found["splitters_at_once"] <= LIMIT // 2
+    assert found["slots_waited_s"] == 0
+    assert found["queued_p50_s"] > 0
+    throttled = client_side(small.aws).client("cloudwatch").get_metric_statistics
+    assert not throttles(throttled, small)
+    # AND the report says so
+    page = tmp_path / "report.html"
+    words = ["--run", str(run), "--output", str(page), "--endpoint-url", small.aws.endpoint]
+    done = CliRunner().invoke(report, words, env=dict(small.aws.environ))
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert "so 12 uploads waited in a queue" in text
+    assert "wait for a slot" in text
+
+
+def throttles(statistics: Any, stack: Stack) -> float:
+    """How many calls of both functions were throttled."""
+    total = 0.0
+    for function in stack.deployment.functions:
+        points = statistics(
+            Namespace="AWS/Lambda",
+            MetricName="Throttles",
+            Dimensions=[{"Name": "FunctionName", "Value": function.name}],
+            StartTime="2026-01-01T00:00:00Z",
+            EndTime="2100-01-01T00:00:00Z",
+            Period=60,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        total += sum(point["Sum"] for point in points)
+    return total
+
+
+def test_what_no_retry_can_mend_is_reported_and_leaves_the_queue(small: Stack) -> None:
+    client, deployment = client_side(small.aws).client, small.deployment
+    client("s3").put_object(Bucket=deployment.input_bucket, Key="bad.mp4", Body=b"x" * 999)
+
+    record = eventually(partial(find_failure, small, "bad.mp4"))
+
+    assert record["requestContext"]["condition"] == "PermanentFailure"
+    assert record["responsePayload"]["errorType"] == "UnreadableVideo"
+    sqs = client("sqs")
+    url = sqs.get_queue_url(QueueName=deployment.upload_queue)["QueueUrl"]
+    names: Any = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+
+    def is_empty() -> bool:
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return not any(map(int, found.values()))
+
+    assert eventually(is_empty, 10)
+
+
+def test_without_the_right_to_take_uploads_none_is_taken(small: Stack, videos: Path) -> None:
+    client, deployment = client_side(small.aws).client, small.deployment
+    iam, role = client("iam"), deployment.splitter.role
+    policy: Any = iam.get_role_policy(RoleName=role, PolicyName="permissions")["PolicyDocument"]
+    less = {**policy, "Statement": [s for s in policy["Statement"] if s["Sid"] != "TakeUploads"]}
+    put = partial(iam.put_role_policy, RoleName=role, PolicyName="permissions")
+    put(PolicyDocument=json.dumps(less))
+    s3 = client("s3")
+
+    s3.upload_file(str(videos / "test_02.mp4"), deployment.input_bucket, "later.mp4")
+
+    def texts() -> list[str]:
+        found = s3.list_objects_v2(Bucket=deployment.output_bucket, Prefix="later")
+        return [item["Key"] for item in found.get("Contents", [])]
+
+    with pytest.raises(pytest.fail.Exception, match="nothing came"):
+        eventually(texts, 2)
+    # THEN it was not lost: it waits until the right is back
+    put(PolicyDocument=json.dumps(policy))
+    assert eventually(texts, 30) == ["later.txt"]
+
+
+@pytest.mark.slow
+def test_the_run_takes_little_longer_than_five_pairs_need(small: Stack, videos: Path) -> None:
+    s3 = client_side(small.aws).client("s3")
+    for bucket in small.deployment.buckets:  # what is answered already is not worked on
+        empty_bucket(s3, bucket)
+
+    found = measure(small, find_videos(videos), 60, 10)
+
+    assert [target.line() for target in targets(found) if not target.is_met] == []
+    assert found["splitters_at_once"] == LIMIT // 2

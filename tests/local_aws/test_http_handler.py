@@ -1,0 +1,115 @@
+"""Persistent connections: one request ends exactly where the next one begins."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import pytest
+from werkzeug.serving import make_server
+
+from local_aws.http_handler import Handler
+
+PARTS = [b"one", b"", b"two"]
+
+
+def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+    """Answer as the path says."""
+    path = environ["PATH_INFO"]
+    if path == "/fails":
+        raise ValueError("always")
+    if path == "/echo":
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+    if path == "/lines":
+        lines = [environ["wsgi.input"].readline() for _ in range(3)]
+        start("200 OK", [])
+        return lines
+    if path == "/short":
+        start("200 OK", [("Content-Length", "10")])
+        return [b"short"]
+    start("204 No Content" if path == "/nothing" else "200 OK", [])
+    return PARTS
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    """A server of the application."""
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield "127.0.0.1", server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def client(address: tuple[str, int]) -> Iterator[http.client.HTTPConnection]:
+    """A client that does not connect again."""
+    connection = http.client.HTTPConnection(*address, timeout=5)
+    connection.auto_open = 0
+    connection.connect()
+    yield connection
+    connection.close()
+
+
+def ask(client: http.client.HTTPConnection, method: str, path: str, **options: Any) -> bytes:
+    """The body of the response."""
+    client.request(method, path, **options)
+    return client.getresponse().read()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/echo", b"x" * 200_000),
+        ("PUT", "/unread", b"GET /echo HTTP/1.1\r\n\r\n" * 20_000),
+        ("POST", "/lines", b"one\ntwo\nthree"),
+        ("PUT", "/unread", [b"chunk", b"ed"]),
+        ("HEAD", "/parts", None),
+        ("GET", "/nothing", None),
+    ],
+)
+def test_a_connection_goes_on_after(
+    client: http.client.HTTPConnection, method: str, path: str, body: Any
+) -> None:
+    answer = ask(client, method, path, body=body)
+
+    expected = {"/echo": body, "/lines": body, "/unread": b"onetwo"}
+    assert answer == expected.get(path, b"")
+    assert ask(client, "GET", "/parts") == b"onetwo"
+
+
+@pytest.mark.parametrize("path", ["/short", "/fails"])
+def test_a_broken_response_ends_the_connection(address: tuple[str, int], path: str) -> None:
+    with socket.create_connection(address, timeout=5) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        received = b"".join(iter(lambda: sock.recv(65_536), b""))
+
+    assert (b" 500 " in received) == (path == "/fails")
+
+
+def test_an_old_client_gets_all_parts_and_the_end(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=5) as sock:
+        sock.sendall(b"GET /parts HTTP/1.0\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(65_536), b""))
+
+    assert received.endswith(b"\r\n\r\nonetwo")
+
+
+def test_a_client_that_waits_before_it_sends_a_body_is_told_to_go_on(
+    address: tuple[str, int],
+) -> None:
+    with socket.create_connection(address, timeout=5) as sock:
+        sock.sendall(b"PUT /echo HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+
+        assert sock.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+        sock.sendall(b"body")
+        assert sock.recv(65_536).endswith(b"\r\n\r\nbody")

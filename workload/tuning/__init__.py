@@ -1,0 +1,1 @@
+"""What the tuner is made of: a function's memory, the trials, and what they say."""
