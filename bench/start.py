@@ -94,7 +94,7 @@ def forget(folders: list[Path]) -> None:
 def a_gallery(model: str, path: Path) -> Path:
     """A gallery of one person so lax that whoever is in the frame is known, as in most videos."""
     row = np.ones((1, gallery.LENGTHS[model]), np.float32)
-    gallery.save(path, list(row / np.linalg.norm(row)), ["Anybody"], model, 240, 3.0)
+    gallery.save(path, list(row / np.linalg.norm(row)), ["Anybody"], model, 240, 2.0)
     return path
 
 
