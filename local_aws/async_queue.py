@@ -93,8 +93,9 @@ class AsyncQueue:
             try:
                 self._attempt(key, event)
             except Exception:
-                # The worker must survive: later events would wait forever.
-                log.exception("asynchronous event %s of %s was lost", event.request_id, key)
+                # Too many open files, or a fault of ours: neither the worker nor the event is lost.
+                log.exception("event %s of %s is tried again later", event.request_id, key)
+                self._put_off(key, event)
 
     def _take(self, key: str) -> Event | None:
         heap = self._heaps[key]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -28,14 +29,14 @@ class SettingsError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class Kind(ABC):
     """What a value may be: `allowed` says it in words, after "use"."""
 
     allowed: str
 
+    @abstractmethod
     def fits(self, value: str) -> bool:
         """Return whether the value is of this kind."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 import time
@@ -149,11 +150,12 @@ def test_versions_share_a_reservation_and_regions_nothing() -> None:
 
 
 class Full:
-    """An executor that throttles the first invocations of each event."""
+    """An executor that throttles the first invocations of each event, or raises another error."""
 
-    def __init__(self, throttles: int) -> None:
-        """Throttle this often."""
+    def __init__(self, throttles: int, error: Exception | None = None) -> None:
+        """Throttle, or raise `error`, this often."""
         self.left = throttles
+        self.error = error or Throttled("ConcurrentInvocationLimitExceeded")
         self.times: list[float] = []
         self.done = threading.Event()
 
@@ -162,7 +164,7 @@ class Full:
         self.times.append(time.monotonic())
         if self.left:
             self.left -= 1
-            raise Throttled("ConcurrentInvocationLimitExceeded")
+            raise self.error
         self.done.set()
         return Result(b"1", request_id)
 
@@ -182,6 +184,17 @@ def test_the_delay_of_a_throttled_event_doubles_up_to_the_longest() -> None:
     assert all(delay <= gap for gap, delay in zip(gaps, delays, strict=True)), gaps
     assert sum(gaps) < sum(delays) + 1, gaps  # a busy machine may be late, but not by much
     assert records.empty()
+
+
+def test_an_error_that_nobody_expected_loses_no_event() -> None:
+    full = Full(2, OSError(errno.EMFILE, "Too many open files"))
+    events = AsyncQueue(cast("Executor", full), lambda *_: None, 1, (), (0.05, 0.1))
+
+    events.put("f", lambda: SPEC, b"{}")
+
+    assert full.done.wait(10)
+    events.close()
+    assert len(full.times) == 3
 
 
 def test_a_throttled_event_is_given_up_at_its_greatest_age() -> None:
