@@ -26,6 +26,7 @@ from workload.running.input_errors import InputError
 from workload.running.options import (
     INTERRUPTED,
     check_output_files,
+    deadline_option,
     finite,
     workload_options,
 )
@@ -97,14 +98,7 @@ def check_report_packages() -> None:
     help="Parallel uploads.",
 )
 @click.option("--wait/--no-wait", default=True, help="Whether to wait for answers; default: wait.")
-@click.option(
-    "--deadline",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for answers after the last upload.",
-)
+@deadline_option("Seconds to wait for answers after the last upload.")
 @click.option(
     "--clear", "is_clear", is_flag=True, help="Empty the three buckets first, after asking."
 )

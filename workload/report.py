@@ -20,7 +20,7 @@ from pipeline.aws import Aws, AwsError
 from pipeline.cli import clear_errors, config_option, file_for, is_given
 from pipeline.settings import Deployment
 from workload.running.input_errors import RunError
-from workload.running.options import both_keys, key_options
+from workload.running.options import both_keys, key_options, prices_option
 from workload.running.run import WorkloadRun, load
 
 try:
@@ -102,17 +102,13 @@ def _is_aws(aws: Aws) -> bool:
     required=True,
     help="Where to write the HTML file.",
 )
-@click.option(
-    "--prices",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help='JSON file of prices to override, such as {"lambda_gb_second": 0.0000133334}.',
-)
+@prices_option
 def main(
     access_key: str | None,
     secret_key: str | None,
     run_file: Path,
     output: Path,
-    prices: Path | None,
+    prices_file: Path | None,
     **place: Any,
 ) -> None:
     """Report on a run: workload/report.py --prefix P --run run.json --output report.html
@@ -126,7 +122,7 @@ def main(
         region = place["region"] if is_given("region") else run.region or place["region"]
         profile = None if keys else place["profile"]
         aws = Aws(region, profile, place["endpoint_url"], keys)
-        write_report(aws, deployment, run, output, prices)
+        write_report(aws, deployment, run, output, prices_file)
         click.echo(output)
 
 

@@ -25,7 +25,7 @@ from pipeline.setting_table import MEMORY_MB, RECOGNIZER, SPLITTER
 from pipeline.settings import Deployment
 from workload.reporting.prices import load_prices
 from workload.running.buckets import require_buckets
-from workload.running.options import finite, workload_options
+from workload.running.options import deadline_option, prices_option, workload_options
 from workload.running.videos import find_videos
 from workload.tuning.figures import as_json, as_text
 from workload.tuning.function_memory import TAG, FunctionMemory, stoppable, uninterrupted
@@ -81,20 +81,8 @@ def sizes_of(_context: click.Context, option: click.Parameter, value: str) -> tu
     show_default=True,
     help="Rounds. Each uploads every video once at each setting, after one that starts it cold.",
 )
-@click.option(
-    "--deadline",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=300.0,
-    show_default=True,
-    help="Seconds to wait for an answer. A setting at which none comes is not tried again.",
-)
-@click.option(
-    "--prices",
-    "prices_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help='JSON file of prices to override, such as {"lambda_gb_second": 0.0000133334}.',
-)
+@deadline_option("Seconds to wait for an answer. A setting at which none comes is not tried again.")
+@prices_option
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, but change nothing.")
 @click.option(

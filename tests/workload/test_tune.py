@@ -6,9 +6,9 @@ import io
 import json
 import signal
 import subprocess
-import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 from pipeline.settings import Deployment
 from samples.clips import make_people
 from samples.stack import BUILD, running
-from tests.workload.conftest import PLAIN, Done, Place
+from tests.workload.conftest import PLAIN, Done, Place, wait_until
 
 TRUST = json.dumps(
     {
@@ -112,18 +112,23 @@ def test_a_video_without_an_answer_ends_a_setting_but_not_the_run(
     assert [idle.keys(bucket) for bucket in (first, last)] == [["own.mp4"], ["own.txt"]]
 
 
+@contextmanager
+def uploading(idle: Place, folder: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A tuner that tries 1,024 MB and has uploaded its first video."""
+    words = ("--namespace", idle.deployment.namespace, "--testcase-folder", folder)
+    argv = idle.argv("workload/tune.py", *words, "--memory", "1024", *more)
+    with subprocess.Popen(
+        argv, env={**PLAIN, **idle.aws.environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        wait_until(lambda: bool(idle.keys(idle.deployment.input_bucket)), 60)
+        yield process
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_what_was_is_put_back_when_stopped(
     idle: Place, folder: Path, number: signal.Signals
 ) -> None:
-    words = ("--namespace", idle.deployment.namespace, "--testcase-folder", folder)
-    argv = idle.argv("workload/tune.py", *words, "--memory", "1024")
-    with subprocess.Popen(
-        argv, env={**PLAIN, **idle.aws.environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not idle.keys(idle.deployment.input_bucket) and time.monotonic() < deadline:
-            time.sleep(0.1)
+    with uploading(idle, folder) as process:
         memory_mb, tags = look(idle, "video-splitting")
         assert memory_mb == 1024
         assert tags["tuned-from"].startswith("640:tune-")
@@ -140,14 +145,7 @@ def test_what_was_is_put_back_when_stopped(
 
 def test_it_says_how_to_put_back_what_it_cannot(idle: Place, folder: Path) -> None:
     name = idle.deployment.splitter.name
-    words = ("--namespace", idle.deployment.namespace, "--testcase-folder", folder)
-    argv = idle.argv("workload/tune.py", *words, "--memory", "1024", "--deadline", "2")
-    with subprocess.Popen(
-        argv, env={**PLAIN, **idle.aws.environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not idle.keys(idle.deployment.input_bucket) and time.monotonic() < deadline:
-            time.sleep(0.1)
+    with uploading(idle, folder, "--deadline", "2") as process:
         idle.client("lambda").delete_function(FunctionName=name)
         _, errors = process.communicate(timeout=60)
 

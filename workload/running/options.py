@@ -1,4 +1,4 @@
-"""Options shared by generate.py and grade.py, including the course documents' spellings."""
+"""Options that several commands share, including the course documents' spellings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from pipeline.aws import Aws
 from pipeline.cli import clear_errors, config_option, is_given, select
 from workload.running.input_errors import InputError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED = 130  # the exit status a shell reports for a command ended by Ctrl-C
 DOCUMENTS_REGION = "us-east-1"  # the documents' commands pass keys but no region
@@ -32,6 +34,26 @@ def key_options(function: Callable[..., None]) -> Callable[..., None]:
         "history and in process lists.",
     )
     return access(secret(function))
+
+
+def deadline_option(meaning: str) -> Callable[[F], F]:
+    """Return the option --deadline, in seconds; `meaning` is its help."""
+    return click.option(
+        "--deadline",
+        type=click.FloatRange(min=0),
+        callback=finite,
+        default=300.0,
+        show_default=True,
+        help=meaning,
+    )
+
+
+prices_option = click.option(
+    "--prices",
+    "prices_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help='JSON file of prices to override, such as {"lambda_gb_second": 0.0000133334}.',
+)
 
 
 def workload_options(function: Callable[..., None]) -> Callable[..., None]:
