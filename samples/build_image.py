@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +46,30 @@ DEPLOYMENT = Deployment("image")
 MAX_ADDED_BYTES = {"ncnn": (260_000_000, 140_000_000), "torch": (1_050_000_000, 400_000_000)}
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Make files that only their owner may read, as on a builder with umask 077.
+
+    Lambda's user must be able to read the image all the same.
+    """
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@private_files()
 def build_context(folder: Path, gallery: Path) -> Path:
     """Copy everything the Dockerfile needs, and the gallery, into `folder`."""
     shutil.copytree(
         ROOT / "face-recognition",
         folder / "face-recognition",
         ignore=shutil.ignore_patterns("__pycache__", "models"),
+        copy_function=shutil.copyfile,  # without the modes of this checkout
     )
     for name in ("Dockerfile", ".dockerignore"):
-        shutil.copy(ROOT / name, folder)
+        shutil.copyfile(ROOT / name, folder / name)
     shutil.copyfile(gallery, folder / "data.pt")
     return folder
 
@@ -87,13 +104,14 @@ def build_and_push(aws: Aws, context: Path, model: str, wanted: str | None) -> s
     if tool.name == "buildah":
         base_image = make_base_image(tool, make_root(BUILD / "base"))
     say(f"Building the image with {tool.name} and pushing it to the local AWS's ECR ...")
-    return ensure_image(
-        *(Run(DEPLOYMENT, aws), model, ARCHITECTURE),
-        tool_name=tool.name,
-        base_image=base_image,
-        context=context,
-        engine=engine(),
-    )
+    with private_files():
+        return ensure_image(
+            *(Run(DEPLOYMENT, aws), model, ARCHITECTURE),
+            tool_name=tool.name,
+            base_image=base_image,
+            context=context,
+            engine=engine(),
+        )
 
 
 def pull(uri: str, image: PushedImage, tag: str, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -159,3 +160,14 @@ def test_the_image_has_its_networks_and_no_torch(
     assert seen["shapes"] == [[1, 6, 19, 19], [1, 16]]
     assert seen["model"] in ("facenet-vggface2", "sface")
     assert seen["left out"] == []
+
+
+def test_everybody_may_read_an_image_whose_builder_keeps_files_private(built: Path) -> None:
+    # GIVEN `make image`, which builds with umask 077
+    task = built / "rootfs" / "var" / "task"
+
+    modes = {path: path.stat().st_mode for path in (task, *task.rglob("*"))}
+
+    assert len(modes) > 1000
+    assert [p for p, mode in modes.items() if not mode & stat.S_IROTH] == []
+    assert [p for p, m in modes.items() if stat.S_ISDIR(m) and not m & stat.S_IXOTH] == []
