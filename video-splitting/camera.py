@@ -28,8 +28,9 @@ WHOLE_WITHIN_S = 12.0
 WHOLE_TRIES = 4
 # Pictures are decoded up to this much earlier than they appear.
 REORDERING_S = 0.5
-# The options that let only one packet through.
-ONE_PACKET = ("-t", f"{ROUNDING_S}")
+# The options that let only one packet through. By the first alone, ffmpeg reads on until the
+# decoder gives the picture, and hands a packet that was cut short to it all the same.
+ONE_PACKET = ("-t", f"{ROUNDING_S}", "-bsf:v", r"noise=drop=gt(n\,0)")
 # The part of the time left that each run for a single pass may take. Seeking has the rest.
 PASS_SHARE = 0.25
 # Errors after which the frames taken so far are kept.

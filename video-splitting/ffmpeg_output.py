@@ -128,7 +128,10 @@ def first_is_damaged(messages: str) -> bool:
     before = re.split(SHOWN_FIRST, decoding, maxsplit=1, flags=re.MULTILINE)[0]
     # [h264 @ 0x1] [error] ..., and ffmpeg's own [vist#0:0/h264 @ 0x1] [dec:h264 @ 0x2] ...
     names = "|".join(map(re.escape, used.groups())) if used else "video"
-    decoder = rf"\[(?:{names}) @ \w+\] \[error\]"
+    # The parser of packets goes by the decoder's name, and reads ahead to where a file was cut off.
+    parsers = re.findall(r"^\[\w+ @ (\w+)\] \[error\] missing picture in access unit", before, re.M)
+    others = rf"(?!(?:{'|'.join(parsers)})\])" if parsers else ""
+    decoder = rf"\[(?:{names}) @ {others}\w+\] \[error\]"
     own = r"\[vist#\S+ @ \w+\] \[dec:\S+ @ \w+\] (?:\[error\]|\[warning\] corrupt decoded frame)"
     return re.search(rf"^(?:{decoder}|{own})", before, re.MULTILINE) is not None
 

@@ -58,7 +58,8 @@ class Footage:
             shot, self._probe = self._camera.first()
             self._shot = shot
             # A picture that merely starts late counts as the one at 0.
-            at = 0.0 if shot.path == self._camera.first_path else round(shot.appears, 3)
+            is_first = shot.path == self._camera.first_path
+            at = 0.0 if is_first else round(max(shot.appears, 0.0), 3)
             self._first = Frame(0, at, shot.path, shot.damaged)
         return self._first
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,45 @@ def messages(before: str = "", after: str = "") -> str:
         "[info] Stream mapping:\n[info]   Stream #0:0 -> #0:0 (h264 (native) -> mjpeg (native))\n"
         f"{before}[Parsed_showinfo_0 @ 0x7] [info] n:   0 pts: 0 pts_time:0.5 duration: 1\n{after}"
     )
+
+
+PARSER = (
+    "[h264 @ 0x1] [error] Invalid NAL unit size (1144 > 1056).\n"
+    "[h264 @ 0x1] [error] missing picture in access unit with size 1060\n"
+)
+
+
+def test_what_the_parser_of_packets_says_of_the_end_is_no_damage() -> None:
+    decoder = "[h264 @ 0x2] [error] Invalid NAL unit size (1144 > 1056).\n"
+
+    assert not ffmpeg_output.first_is_damaged(messages(PARSER))
+    assert ffmpeg_output.first_is_damaged(messages(PARSER + decoder))
+
+
+def test_where_a_file_was_cut_off_does_not_count_against_its_first_picture(
+    make: Any, ffmpeg: str, tmp_path: Path
+) -> None:
+    # GIVEN a clip at hand, so that ffmpeg reads to its end before the first picture is there
+    whole = make(
+        "whole-fast.mp4",
+        "-c:v",
+        "libx264",
+        "-pix_fmt",
+        "yuv420p",
+        "-movflags",
+        "+faststart",
+        source=PATTERN,
+    )
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    video = ffmpeg_module.Video("http://127.0.0.1:9/", "", "", file=cut)
+    camera = Camera(video, tmp_path, 20)
+    shot, _ = camera.first()
+
+    # WHEN the decoder complained of something ahead, and the picture is looked at alone
+    again = camera.whole(replace(shot, damaged=True))
+
+    assert (round(again.appears, 3), again.damaged) == (0, False)
 
 
 @pytest.mark.parametrize(
