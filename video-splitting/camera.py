@@ -28,13 +28,20 @@ WHOLE_WITHIN_S = 12.0
 WHOLE_TRIES = 4
 # Pictures are decoded up to this much earlier than they appear.
 REORDERING_S = 0.5
-# The options that let only one packet through. By the first alone, ffmpeg reads on until the
-# decoder gives the picture, and hands a packet that was cut short to it all the same.
-ONE_PACKET = ("-t", f"{ROUNDING_S}", "-bsf:v", r"noise=drop=gt(n\,0)")
 # The part of the time left that each run for a single pass may take. Seeking has the rest.
 PASS_SHARE = 0.25
 # Errors after which the frames taken so far are kept.
 OUT_OF_REACH = (FfmpegTimeout, VideoUnreachable)
+
+
+def packets_up_to(number: int) -> tuple[str, ...]:
+    """The input options that hide from the decoder what follows packet `number`, counted from 0."""
+    return "-bsf:v", rf"noise=drop=gt(n\,{number})"
+
+
+# The options that let only one packet through. By the time alone, ffmpeg reads on until the decoder
+# gives the picture, and hands a packet that was cut short to it all the same.
+ONE_PACKET = ("-t", f"{ROUNDING_S}", *packets_up_to(0))
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,7 @@ class Camera:
         if not ffmpeg.is_jpeg(path):
             raise failure(messages)
         shot = Shot(probe.start or 0.0, path, ffmpeg_output.first_is_damaged(messages))
-        return self.whole(shot), probe
+        return self.whole(self._confirmed(shot, 0)), probe
 
     def whole(self, shot: Shot, within: float = WHOLE_WITHIN_S) -> Shot:
         """`shot`; if it is damaged, the next key frame within so many seconds that is not.
@@ -204,7 +211,34 @@ class Camera:
             raise_if_read_failed(messages)
             return None
         appears = seek + (ffmpeg_output.parse_probe(messages).start or 0.0)
-        return Shot(appears, path, ffmpeg_output.first_is_damaged(messages))
+        shot = Shot(appears, path, ffmpeg_output.first_is_damaged(messages))
+        return shot if options else self._confirmed(shot, seek)
+
+    def _confirmed(self, shot: Shot, seek: float) -> Shot:
+        """`shot`, taken from `seek`; damaged only if what it is made from is.
+
+        The decoder runs ahead of the pictures that come out of it, sometimes far enough to complain
+        of a packet that comes later. Here it gets the packets up to the picture's own alone.
+        """
+        if not shot.damaged or self._key_frames_only:
+            return shot
+        ahead = shot.appears - seek
+        try:
+            listing = ffmpeg_output.parse_listing(self._list(seek, ahead + REORDERING_S))
+            starts = [] if listing is None else [p.start * listing.unit for p in listing.packets]
+            own = [n for n, start in enumerate(starts) if abs(start - ahead) <= ROUNDING_S]
+            if not own:
+                return shot
+            path = self.folder / "confirmed.jpg"
+            path.unlink(missing_ok=True)
+            wait = max(ahead - ROUNDING_S, 0)
+            pick = f"select='gte(t,{wait:.6f})',{ffmpeg.SHOWINFO}"
+            output = ["-frames:v", "1", "-update", "1", str(path)]
+            messages = self.shoot(seek, output, pick, packets_up_to(own[0]))
+        except OUT_OF_REACH:
+            return shot
+        is_damaged = ffmpeg_output.first_is_damaged(messages) or not ffmpeg.is_jpeg(path)
+        return replace(shot, damaged=is_damaged)
 
     def packets(self, seek: float, span: float | None = None) -> Packets | None:
         """The packets from the key frame before `seek` to `span` seconds after, or to the end."""

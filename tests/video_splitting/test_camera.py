@@ -25,6 +25,8 @@ ENCODERS = {
     "mjpeg": "-c:v mjpeg -q:v 3",
 }
 PATTERN = "testsrc2=s=320x240:r=10:d=4"
+# Packets so large that damage is noticed.
+NOISY = "testsrc2=s=320x240:r=10:d=2,noise=alls=40:allf=t"
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +174,24 @@ def test_where_a_file_was_cut_off_does_not_count_against_its_first_picture(
     again = camera.whole(replace(shot, damaged=True))
 
     assert (round(again.appears, 3), again.damaged) == (0, False)
+
+
+@pytest.mark.parametrize(("seek", "is_damaged"), [(0.35, False), (0.15, True)])
+def test_only_damage_in_what_a_picture_is_made_from_counts(
+    make: Any, ffmpeg: str, tmp_path: Path, seek: float, is_damaged: bool
+) -> None:
+    # GIVEN pictures at ten a second, decoded in the order 0, 4, 2, 1, 3 ..., of which 2 is damaged.
+    # The decoder comes to it before it gives out 4, which is not made from it.
+    options = ("-c:v", "libx264", "-bf", "3", "-b_strategy", "0", "-g", "99", "-sc_threshold", "0")
+    whole = make("one-group.mp4", *options, "-pix_fmt", "yuv420p", source=NOISY)
+    damage(whole, tmp_path / "damaged.mp4", ffmpeg, 2)
+    video = ffmpeg_module.Video("http://127.0.0.1:9/", "", "", file=tmp_path / "damaged.mp4")
+
+    shot = Camera(video, tmp_path, 20).shot(seek)
+
+    assert shot is not None
+    assert round(shot.appears, 2) == pytest.approx(seek + 0.05)
+    assert shot.damaged is is_damaged
 
 
 @pytest.mark.parametrize(
