@@ -171,3 +171,10 @@ def test_everybody_may_read_an_image_whose_builder_keeps_files_private(built: Pa
     assert len(modes) > 1000
     assert [p for p, mode in modes.items() if not mode & stat.S_IROTH] == []
     assert [p for p, m in modes.items() if stat.S_ISDIR(m) and not m & stat.S_IXOTH] == []
+
+
+def test_the_image_has_only_the_part_of_botocores_data_that_it_needs(built: Path) -> None:
+    task = built / "rootfs" / "var" / "task"
+
+    assert (task / "s3-data" / "endpoints.json").is_file()
+    assert not (task / "botocore" / "data").exists()
