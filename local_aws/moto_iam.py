@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 from moto.core.config import default_user_config
+from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -15,6 +17,7 @@ from local_aws.errors import CannotAssume, CannotDeliver
 from local_aws.iam_guard import Principal
 from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
+from local_aws.sigv4 import SignatureError
 
 
 def load_managed_policies() -> None:
@@ -33,12 +36,21 @@ class Principals:
         self._admin = Principal(admin_arn, admin_secret, session_token=None, policies=None)
 
     def find(self, access_key: str) -> Principal | None:
-        """The principal with its current policies; None if the key is unknown."""
+        """The principal with its current policies; None if the key is unknown.
+
+        Raise SignatureError if it was temporary and has expired.
+        """
         if access_key == self._admin_key:
             return self._admin
         sts = sts_backends[self._account_id]["aws"]
         session = sts.get_assumed_role_from_access_key(access_key)
         if session is not None:
+            if session.expiration < utcnow():
+                raise SignatureError(
+                    "ExpiredToken",
+                    "The provided token has expired.",
+                    HTTPStatus.BAD_REQUEST,
+                )
             policies = role_policies(session.role_arn)
             secret = session.secret_access_key
             return Principal(session.arn, secret, session.session_token, policies)

@@ -163,7 +163,7 @@ def test_presigned_urls_of_version_2_are_verified(cloud: Cloud, method: str) -> 
             request.add_header("Content-Type", "")  # urllib's own is not signed
         return fetch(request)
 
-    assert b"SignatureDoesNotMatch" in ask(url.replace("%2Bk", "%2Bx"))[1]
+    assert b"SignatureDoesNotMatch" in ask(url.replace("%2Bk?", "%2Bx?"))[1]
     late = url.replace("Expires=", "Expires=1&x=")
     assert b"Request has expired" in ask(late)[1]
     assert ask(url)[0] in (200, 204)
