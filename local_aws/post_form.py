@@ -69,6 +69,12 @@ class PostForm:
                 "Bucket POST must contain a field named 'key'. If it is specified, please check "
                 "the order of the fields.",
             )
+        if "tagging" in self.fields:
+            raise FormError(
+                "NotImplemented",
+                "The local AWS does not have the form's field tagging.",
+                HTTPStatus.NOT_IMPLEMENTED,
+            )
         self.fields["key"] = self.fields["key"].replace("${filename}", file_name)
         self._size = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)

@@ -35,7 +35,7 @@ def post(form: dict[str, Any], data: bytes, path: Path, **more: str) -> tuple[in
     """Status, Location and body of the answer to a form that curl sends."""
     file = path / "a file.mp4"
     file.write_bytes(data)
-    fields = [("-F", f"{name}={value}") for name, value in {**form["fields"], **more}.items()]
+    fields = [("--form-string", f"{name}={value}") for name, value in {**form["fields"], **more}.items()]
     words = [word for pair in fields for word in pair]
     shown = "\n%{http_code} %header{location}"
     done = subprocess.run(
@@ -112,6 +112,9 @@ def test_a_form_has_the_rights_of_its_signer(cloud: Cloud, tmp_path: Path) -> No
     stolen = form_of(name, "in/k")
     stolen["fields"]["x-amz-security-token"] = "another"
     assert "InvalidToken" in post(stolen, b"x", tmp_path)[2]
+    other = {**form_of(name, "in/k"), "url": f"{cloud.aws.endpoint}/{bucket(cloud)}"}
+    assert '["eq", "$bucket"' in post(other, b"x", tmp_path)[2]
+    assert "NotImplemented" in post(form_of(name, "in/k"), b"x", tmp_path, tagging="<x/>")[2]
     unsigned = {"url": form_of(name, "in/k")["url"], "fields": {"key": "in/k"}}
     assert "Anonymous" in post(unsigned, b"x", tmp_path)[2]
     assert "named 'key'" in post({**unsigned, "fields": {}}, b"x", tmp_path)[2]
