@@ -224,19 +224,6 @@ def test_a_published_version_keeps_its_image(cloud: Cloud) -> None:
         assert code["ImageUri"] == uri
 
 
-def test_an_image_without_a_folder_is_a_clear_error(cloud: Cloud) -> None:
-    name = cloud.name("function")
-    cloud.client("lambda").create_function(
-        FunctionName=name,
-        PackageType="Image",
-        Code={"ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/other:1"},
-        Role=cloud.role(ANYTHING),
-    )
-
-    with pytest.raises(ClientError, match="--image other=FOLDER"):
-        cloud.invoke(name)
-
-
 def test_reserved_concurrency_throttles_but_the_cap_waits(cloud: Cloud) -> None:
     code = (
         "import time\ndef handler(event, context):\n"
