@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from local_aws import cpu_share
 from local_aws.errors import InitError, InitTimeout
 from local_aws.function import FunctionSpec, Result, error_payload
 from local_aws.output import Output
-from local_aws.process_tree import members, resident_bytes
+from local_aws.process_tree import is_connected, members, resident_bytes
 from local_aws.runtime_api import Invocation, Message, RuntimeApi
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -97,6 +98,7 @@ class Environment:
             pass_fds=(_alive_read,),
         )
         pid = self._process.pid
+        self._api.start(partial(is_connected, pid))
         self._share = (
             cpu_share.limit(pid, cpu_share.cores(spec.memory_mb)) if has_cpu_share else None
         )
