@@ -40,10 +40,10 @@ def members(pid: int) -> list[int]:
     return found
 
 
-def resident_bytes(pid: int) -> int:
-    """The resident memory of the process and its descendants; 0 if it has ended."""
+def resident_bytes(pid: int, but: int = 0) -> int:
+    """The resident memory of the process and its descendants, but the first `but` of them."""
     total = 0
-    for member in members(pid):
+    for member in members(pid)[but:]:
         with contextlib.suppress(*_GONE):
             if _HAS_STATM:
                 # https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html
