@@ -112,7 +112,7 @@ class ZipRoot:
                 binds.append((path, str(path)))
         for name in ("bin", "sbin"):
             (self._root / name).symlink_to(f"usr/{name}")
-        binds += [*self._programs(), *self._python(), *_packages()]
+        binds += [*self._programs(), *self._python(), *packages()]
         for source, target in binds:
             self._make_place(source, self._root / target[1:])
         return [(source.resolve(), target) for source, target in [*binds, *self._hidden()]]
@@ -154,8 +154,8 @@ class ZipRoot:
         return [(self._empty, f"{LANG}/{place}") for place in places if (base / place).is_dir()]
 
 
-def _packages() -> list[tuple[Path, str]]:
-    """AWS's packages, where Lambda's runtime has them."""
+def packages() -> list[tuple[Path, str]]:
+    """AWS's packages here, and where Lambda's runtime has them."""
     found: dict[str, Path] = {}
     for folder in {sysconfig.get_paths()[kind] for kind in ("purelib", "platlib")}:
         for path in Path(folder).iterdir():
