@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import logging
+import os
 import shutil
 import threading
 import zipfile
@@ -45,6 +47,16 @@ class CodeStore:
         hashing a 68 MB layer cost more than the rest of an invocation.
         """
         return self._filled(base64.b64decode(sha256).hex()[:32], partial(_unzip, data))
+
+    def merged(self, layers: list[Path]) -> Path | None:
+        """The folder of the layers together, as /opt; None if there are none.
+
+        Of several files with the same path, the last layer's counts.
+        """
+        if len(layers) < 2:
+            return layers[0] if layers else None
+        name = hashlib.sha256("/".join(layer.name for layer in layers).encode()).hexdigest()[:32]
+        return self._filled(f"opt-{name}", partial(_merge, layers))
 
     def image_folder(self, uri: str) -> Path:
         """Return the folder that the image runs from; raise CannotStart if there is none."""
@@ -104,6 +116,18 @@ class CodeStore:
                 fill(partial_folder)
                 partial_folder.rename(target)
         return target
+
+
+def _merge(layers: list[Path], folder: Path) -> None:
+    """Link the layers' files into one folder."""
+    for layer in layers:
+        for path in sorted(layer.rglob("*")):  # folders before what they contain
+            target = folder / path.relative_to(layer)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                target.unlink(missing_ok=True)
+                os.link(path, target)
 
 
 def _unzip(data: bytes, folder: Path) -> None:

@@ -89,9 +89,10 @@ def test_the_functions_settings_override_the_images(tmp_path: Path) -> None:
     assert image is not None
 
     assert image.environment == {"A": "b=c"}
-    assert image.argv({}, 512)[-5:] == [str(tmp_path / "rootfs"), "512", "/var/task", "/e", "c"]
-    overrides = {"Command": ["other"], "WorkingDirectory": "/w"}
-    assert image.argv(overrides, 1024)[-4:] == ["1024", "/w", "/e", "other"]
+    own = image.sandbox({})
+    assert (own.root, own.folder, own.command) == (tmp_path / "rootfs", "/var/task", ("/e", "c"))
+    other = image.sandbox({"Command": ["other"], "WorkingDirectory": "/w"})
+    assert (other.folder, other.command) == ("/w", ("/e", "other"))
 
 
 @pytest.fixture(scope="module")
