@@ -38,6 +38,7 @@ class Machine(RuleBasedStateMachine):
         self.earlier: list[tuple[str, str]] = []  # versions that were there
         self.taken: str | None = None
         self.was_unable_to_report = False
+        self.steps_since_redrive = 0
         self.world.figures["runs"] += 1
 
     def _has(self, key: str, etag: str) -> None:
@@ -55,6 +56,12 @@ class Machine(RuleBasedStateMachine):
         self.world.figures["uploads"] += 1
         self.world.figures["of them overwrites"] += self.folder + key in self.last
         self._has(self.folder + key, self.world.upload(self.folder + key, video))
+
+    @rule(video=st.sampled_from(VIDEOS))
+    def upload_everywhere(self, video: str) -> None:
+        """Upload under all keys at once."""
+        for key in KEYS:
+            self.upload(key, video)
 
     @rule(key=keys, kind=st.sampled_from(sorted(BROKEN)))
     def upload_broken(self, key: str, kind: str) -> None:
@@ -95,6 +102,15 @@ class Machine(RuleBasedStateMachine):
         self.taken = sid
         self.was_unable_to_report |= is_splitter and sid in REPORTS
 
+    @precondition(lambda self: self.taken is None)
+    @rule(key=keys, video=st.sampled_from(VIDEOS), seconds=st.sampled_from((0.2, 2.0)))
+    def upload_without_the_policy(self, key: str, video: str, seconds: float) -> None:
+        """Upload while the splitter can neither answer nor report, perhaps for all its attempts."""
+        self.take_a_right(("video-splitting", WHOLE_POLICY))
+        self.upload(key, video)
+        time.sleep(seconds)
+        self.give_the_right_back()
+
     @precondition(lambda self: self.taken is not None)
     @rule()
     def give_the_right_back(self) -> None:
@@ -102,17 +118,23 @@ class Machine(RuleBasedStateMachine):
         self.world.give_rights_back()
         self.taken = None
 
-    @rule()
-    def redrive(self) -> None:
-        """Send the messages' events again, even if the cause is still there."""
-        self.world.figures["redrives"] += 1
-        run_failures(self.world.stack, "redrive")
+    @rule(frames=st.sampled_from(("auto", "1", "3")))
+    def deploy_another_setting(self, frames: str) -> None:
+        """Take another number of frames of each video from now on."""
+        self.world.figures["settings deployed"] += 1
+        self.world.set_frames(frames)
 
-    @rule()
-    def redrive_missing(self) -> None:
-        """Send what is unanswered again, even if it is under way."""
-        self.world.figures["redrives of what is missing"] += 1
-        self._redrive_missing()
+    @precondition(lambda self: self.steps_since_redrive > 4)
+    @rule(is_missing=st.booleans())
+    def redrive(self, is_missing: bool) -> None:
+        """Send the messages' events again, or what is unanswered, whatever is still under way."""
+        self.steps_since_redrive = 0
+        if is_missing:
+            self.world.figures["redrives of what is missing"] += 1
+            self._redrive_missing()
+        else:
+            self.world.figures["redrives"] += 1
+            assert run_failures(self.world.stack, "redrive").exit_code == 0
 
     def _redrive_missing(self) -> None:
         words = ("redrive", "--missing", "--yes", "--older-than", "0")
@@ -127,6 +149,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nobody_has_anothers_name(self) -> None:
         """A text says what the version says that it names."""
+        self.steps_since_redrive += 1
         self.world.measure()
         for key in self.world.objects(self.world.deployment.output_bucket, self.folder):
             found = self.world.text(key)
@@ -153,6 +176,7 @@ class Machine(RuleBasedStateMachine):
         self._check_frames()
         self.world.figures["answered"] += len(self.last) - self._in_queue()
         self.world.figures["in the queue"] += self._in_queue()
+        self.world.set_frames("auto")
         self.world.clear(self.folder)
 
     def _in_queue(self) -> int:

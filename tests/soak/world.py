@@ -84,6 +84,16 @@ class World:
         """Delete the video."""
         self.s3.delete_object(Bucket=self.deployment.input_bucket, Key=key)
 
+    def set_frames(self, frames: str) -> None:
+        """Deploy the splitter with this setting of FRAMES."""
+        name = self.deployment.splitter.name
+        found = self._lambda.get_function_configuration(FunctionName=name)["Environment"]
+        if found["Variables"]["FRAMES"] == frames:
+            return
+        variables = {**found["Variables"], "FRAMES": frames}
+        environment = {"Variables": variables}
+        self._lambda.update_function_configuration(FunctionName=name, Environment=environment)
+
     def clear(self, prefix: str) -> None:
         """Delete all objects below `prefix`, and all messages."""
         for bucket in self.deployment.buckets:
