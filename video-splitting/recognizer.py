@@ -235,8 +235,8 @@ class Recognizer:
                 f"idle; the event's retry will find it ready. Lambda said: {error}"
             )
         return kind(
-            f"Lambda could not start '{self.function}' in {attempts} attempts: {error}. The event's "
-            "retries try as often; if they fail as well, send it again later: deploy/failures.py."
+            f"Lambda could not start '{self.function}' in {attempts} attempts: {error}. The "
+            "event's retries try as often. If they fail too, send it again: deploy/failures.py."
         )
 
     def _failure(self, keys: list[str], text: bytes) -> RecognitionFailed:

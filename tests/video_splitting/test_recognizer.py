@@ -104,7 +104,7 @@ def test_an_outage_is_left_to_the_events_retries(callee: Any) -> None:
     callee.script = [lambda _: THROTTLED] * 6 + [failing(503)] * 100
     tester = build(callee, sleep=lambda _: None)
     with pytest.raises(
-        recognizer.RecognitionUnavailable, match="could not start 'namer' in 11 attempts: .*Service"
+        recognizer.RecognitionUnavailable, match=r"could not start 'namer' in 11 attempts: .*Serv"
     ):
         tester.recognize_one("b", "a.jpg", "always", one_minute)
     assert len(callee.payloads) == 6 + 5
