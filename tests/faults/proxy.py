@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-# Says how to break a request (one of KINDS) or None; called with each request before it is sent on.
+# Says how to break a request, if at all: called with each before it is sent on. A number is an HTTP
+# status, answered without asking the server. `reset` closes the connection instead; `lost` does so
+# once the server has answered, and `half` after a part of its answer. `hang` is silence.
 Choose = Callable[["Request"], "str | None"]
+# Called with each request and its answer before that is passed on as a whole.
+Heed = Callable[["Request", bytes], None]
 
-KINDS = ("403", "429", "500", "503", "reset", "lost", "half", "slow", "hang")
 LAMBDA_ERRORS = {
     "403": "AccessDeniedException",
     "429": "TooManyRequestsException",
@@ -42,7 +45,9 @@ class Request(http.server.BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.choose(self)
         if fault is None:
-            self.wfile.write(self._answer())
+            answer = self._answer()
+            self.server.heed(self, answer)
+            self.wfile.write(answer)
         elif fault.isdecimal():
             self.wfile.write(self._refusal(fault))
         elif fault == "hang":
@@ -56,6 +61,7 @@ class Request(http.server.BaseHTTPRequestHandler):
 
     def _break(self, fault: str, answer: bytes) -> None:
         if fault == "slow":
+            self.server.heed(self, answer)
             size = len(answer) // 4 + 1
             for start in range(0, len(answer), size):
                 time.sleep(SLOW_S)
@@ -118,12 +124,12 @@ class Proxy(http.server.ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, endpoint: str, choose: Choose) -> None:
+    def __init__(self, endpoint: str, choose: Choose, heed: Heed) -> None:
         """Listen on a free port of 127.0.0.1."""
         super().__init__(("127.0.0.1", 0), Request)
         parts = urlsplit(endpoint)
         self.target = (str(parts.hostname), parts.port)
-        self.choose = choose
+        self.choose, self.heed = choose, heed
         self.ended = threading.Event()
 
     @property
@@ -136,9 +142,11 @@ class Proxy(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def breaking(endpoint: str, choose: Choose) -> Iterator[Proxy]:
+def breaking(
+    endpoint: str, choose: Choose, heed: Heed = lambda _request, _answer: None
+) -> Iterator[Proxy]:
     """A proxy before `endpoint` that serves as long as the context."""
-    proxy = Proxy(endpoint, choose)
+    proxy = Proxy(endpoint, choose, heed)
     threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield proxy
