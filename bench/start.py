@@ -46,8 +46,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import json, sys, time
 model, folder, frame, frames, size, started, data = sys.argv[1:]
 from pathlib import Path
-import s3_data
-s3_data.session(Path(data)).create_client("s3", region_name="us-east-1")
+import s3_objects
+s3_objects.make_client(Path(data))
 if os.environ["ENGINE"] == "torch":
     import models
     from dataclasses import replace
@@ -81,6 +81,7 @@ def first_answer(
         "MODELS_DIR": str(networks if engine == "ncnn" else folder),
         "GALLERY": str(data_pt),
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
     }

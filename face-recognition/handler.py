@@ -11,23 +11,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import json
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-import s3_data
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from frame_answer import FaceJson, answer, known_faces, output_metadata, says
 from gallery import UNKNOWN
 from images import UnreadableImage, read_rgb
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+from s3_objects import make_client, read_object
 
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
@@ -35,11 +33,9 @@ WRITE = ("always", "known", "never")  # when the output of a frame is written
 
 # Loaded once per environment, in its INIT phase.
 _started = time.monotonic()
-_task_root = Path(__file__).resolve().parent
-# botocore alone takes three quarters of boto3's time.
-_s3 = cast("S3Client", s3_data.session(_task_root / "s3-data").create_client("s3"))
 try:
-    _recognizer = Recognizer.from_environment(_task_root, _s3)
+    _s3 = make_client()
+    _recognizer = Recognizer.from_environment(Path(__file__).resolve().parent, _s3)
 finally:
     gc.enable()
 print(json.dumps({"step": "init", "seconds": round(time.monotonic() - _started, 3)}))
@@ -164,12 +160,15 @@ def recognize_all(payload: Payload, output_bucket: str) -> list[Recognized]:
 def noting(frame: str, failures: list[str]) -> Iterator[None]:
     """Collect an error of one frame in `failures`, so that the other frames are still tried.
 
-    Errors that would affect every frame propagate.
+    The caller raises them all. The log has the traceback of one that nobody foresaw.
     """
     try:
         yield
-    except (UnreadableImage, ClientError) as error:
+    except (UnreadableImage, ClientError, BotoCoreError) as error:
         failures.append(f"{frame}: {error}")
+    except Exception as error:  # noqa: BLE001 - it must not be blamed on another frame
+        traceback.print_exc()
+        failures.append(f"{frame}: {type(error).__name__}: {error}")
 
 
 def read_payload(event: Any) -> Payload:
@@ -222,10 +221,9 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
 
 
 def read_frame(bucket: str, key: str) -> Frame:
-    """Read a frame from S3; raises ClientError if it is missing or may not be read."""
-    found = _s3.get_object(Bucket=bucket, Key=key)
-    etag = found["ETag"].strip('"')
-    return Frame(bucket, key, found["Body"].read(), etag, found["Metadata"])
+    """Read a frame from S3; raises what `read_object` raises."""
+    found, data = read_object(_s3, Bucket=bucket, Key=key)
+    return Frame(bucket, key, data, found["ETag"].strip('"'), found["Metadata"])
 
 
 def identity(frame: Frame) -> dict[str, str]:

@@ -53,6 +53,11 @@ class VideosFailed(SplitterError):
     """Several videos of the event failed; the message gives the reason for each."""
 
 
+# How long S3 may be silent: three attempts take a third of the time, which ffmpeg and the
+# recognizer leave free. TIMEOUT_S has the seconds that an invocation may take.
+SHARE_OF_TIMEOUT = 1 / 9
+DEFAULT_TIMEOUT_S = 280
+
 # Errors of one video, which must not keep the event's other videos from being tried.
 PER_VIDEO_ERRORS = (VideoError, recognizer.RecognitionError, StoreRefused, OSError)
 
@@ -208,14 +213,15 @@ def s3() -> S3Client:
     requests for a new bucket, and ffmpeg may not follow redirects. A custom endpoint has no host
     names for buckets.
     """
+    timeout_s = number("TIMEOUT_S", 1, 900) if os.environ.get("TIMEOUT_S") else DEFAULT_TIMEOUT_S
     custom = any(os.environ.get(name) for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"))
     client = session().create_client(
         "s3",
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path" if custom else "virtual"},
-            connect_timeout=5,
-            read_timeout=30,
+            connect_timeout=min(5.0, timeout_s * SHARE_OF_TIMEOUT),
+            read_timeout=timeout_s * SHARE_OF_TIMEOUT,
             retries={"total_max_attempts": 3, "mode": "standard"},
         ),
     )

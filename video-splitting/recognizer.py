@@ -2,8 +2,8 @@
 
 The splitter pays for the time it waits, so a slow call is never made twice: the client waits longer
 than the recognizer may run, and botocore does not retry. Only a call that has not started any work
-is tried again: a throttled one (429), or one to a function that Lambda let go while it was idle and
-is preparing again (409).
+is tried again: a throttled one (429), one to a function that Lambda let go while it was idle and is
+preparing again (409), and one that Lambda itself failed (5xx) or that did not reach it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from agreement import Face
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 READ_MARGIN_S = 5
 RETRY_BASE_S = 0.2
 RETRY_CAP_S = 10.0
+# Calls that Lambda fails are tried this often within 3 s. An outage that lasts longer is left to
+# the event's retries, minutes later.
+OUTAGE_ATTEMPTS = 5
+# Lambda answers 5xx as well if the recognizer is set up wrong; trying again does not help then.
+SET_UP_WRONG = ("Invalid", "KMS", "EC2AccessDenied")
 # What an answer depends on besides the frame; an output's metadata has the same names.
 SETTINGS = ("model", "gallery", "threshold", "selection")
 RESULT_FIELDS = {
@@ -51,6 +57,10 @@ class RecognitionThrottled(RecognitionError):
 
 class RecognitionPending(RecognitionError):
     """The recognizer had been let go while it was idle, and was not ready within the time left."""
+
+
+class RecognitionUnavailable(RecognitionError):
+    """Lambda failed to start the recognizer, or could not be reached, several times in a row."""
 
 
 class RecognitionBadAnswer(RecognitionError):
@@ -185,8 +195,7 @@ class Recognizer:
         self, payload: bytes, remaining_s: Callable[[], float]
     ) -> tuple[bytes, bool, float]:
         """The answer to `payload`, whether it describes an error, and seconds of waiting on 429."""
-        attempt, slot_s = 0, 0.0
-        refusals = self.client.exceptions
+        attempt, outages, slot_s = 0, 0, 0.0
         while True:
             try:
                 answer = self.client.invoke(
@@ -194,32 +203,40 @@ class Recognizer:
                     InvocationType="RequestResponse",
                     Payload=payload,
                 )
-            except (
-                refusals.TooManyRequestsException,
-                refusals.ResourceConflictException,
-            ) as error:
-                # Full jitter: many splitters are throttled together and must not retry together.
-                pause = random.uniform(0, min(RETRY_CAP_S, RETRY_BASE_S * 2**attempt))  # noqa: S311
-                is_throttled = isinstance(error, refusals.TooManyRequestsException)
-                if remaining_s() - pause < self.timeout_s + READ_MARGIN_S:
-                    raise self._no_time(is_throttled, attempt + 1, error) from error
-                self.sleep(pause)
+            except (ClientError, ConnectTimeoutError, EndpointConnectionError) as error:
+                kind = _kind_of_refusal(error)
+                if kind is None:
+                    raise
                 attempt += 1
-                slot_s += pause * is_throttled
+                outages += kind is RecognitionUnavailable
+                # Full jitter: many splitters are throttled together and must not retry together.
+                pause = random.uniform(0, min(RETRY_CAP_S, RETRY_BASE_S * 2 ** (attempt - 1)))  # noqa: S311
+                is_over = remaining_s() - pause < self.timeout_s + READ_MARGIN_S
+                if is_over or outages == OUTAGE_ATTEMPTS:
+                    raise self._given_up(kind, attempt, error) from error
+                self.sleep(pause)
+                slot_s += pause * (kind is RecognitionThrottled)
             else:
                 return answer["Payload"].read(), "FunctionError" in answer, slot_s
 
-    def _no_time(self, is_throttled: bool, attempts: int, error: Exception) -> RecognitionError:
+    def _given_up(
+        self, kind: type[RecognitionError], attempts: int, error: Exception
+    ) -> RecognitionError:
         """What the calls have waited for in vain."""
-        if is_throttled:
-            return RecognitionThrottled(
+        if kind is RecognitionThrottled:
+            return kind(
                 f"'{self.function}' was throttled {attempts} times (429), and no time is left for "
                 "another attempt. Raise the account's concurrency or lower the splitter's."
             )
-        return RecognitionPending(
-            f"'{self.function}' was not ready {attempts} times (409), and no time is left to wait "
-            "until Lambda has prepared it. Lambda lets a function go that has long been idle; the "
-            f"event's retry will find it ready. Lambda said: {error}"
+        if kind is RecognitionPending:
+            return kind(
+                f"'{self.function}' was not ready {attempts} times (409), and no time is left to "
+                "wait until Lambda has prepared it. Lambda lets a function go that has long been "
+                f"idle; the event's retry will find it ready. Lambda said: {error}"
+            )
+        return kind(
+            f"Lambda could not start '{self.function}' in {attempts} attempts: {error}. The "
+            "event's retries try as often. If they fail too, send it again: deploy/failures.py."
         )
 
     def _failure(self, keys: list[str], text: bytes) -> RecognitionFailed:
@@ -264,6 +281,20 @@ class Recognizer:
             f"'{self.function}' answered without {missing} for {_listed(keys)}: "
             f"{text[:200].decode('utf-8', 'replace')}. Deploy both functions from one version."
         )
+
+
+def _kind_of_refusal(error: Exception) -> type[RecognitionError] | None:
+    """What a call that ran nothing has waited for; None if another attempt does not help."""
+    if not isinstance(error, ClientError):
+        return RecognitionUnavailable
+    code = error.response["Error"]["Code"]
+    if code == "TooManyRequestsException":
+        return RecognitionThrottled
+    if code == "ResourceConflictException":
+        return RecognitionPending
+    is_outage = error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
+    is_lasting = code.startswith(SET_UP_WRONG)
+    return RecognitionUnavailable if is_outage and not is_lasting else None
 
 
 def _is_face(face: Any) -> bool:

@@ -234,7 +234,9 @@ class Splitter:
         """The video's frames, taken when they are asked for; their files end with the context."""
         seconds = max(min(self.ffmpeg_s, self.remaining_s() - MARGIN_S), 0)
         url = store.presigned(self.s3, source, int(self.remaining_s()) + 60)
-        video = ffmpeg.Video(url, source.etag, self.ca_file, size=source.size)
+        # ffmpeg tries a request three times.
+        stall_s = min(ffmpeg.STALL_S, self.ffmpeg_s / 6)
+        video = ffmpeg.Video(url, source.etag, self.ca_file, size=source.size, stall_s=stall_s)
         with tempfile.TemporaryDirectory(prefix="frames-") as folder:
             fetch = partial(store.fetch, self.s3, source)
             yield Footage(Camera(video, Path(folder), seconds, self._allowed_s, fetch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -190,9 +191,22 @@ def _kept(source: Source, plan: Plan, index: int, head: Head) -> tuple[Stored | 
     expected = {**source.metadata, "frame-policy": plan.policy}
     if not expected.items() <= found.items():
         return None, 0
-    time, damaged = float(found["frame-time"]), "frame-damaged" in found
-    stored = Stored(key, etag, int(found["frame-index"]), time, damaged)
-    return stored, 1 if plan.keeps_one else int(found["frame-count"])
+    # Anybody may have edited an object: what this code did not write is made again.
+    frame, count = (_whole_number(found.get(f"frame-{name}", "")) for name in ("index", "count"))
+    time = _seconds(found.get("frame-time", ""))
+    if frame is None or time is None or count is None or not 1 <= count <= plan.frames:
+        return None, 0
+    stored = Stored(key, etag, frame, time, "frame-damaged" in found)
+    return stored, 1 if plan.keeps_one else count
+
+
+def _whole_number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,3}", text) else None
+
+
+def _seconds(text: str) -> float | None:
+    """A time as `put_frame` writes it."""
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?(e[+-][0-9]{2})?", text) else None
 
 
 def presigned(s3: S3Client, source: Source, seconds: int) -> str:

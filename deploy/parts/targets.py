@@ -115,7 +115,8 @@ def _common(function: Function, role: str, environment: dict[str, str]) -> dict[
         "MemorySize": function.memory_mb,
         "Timeout": function.timeout_s,
         "EphemeralStorage": {"Size": function.ephemeral_storage_mb},
-        "Environment": {"Variables": environment},
+        # Clients derive their patience from it: Lambda does not tell a function its limit.
+        "Environment": {"Variables": {**environment, "TIMEOUT_S": str(function.timeout_s)}},
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +15,11 @@ import numpy as np
 import pytest
 from gallery import GalleryError
 from gallery_s3 import S3Gallery
+from s3_objects import make_client
 
+from tests.faults.proxy import breaking
+
+Capture = pytest.CaptureFixture[str]
 URI = "s3://p-stage-1/galleries/data.pt"
 ANN, BOB = np.eye(2, gallery.LENGTHS["sface"], dtype=np.float32)
 
@@ -55,13 +62,69 @@ def test_a_newly_enrolled_person_is_known_after_the_refresh_time(s3: Any, tmp_pa
     assert source.current() is second
 
 
-def test_a_new_gallery_for_another_model_is_an_error(s3: Any, tmp_path: Path) -> None:
-    put(s3, tmp_path, ["Ann"])
-    source = S3Gallery(s3, URI, parse, 0)
-    put(s3, tmp_path, ["Ann"], "facenet-vggface2")
+@contextmanager
+def kept(source: S3Gallery, capsys: Capture, reason: str) -> Iterator[None]:
+    """The gallery stays the same, and one log line with a metric says why."""
+    before = source.current()
+    yield
+    capsys.readouterr()
+    assert source.current() is before
+    line = json.loads(capsys.readouterr().out)
+    assert re.search(reason, line["warning"])
+    assert URI in line["warning"]
+    (metric,) = line["_aws"]["CloudWatchMetrics"]
+    assert metric["Metrics"] == [{"Name": "GalleryKept", "Unit": "Count"}]
+    assert (line["GalleryKept"], line["gallery"]) == (1, before.digest)
+    assert set(metric["Dimensions"][0]) <= set(line)
 
-    with pytest.raises(GalleryError, match=f"{URI} was made with the model facenet-vggface2"):
-        source.current()
+
+def test_a_good_gallery_is_kept_while_the_new_one_is_broken(
+    s3: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    put(s3, tmp_path, ["Ann"])
+    reads: list[bytes] = []
+
+    def counted(data: bytes, name: str) -> gallery.Gallery:
+        reads.append(data)
+        return parse(data, name)
+
+    source = S3Gallery(s3, URI, counted, 0)
+    with kept(source, capsys, "was made with the model facenet-vggface2"):
+        put(s3, tmp_path, ["Ann"], "facenet-vggface2")
+    with kept(source, capsys, "is not a gallery"):
+        s3.put_object(Bucket="p-stage-1", Key="galleries/data.pt", Body=b"no gallery")
+    # THEN each check warns, but what has not changed is not read again
+    count = len(reads)
+    with kept(source, capsys, "is not a gallery"):
+        pass
+    assert len(reads) == count
+    # WHEN it is mended, THEN it counts
+    put(s3, tmp_path, ["Ann", "Bob"])
+    assert source.current().names == ("Ann", "Bob")
+
+
+def test_a_good_gallery_is_kept_while_s3_does_not_give_the_new_one(
+    s3: Any, endpoint: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(s3, tmp_path, ["Ann"])
+    monkeypatch.setenv("TIMEOUT_S", "2")
+    faults: list[str] = []
+    with breaking(endpoint, lambda _: faults[0] if faults else None) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        source = S3Gallery(make_client(), URI, parse, 0)
+        for fault, reason in (
+            ("403", "AccessDenied.*its bucket and key admit the function's role"),
+            ("503", "SlowDown.*S3 did not answer as it should. It will be read again"),
+            ("hang", "timeout.*S3 did not answer"),
+            ("reset", "Connection.*S3 did not answer"),
+        ):
+            with kept(source, capsys, reason):
+                faults[:] = [fault]
+            faults.clear()
+        with kept(source, capsys, "NoSuchKey.*Upload it there"):
+            s3.delete_object(Bucket="p-stage-1", Key="galleries/data.pt")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +132,9 @@ def test_a_new_gallery_for_another_model_is_an_error(s3: Any, tmp_path: Path) ->
     [
         (
             "s3://p-stage-1/nothing.pt",
-            "Cannot read the gallery s3://p-stage-1/nothing.pt.*NoSuchKey",
+            "Cannot read the gallery s3://p-stage-1/nothing.pt.*NoSuchKey.*Upload it there",
         ),
+        ("s3://p-nowhere/data.pt", "NoSuchBucket.*of a bucket that exists"),
         ("s3://p-stage-1", "use s3://BUCKET/KEY"),
         ("data.pt", "use s3://BUCKET/KEY"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,8 @@ from engine import EngineError
 from gallery import GalleryError
 from PIL import Image
 from recognition import SettingsError
+
+from tests.faults.proxy import Request, breaking
 
 pytestmark = pytest.mark.usefixtures("output_bucket")
 
@@ -415,6 +418,72 @@ def test_other_frames_are_tried_despite_a_damaged_image(
 
     assert "1 of 2 frames: p-stage-1/damaged.jpg: it is not a readable image" in str(error.value)
     assert '"frame": "p-stage-1/whole.jpg"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fault", ["hang", "half", "reset", "503"])
+def test_a_request_that_fails_once_is_repeated_in_time(
+    load_handler: Callable[..., ModuleType], endpoint: str, s3: Any, put: Any, fault: str
+) -> None:
+    # GIVEN a store that fails the first request of each step, and a function that may take 8 s
+    put(f"{fault}.jpg", "biden.jpg")
+    seen: set[tuple[str, str]] = set()
+
+    def once(request: Request) -> str | None:
+        step = (request.command, request.path)
+        return None if step in seen else seen.add(step) or fault
+
+    with breaking(endpoint, once) as proxy:
+        handler = load_handler(AWS_ENDPOINT_URL=proxy.url, TIMEOUT_S="8")
+        started = time.monotonic()
+        answer = handler.handler(one(f"{fault}.jpg"), None)
+    assert answer["results"][0]["faces"][0]["name"] == "Joe Biden"
+    assert output(s3, f"{fault}.txt")[0] == "Joe Biden"
+    assert len(seen) == 3
+    assert time.monotonic() - started < 8
+
+
+def test_a_frame_that_is_never_answered_is_blamed_alone(
+    load_handler: Callable[..., ModuleType],
+    endpoint: str,
+    put: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("whole", "silent", "last"):
+        put(f"{name}.jpg", "biden.jpg")
+
+    def silent(request: Request) -> str | None:
+        return "hang" if "silent" in request.path else None
+
+    with breaking(endpoint, silent) as proxy:
+        handler = load_handler(AWS_ENDPOINT_URL=proxy.url, TIMEOUT_S="2")
+        with pytest.raises(handler.RecognitionFailed) as error:
+            handler.handler(several("whole.jpg", "silent.jpg", "last.jpg"), None)
+
+    assert "1 of 3 frames: p-stage-1/silent.jpg: Read timeout" in str(error.value)
+    assert "whole.jpg" not in str(error.value)
+    assert '"frame": "p-stage-1/last.jpg"' in capsys.readouterr().out
+
+
+def test_an_error_that_nobody_foresaw_is_blamed_on_its_frame(
+    handler: ModuleType, put: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    put("sound.jpg", "biden.jpg")
+    put("odd.jpg", "coffee.png")
+    name_faces = handler._recognizer.name_faces
+
+    def odd(image: Any, votes: bool) -> Any:
+        faces = name_faces(image, votes)
+        return faces if faces else 1 / len(faces)
+
+    monkeypatch.setattr(handler._recognizer, "name_faces", odd)
+    with pytest.raises(handler.RecognitionFailed) as error:
+        handler.handler(several("odd.jpg", "sound.jpg"), None)
+    assert (
+        str(error.value) == "1 of 2 frames: p-stage-1/odd.jpg: ZeroDivisionError: division by zero"
+    )
+    printed = capsys.readouterr()
+    assert "Traceback" in printed.err
+    assert '"frame": "p-stage-1/sound.jpg"' in printed.out
 
 
 @pytest.mark.parametrize(

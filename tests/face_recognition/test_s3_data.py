@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import botocore.loaders
 import botocore.session
 import pytest
 import s3_data
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 REGIONS = ("us-east-1", "eu-central-1", "af-south-1", "us-gov-west-1", "cn-north-1")
@@ -96,6 +98,16 @@ def test_no_service_is_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch)
     made = client(s3_data.session(folder), "us-east-1")
     # THEN a client can still be made
     assert sorted(made.meta.service_model.operation_names) == sorted(s3_data.OPERATIONS)
+
+
+def test_every_operation_that_the_recognizer_calls_is_there() -> None:
+    folder = Path(s3_data.__file__).parent
+    sources = [path.read_text() for path in folder.glob("*.py")]
+
+    called = {name for text in sources for name in re.findall(r"\b_?s3\.([a-z]+_[a-z_]+)\(", text)}
+
+    assert {"get_object", "put_object"} <= called
+    assert called <= {xform_name(name) for name in s3_data.OPERATIONS}
 
 
 def test_without_the_folder_all_data_are_used(tmp_path: Path) -> None:

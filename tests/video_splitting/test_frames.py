@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -343,6 +344,40 @@ def test_a_timeout_leaves_no_process(files: Any, clip: Path, tmp_path: Path) -> 
     assert time.monotonic() - started < 10
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if "ffmpeg" in Path(f"/proc/{pid}/comm").read_text()]
+
+
+def test_ffmpeg_dies_with_its_splitter(files: Any, clip: Path, tmp_path: Path) -> None:
+    # GIVEN a process that waits for ffmpeg, which waits for a silent store
+    files.stall = 30
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(ffmpeg_module.__file__).parent)!r})
+import ffmpeg
+video = ffmpeg.Video({files.url(clip.name)!r}, "", "")
+ffmpeg.run(ffmpeg.command(video, 0, [{str(tmp_path / "a.jpg")!r}]), video.url, 60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as splitter:
+        children = Path(f"/proc/{splitter.pid}/task/{splitter.pid}/children")
+        deadline = time.monotonic() + 20
+        while not files.paths:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        (child,) = children.read_text().split()
+        # WHEN it is killed
+        splitter.kill()
+    # THEN ffmpeg ends as well
+    deadline = time.monotonic() + 5
+    while state_of(child) != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def state_of(pid: str) -> str:
+    """The process's state, "Z" for one that has ended; the same if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "Z"
 
 
 def test_frames_taken_before_time_runs_out_are_kept(files: Any, clip: Path, tmp_path: Path) -> None:

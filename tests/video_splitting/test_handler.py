@@ -15,6 +15,7 @@ import boto3
 import botocore.session
 import pytest
 import recognizer
+import store
 import video_errors
 from PIL import Image
 
@@ -96,6 +97,40 @@ def test_an_event_with_encoded_slashes(world: Any, clip: Path) -> None:
 class _Context:
     def get_remaining_time_in_millis(self) -> int:
         return 60_000
+
+
+EDITED = {
+    "frame-count": ("1000000000", "101", "-1", "0", "many", ""),
+    "frame-index": ("x", "-1"),
+    "frame-time": ("nan", "inf", "soon"),
+}
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_frames_whose_metadata_were_edited_are_made_again(
+    world: Any, monkeypatch: pytest.MonkeyPatch, clip: Path, frames: int
+) -> None:
+    # GIVEN frames of this very video
+    monkeypatch.setenv("FRAMES", str(frames))
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    key = world.keys(world.stage)[0]
+    found = world.s3.get_object(Bucket=world.stage, Key=key)
+    body, plan = found["Body"].read(), store.Plan(frames)
+    source = store.inspect(world.s3, store.Source(world.input, "a.mp4"))
+
+    def kept(metadata: dict[str, str]) -> int:
+        world.s3.put_object(Bucket=world.stage, Key=key, Body=body, Metadata=metadata)
+        head = store.described(world.s3, world.stage, key)
+        return len(store.kept_frames(world.s3, world.stage, source, plan, head))
+
+    assert kept(found["Metadata"]) == frames
+    # WHEN somebody has edited what they say, THEN they do not count
+    for name, values in EDITED.items():
+        for value in values:
+            assert kept({**found["Metadata"], name: value}) == 0, (name, value)
+    world.handle("a.mp4")
+    assert world.metadata(world.stage, key) == found["Metadata"]
 
 
 def test_events_without_videos(world: Any, callee: Any) -> None:

@@ -84,13 +84,69 @@ def test_retries_end_when_time_runs_out(
     assert 1 < len(callee.payloads) <= 5
 
 
-@pytest.mark.parametrize("status", [500, 502, 503])
-def test_other_errors_are_not_retried(callee: Any, status: int) -> None:
-    callee.script = [lambda _: (status, {"X-Amzn-ErrorType": "ServiceException"}, {})]
+def failing(status: int, kind: str = "ServiceException") -> Any:
+    """What Lambda says when it fails itself."""
+    return lambda _: (status, {"X-Amzn-ErrorType": kind}, {})
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_calls_that_lambda_fails_are_tried_again(callee: Any, status: int) -> None:
+    callee.script = [failing(status, "ENILimitReachedException" if status == 502 else "")] * 4
+    pauses: list[float] = []
+    answer = build(callee, sleep=pauses.append).recognize_one("b", "a.jpg", "always", one_minute)
+    assert answer.results[0]["faces"][0]["name"] == "Ann"
+    assert (len(callee.payloads), answer.slot_s) == (5, 0)
+    assert 0 < sum(pauses) < 3
+
+
+def test_an_outage_is_left_to_the_events_retries(callee: Any) -> None:
+    # GIVEN a call that waits for an environment, and then an outage
+    callee.script = [lambda _: THROTTLED] * 6 + [failing(503)] * 100
+    tester = build(callee, sleep=lambda _: None)
+    with pytest.raises(
+        recognizer.RecognitionUnavailable, match=r"could not start 'namer' in 11 attempts: .*Serv"
+    ):
+        tester.recognize_one("b", "a.jpg", "always", one_minute)
+    assert len(callee.payloads) == 6 + 5
+
+
+def test_no_call_is_repeated_that_has_too_little_time(callee: Any) -> None:
+    callee.script = [failing(503)] * 100
+    with pytest.raises(recognizer.RecognitionUnavailable, match="in 1 attempts"):
+        build(callee).recognize_one("b", "a.jpg", "always", lambda: 9.9)
+    assert len(callee.payloads) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (502, "InvalidRuntimeException"),
+        (502, "KMSDisabledException"),
+        (502, "EC2AccessDeniedException"),
+        (404, "ResourceNotFoundException"),
+        (413, "RequestTooLargeException"),
+        (403, "AccessDeniedException"),
+    ],
+)
+def test_what_no_attempt_can_mend_is_not_repeated(callee: Any, status: int, kind: str) -> None:
+    callee.script = [failing(status, kind)]
     tester = build(callee)
-    with pytest.raises(tester.client.exceptions.ClientError):
+    with pytest.raises(tester.client.exceptions.ClientError, match=kind):
         tester.recognize_one("b", "a.jpg", "always", one_minute)
     assert len(callee.payloads) == 1
+
+
+def test_a_call_that_reaches_nobody_is_tried_again(callee: Any) -> None:
+    tester = build(callee)
+    tester.client.meta.events.register(
+        "before-send.lambda.Invoke", lambda request, **_: attempts.append(request)
+    )
+    attempts: list[Any] = []
+    callee.shutdown()
+    callee.server_close()
+    with pytest.raises(recognizer.RecognitionUnavailable, match="Could not connect"):
+        tester.recognize_one("b", "a.jpg", "always", one_minute)
+    assert len(attempts) == 5
 
 
 def test_a_slow_call_is_not_repeated(callee: Any, monkeypatch: pytest.MonkeyPatch) -> None:
