@@ -4,7 +4,8 @@
 From the start of the process to its first answer, as in a cold start: Python, the S3 client,
 the networks, the gallery, one frame. With both models, in ncnn (the default) and in torch
 (ENGINE=torch: facenet-pytorch's modules, SFace in OpenCV), which alternate in one run; with the
-files in the page cache, and without. Then the memory that is resident after 20 frames of 1080p.
+files in the page cache, and without. Then the memory that is resident after 20 frames of 1080p, and
+how long galleries of 100,000 and of a million photos take to load.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FOLDER = ROOT / "face-recognition"
 sys.path[:0] = [str(FOLDER), str(ROOT)]
 
 import gallery
+import gallery_format
 import models
 import numpy as np
 import s3_data
@@ -39,6 +41,7 @@ from samples.packages import fetch_photos
 # most MB that may be resident
 WANTED = {"sface": (0.2, 0.25, 200), "facenet-vggface2": (0.3, 0.25, 300)}
 FRAMES = 20
+LOADING_S = {100_000: 1, 1_000_000: 10}  # photos in a gallery: the most seconds to load it
 CHILD = """
 import gc, os
 gc.disable()
@@ -112,6 +115,17 @@ def a_gallery(model: str, path: Path) -> Path:
     return path
 
 
+def loading_seconds(count: int) -> float:
+    """How long a gallery of so many photos takes to load, with sface."""
+    rows = np.random.default_rng(0).standard_normal((count, gallery.LENGTHS["sface"]), np.float32)
+    names = [f"Person {index // 3}" for index in range(count)]
+    data = gallery_format.write(rows, names, {"model": "sface", "image_size": 240})
+    del rows
+    started = time.monotonic()
+    gallery.parse(data, "data.pt", "sface")
+    return time.monotonic() - started
+
+
 def main() -> None:
     """Measure every model in both engines, and say which targets are met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -150,6 +164,9 @@ def main() -> None:
             took = first_answer(model, "ncnn", frame, data_pt, data, FRAMES)
             what = f"MB resident after {FRAMES} frames of 1080p, {model}"
             targets.append(Target(what, took["resident_mb"], resident))
+    for count, wanted in LOADING_S.items():
+        what = f"s to load a gallery of {count:,} photos, sface"
+        targets.append(Target(what, loading_seconds(count), wanted))
     report("start", targets, figures)
 
 
