@@ -154,6 +154,7 @@ class Drive:
                     answered=None if answered is None else answered + self.skew_s,
                     failure=self._failures.get(key, ""),
                     repeated=is_repeated,
+                    expected=sent.upload.expected,
                 )
             )
         return WorkloadRun(

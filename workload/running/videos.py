@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from workload.running.input_errors import InputError
 
 @dataclass(frozen=True)
 class Upload:
-    """A planned upload: a file and its key in S3."""
+    """A planned upload: a file, its key in S3, and the right name for it, if that is known."""
 
     key: str
     path: Path
     size_bytes: int
+    expected: str | None = None
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -72,19 +74,22 @@ def skipped_notes(folder: Path) -> list[str]:
     return [f"Not uploaded, as their names are not those of videos: {first_few(others)}."]
 
 
-def plan(videos: list[Path], repeat: int | None) -> list[Upload]:
+def plan(
+    videos: list[Path], repeat: int | None, names: Mapping[str, str] | None = None
+) -> list[Upload]:
     """One upload per video, or `repeat` copies named test_00.mp4, test_01.mp4 ...
 
-    Copies cycle through the videos and keep their suffixes.
+    Copies cycle through the videos and keep their suffixes. `names`: expected ones, by file name.
     """
     sizes = {video: video.stat().st_size for video in videos}
+    expected = names or {}
     if repeat is None:
-        return [Upload(video.name, video, sizes[video]) for video in videos]
+        return [Upload(v.name, v, sizes[v], expected.get(v.name)) for v in videos]
     digits = max(2, len(str(repeat - 1)))
     sources = [videos[index % len(videos)] for index in range(repeat)]
     return [
-        Upload(f"test_{index:0{digits}d}{video.suffix}", video, sizes[video])
-        for index, video in enumerate(sources)
+        Upload(f"test_{index:0{digits}d}{v.suffix}", v, sizes[v], expected.get(v.name))
+        for index, v in enumerate(sources)
     ]
 
 
@@ -104,6 +109,6 @@ def folder_expected(folder: Path, videos: list[Path]) -> dict[str, str] | None:
     return names
 
 
-def expected_of(uploads: list[Upload], names: dict[str, str]) -> dict[str, str]:
-    """The expected name of each upload, from that of the file it copies."""
-    return {u.key: names[u.path.name] for u in uploads if u.path.name in names}
+def expected_of(uploads: list[Upload]) -> dict[str, str]:
+    """The expected names, by the key of the upload."""
+    return {u.key: u.expected for u in uploads if u.expected is not None}
