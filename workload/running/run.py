@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from workload.running.expected import is_expected
 from workload.running.input_errors import RunError
 from workload.running.score import Outcome, Score
 
@@ -47,11 +46,9 @@ class VideoRun:
     @property
     def outcome(self) -> Outcome:
         """Whether the answer is right. Answered and right are two things."""
-        if self.answered is None:
-            return Outcome.MISSING
-        if self.expected is None or self.answer is None:
+        if self.answered is not None and self.answer is None:  # it was not read
             return Outcome.UNCHECKED
-        return Outcome.RIGHT if is_expected(self.answer, self.expected) else Outcome.WRONG
+        return Outcome.of(self.answer, self.expected)
 
 
 @dataclass(frozen=True)

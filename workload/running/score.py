@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from workload.running.expected import is_expected
+
 
 class Outcome(Enum):
     """What became of a video, in the order of interest; the value is what tables say.
@@ -18,6 +20,15 @@ class Outcome(Enum):
     MISSING = "MISSING"
     RIGHT = "right"
     UNCHECKED = ""
+
+    @classmethod
+    def of(cls, answer: str | None, expected: str | None) -> Outcome:
+        """The outcome of a video with this answer, None for none."""
+        if answer is None:
+            return cls.MISSING
+        if expected is None:
+            return cls.UNCHECKED
+        return cls.RIGHT if is_expected(answer, expected) else cls.WRONG
 
     @property
     def rank(self) -> int:
