@@ -5,6 +5,7 @@ Metadata that were cut short or written by others are ignored rather than refuse
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -75,3 +76,54 @@ def recognized(output: Output) -> Recognized:
         people=people_in(metadata),
         output=output,
     )
+
+
+def frame_time(found: Recognized, etag: str, metadata: Mapping[str, str]) -> float | None:
+    """When a frame in stage-1 is shown, in seconds; None if the answer comes from another one."""
+    if found.output.metadata.get("frame-etag", etag).strip('"') != etag.strip('"'):
+        return None
+    return number(metadata, "frame-time")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Somebody in a video: in how many of the frames, and from when to when, in seconds.
+
+    The times are None if nobody knows them any more.
+    """
+
+    name: str
+    frames: int
+    first: float | None
+    last: float | None
+    distance: float | None
+
+    @property
+    def when(self) -> str:
+        """The time as people read it: "1.2 s", "0 to 3.2 s"."""
+        if self.first is None or self.last is None:
+            return ""
+        end = f"{round(self.last, 1):g} s"
+        return end if self.first == self.last else f"{round(self.first, 1):g} to {end}"
+
+    def __str__(self) -> str:
+        """Name, time and distance: "Ada 0 to 3.2 s (0.31)"."""
+        distance = "" if self.distance is None else f"({self.distance:.2f})"
+        return " ".join(filter(None, (self.name, self.when, distance)))
+
+
+def seen(found: Recognized, time: float | None = None) -> list[Seen]:
+    """Everybody who was recognized in the video.
+
+    `time`: when the answer's frame is shown, which is all there is to say if one frame was enough.
+    """
+    known = {
+        person.name: Seen(person.name, person.frames, person.first, person.last, person.distance)
+        for person in found.people
+    }
+    for face in found.faces:
+        if face.name in found.names and face.name not in known:
+            known[face.name] = Seen(face.name, 1, time, time, face.distance)
+    for name in found.names:  # whose face the metadata have no room for
+        known.setdefault(name, Seen(name, 1, time, time, None))
+    return list(known.values())

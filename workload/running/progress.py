@@ -13,6 +13,7 @@ import click
 from workload.running.drive import Drive
 
 SHOW_CURSOR = "\x1b[?25h"  # a bar hides it
+CLEAR_LINE = "\r\x1b[K"
 
 
 @contextmanager
@@ -34,6 +35,13 @@ def progress_bar(
         if is_shown:
             sys.stderr.write(SHOW_CURSOR)
             sys.stderr.flush()
+
+
+def clear_line() -> None:
+    """Make room for output where a bar was drawn, which is drawn again below it."""
+    if sys.stderr.isatty():
+        sys.stderr.write(CLEAR_LINE)
+        sys.stderr.flush()
 
 
 def drive_with_progress(drive: Drive, planned: int, wait: bool, deadline_s: float) -> None:
