@@ -103,6 +103,11 @@ class Drive:
             self._uploader.stop()
             self._ended = time.time()
 
+    def give_up(self, key: str, reason: str) -> None:
+        """Stop waiting for a video that has failed for good."""
+        if key not in self._answered_at:
+            self._failures.setdefault(key, reason)
+
     def _waiting(self) -> set[str]:
         return set(self._uploader.stored()) - set(self._answered_at) - set(self._failures)
 

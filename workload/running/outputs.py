@@ -37,12 +37,34 @@ class Output:
     modified: float = 0.0
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An object: its bytes, ETag, metadata, and LastModified in epoch seconds."""
+
+    body: bytes
+    etag: str
+    metadata: dict[str, str]
+    modified: float
+
+
 def read_output(s3: S3Client, bucket: str, key: str) -> Output | None:
     """The output; None if there is none. Raises AwsError if it cannot be read."""
+    stored = read_object(s3, bucket, key, LARGEST_ANSWER)
+    if stored is None:
+        return None
+    text = stored.body.decode(errors="replace").strip()
+    return Output(key, text, stored.metadata, stored.modified)
+
+
+def read_object(s3: S3Client, bucket: str, key: str, most: int | None = None) -> Stored | None:
+    """An object, or its first `most` bytes; None if there is none.
+
+    Raises AwsError if it cannot be read.
+    """
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
         with answer["Body"] as body:
-            text: bytes = body.read(LARGEST_ANSWER)
+            content: bytes = body.read(most)
     except botocore.exceptions.ClientError as error:
         if error_code(error) in ("NoSuchKey", "404"):
             return None
@@ -51,7 +73,7 @@ def read_output(s3: S3Client, bucket: str, key: str) -> Output | None:
             f"'{bucket}'."
         ) from error
     modified = answer["LastModified"].timestamp()
-    return Output(key, text.decode(errors="replace").strip(), answer["Metadata"], modified)
+    return Stored(content, answer["ETag"].strip('"'), answer["Metadata"], modified)
 
 
 def side_by_side(

@@ -39,19 +39,24 @@ def find_videos(folder: Path) -> list[Path]:
         suffixes = " ".join(dict.fromkeys(suffix.lower() for suffix in VIDEO_SUFFIXES))
         raise InputError(f"{folder} has no videos ({suffixes}).")
     for video in videos:
-        try:
-            if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for a writer
-                raise InputError(f"{video} is not a regular file: remove it from the folder.")
-            with video.open("rb") as file:
-                file.read(1)
-            video.name.encode()
-        except OSError as error:
-            raise InputError(f"Cannot read {video}: {error.strerror}.") from error
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"The name of {str(video)!r} is not valid UTF-8, which S3 requires: rename it."
-            ) from error
+        check_video(video)
     return videos
+
+
+def check_video(video: Path) -> None:
+    """Raise InputError unless this file can be uploaded."""
+    try:
+        if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for a writer
+            raise InputError(f"{video} is not a regular file: pass a video file.")
+        with video.open("rb") as file:
+            file.read(1)
+        video.name.encode()
+    except OSError as error:
+        raise InputError(f"Cannot read {video}: {error.strerror}.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"The name of {str(video)!r} is not valid UTF-8, which S3 requires: rename it."
+        ) from error
 
 
 def is_video(path: Path) -> bool:
