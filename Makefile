@@ -17,10 +17,15 @@ MODEL ?=
 PEOPLE ?=
 CPU_SHARE ?=
 VIDEOS ?=
+FRAMES ?=
+LIMIT ?=
+REPORT ?=
 TESTS ?=
 MINUTES ?= 6
 UPLOADS ?= 2000
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
+DEMO = $(if $(VIDEOS),--videos '$(VIDEOS)') $(if $(FRAMES),--frames '$(FRAMES)') \
+	$(if $(LIMIT),--limit '$(LIMIT)') $(if $(REPORT),--report '$(REPORT)')
 # One process more than two cores: some tests wait. The bytecode that the first program of many
 # compiles serves the others.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3
@@ -30,8 +35,8 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name)
-	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
+demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name FRAMES=5 LIMIT=s REPORT=file)
+	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(DEMO)
 
 local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it; CPU_SHARE=yes)
 	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS) $(if $(CPU_SHARE),--cpu-share)
