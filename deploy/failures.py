@@ -89,6 +89,22 @@ def found(run: Run, sweep: Sweep, message_id: str | None) -> Iterator[list[Faile
         raise AwsError(f"No message {message_id} is in the queue: `failures.py list` lists them.")
 
 
+def find_failure(run: Run, key: str, since: float) -> FailedEvent | None:
+    """Return a message about an upload of `key` since a time (epoch seconds); None without one.
+
+    Without a queue, says so and returns None.
+    """
+    if find_queue(run, run.deployment.failure_queue) is None:
+        run.note(f"There is no queue '{run.deployment.failure_queue}', so no failure is kept.")
+        return None
+    with received(run) as sweep:
+        for events in sweep:
+            for event in events:
+                if any(v.key == key and v.uploaded >= since for v in event.videos):
+                    return event
+    return None
+
+
 def queue_url(run: Run) -> str:
     """Return the queue's URL; raises AwsError if there is no queue."""
     sqs, name = run.aws.client("sqs"), run.deployment.failure_queue

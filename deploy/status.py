@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ require_packages()
 import click
 
 from createS3 import create_buckets, stage_1_days_option
-from deploy.failures import ensure_queue
+from deploy.failures import ensure_queue, find_failure
 from deploy.functions import ensure_functions
 from deploy.image import image_option
 from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
+from deploy.parts.log_search import video_key
 from deploy.parts.skipped import skipped_objects
 from deploy.parts.snapstart import snapstart_option
+from deploy.parts.video_path import ANSWERED, read_path
 from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options, set_option
@@ -89,15 +92,38 @@ def versions(run: Run) -> dict[str, Any]:
     return found
 
 
+def show_video(run: Run, key: str, as_json: bool) -> None:
+    """Print the path of a video; exit with status 1 unless it is answered."""
+    path = read_path(run, key, lambda since: find_failure(run, key, since), time.time())
+    if as_json:
+        click.echo(json.dumps(path.as_json(), indent=2))
+    else:
+        for line in path.lines():
+            click.echo(printable(line))
+    if path.state != ANSWERED:
+        raise SystemExit(1)
+
+
 @click.command()
 @deployment_options
 @set_option
 @image_option
 @snapstart_option
 @stage_1_days_option
+@click.option(
+    "--video",
+    metavar="KEY",
+    help="Show the path of one video instead, and where it is or how it ended; the exit status is "
+    "0 only if it is answered.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
-    run: Run, image_uri: str | None, snapstart: bool | None, stage_1_days: int, as_json: bool
+    run: Run,
+    image_uri: str | None,
+    snapstart: bool | None,
+    stage_1_days: int,
+    video: str | None,
+    as_json: bool,
 ) -> None:
     """Show what is deployed and what drifted: python3 deploy/status.py --prefix 1225111111
 
@@ -105,6 +131,9 @@ def main(
     The exit status is 1 if anything is missing or differs from this checkout, the deployment's
     file and these options.
     """
+    if video is not None:
+        show_video(run, video_key(video, run.deployment.input_bucket, "--video"), as_json)
+        return
     things = inventory(run)
     if things:
         differences = drift(run, stage_1_days, image_uri, snapstart)
