@@ -22,6 +22,7 @@ from deploy.parts.checks import Check, account_check, check
 from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
+from deploy.parts.monitoring import alarms_option
 from pipeline.cli import Run, deployment_options, set_option
 from pipeline.names import printable_lines
 
@@ -32,9 +33,10 @@ MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 @deployment_options
 @zip_option
 @set_option
+@alarms_option
 @click.option("--before", "when", flag_value="before", help="Check only what deploying needs.")
 @click.option("--after", "when", flag_value="after", help="Check only what is deployed.")
-def main(run: Run, zip_path: Path, when: str | None) -> None:
+def main(run: Run, zip_path: Path, has_alarms: bool, when: str | None) -> None:
     """Check a deployment before and after: python3 deploy/doctor.py --prefix 1225111111
 
     Without --before or --after, check what deploying needs and, if anything is deployed, that too.
@@ -44,12 +46,12 @@ def main(run: Run, zip_path: Path, when: str | None) -> None:
         checks = checks_before(run, zip_path)
     elif when == "after":
         checks = [account_check(run)]
-        checks += checks_after(run, zip_path) if checks[0].result == "ok" else []
+        checks += checks_after(run, zip_path, has_alarms) if checks[0].result == "ok" else []
     else:
         # Fails without valid credentials; the check of the credentials then reports that.
         deployed = check("deployed", lambda: str(is_deployed(run))).detail == "True"
         checks = checks_before(run, zip_path, deployed)
-        checks += checks_after(run, zip_path) if deployed else []
+        checks += checks_after(run, zip_path, has_alarms) if deployed else []
     for done in checks:
         click.echo(f"{MARKS[done.result]} {done.name}: {printable_lines(done.detail)}")
         if done.fix:

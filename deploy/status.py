@@ -18,6 +18,7 @@ require_packages()
 import click
 
 from createS3 import create_buckets, stage_1_days_option
+from deploy.alarms import ensure_alarms
 from deploy.failures import ensure_queue, find_failure
 from deploy.functions import ensure_functions
 from deploy.image import image_option
@@ -25,6 +26,7 @@ from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.log_search import video_key
+from deploy.parts.monitoring import alarms_option, email_option, may_see_alarms
 from deploy.parts.skipped import skipped_objects
 from deploy.parts.snapstart import snapstart_option
 from deploy.parts.video_path import ANSWERED, read_path
@@ -48,7 +50,14 @@ class Comparison(Run):
             self.differences.append(text)
 
 
-def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | None) -> list[str]:
+def drift(
+    run: Run,
+    stage_1_days: int,
+    image_uri: str | None,
+    snapstart: bool | None,
+    has_alarms: bool = True,
+    email: str | None = None,
+) -> list[str]:
     """Return what deploying this checkout would change, one line per change.
 
     Without `image_uri` or `snapstart`, the image or SnapStart is not compared; nor is the newest
@@ -70,6 +79,8 @@ def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | 
         ensure_functions(comparison, roles, layer, queue, image_uri, snapstart)
     ensure_trigger(comparison)
     remove_unused_rights(comparison)
+    if has_alarms and may_see_alarms(run):
+        ensure_alarms(comparison, email)
     return comparison.differences
 
 
@@ -110,6 +121,8 @@ def show_video(run: Run, key: str, as_json: bool) -> None:
 @image_option
 @snapstart_option
 @stage_1_days_option
+@alarms_option
+@email_option
 @click.option(
     "--video",
     metavar="KEY",
@@ -122,6 +135,8 @@ def main(
     image_uri: str | None,
     snapstart: bool | None,
     stage_1_days: int,
+    has_alarms: bool,
+    email: str | None,
     video: str | None,
     as_json: bool,
 ) -> None:
@@ -136,7 +151,7 @@ def main(
         return
     things = inventory(run)
     if things:
-        differences = drift(run, stage_1_days, image_uri, snapstart)
+        differences = drift(run, stage_1_days, image_uri, snapstart, has_alarms, email)
     else:
         differences = [f"Nothing of '{run.deployment.prefix}' is deployed in {run.aws.region}."]
     running = versions(run)

@@ -131,7 +131,7 @@ def _unknown_key(service: str) -> str:
     return "InvalidClientTokenId" if service in QUERY else "UnrecognizedClientException"
 
 
-QUERY = ("iam", "sts")  # services that respond in the query protocol's XML
+QUERY = ("iam", "sns", "sts")  # services that respond in the query protocol's XML
 
 
 def _is_xml(signature: Signature | None) -> bool:
