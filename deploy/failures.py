@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -194,6 +194,16 @@ def _shown(event: FailedEvent) -> str:
     return f"{event.message_id} ({_videos(event)})"
 
 
+def _listed(event: FailedEvent) -> dict[str, Any]:
+    """Return what `list` shows of an event, for --json."""
+    return {
+        "message_id": event.message_id,
+        "time": event.when,
+        "videos": [video.uri for video in event.videos],
+        "reason": event.reason,
+    }
+
+
 def _videos(event: FailedEvent) -> str:
     return ", ".join(video.uri for video in event.videos) or "no video"
 
@@ -204,7 +214,10 @@ def _videos(event: FailedEvent) -> str:
 )
 @click.argument("message_id", required=False)
 @deployment_options
-def main(run: Run, action: str, message_id: str | None) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="With list or show, print one JSON object per line."
+)
+def main(run: Run, action: str, message_id: str | None, as_json: bool) -> None:
     """Manage the queue of failed events: python3 deploy/failures.py --prefix 1225111111
 
     ACTION: create makes the queue (the default). list prints one line per failed event, show
@@ -212,6 +225,8 @@ def main(run: Run, action: str, message_id: str | None) -> None:
     message. show and redrive take a MESSAGE_ID, or its beginning; without one they take all
     messages. Each is printed or sent as soon as it is received, in no order.
     """
+    if as_json and action not in ("list", "show"):
+        raise click.UsageError(f"--json goes with list or show, not with {action}.")
     if action == "create":
         click.echo(ensure_queue(run))
         click.echo(f"Next: {run.command('deploy/roles.py')}", err=True)
@@ -226,7 +241,9 @@ def main(run: Run, action: str, message_id: str | None) -> None:
                 continue
             for event in events:
                 if action == "show":
-                    click.echo(json.dumps(event.record, indent=2))
+                    click.echo(json.dumps(event.record, indent=None if as_json else 2))
+                elif as_json:
+                    click.echo(json.dumps(_listed(event)))
                 else:
                     line = f"{event.message_id}  {event.when}  {_videos(event)}  {event.reason}"
                     click.echo(printable(line))

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def followed(
 
 @click.command()
 @click.argument("video", required=False)
-@deployment_options
+@partial(deployment_options, only_reads=True)
 @click.option("--follow", is_flag=True, help="Go on printing lines as they come; Ctrl-C ends it.")
 @click.option(
     "--since",

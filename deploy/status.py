@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def show_video(run: Run, key: str, as_json: bool) -> None:
 
 
 @click.command()
-@deployment_options
+@partial(deployment_options, only_reads=True)
 @set_option
 @image_option
 @snapstart_option

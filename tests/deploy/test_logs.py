@@ -292,6 +292,20 @@ def test_a_video_in_the_failure_queue(logs: Logs) -> None:
 
     assert found["state"] == "failed"
     assert found["reason"].startswith("Bad: %C3%BC+v.mp4 0 (message ")
+    # AND a list and a look are JSON, one object per line
+    listed, shown = (
+        [
+            json.loads(line)
+            for line in logs.account.run(
+                "deploy/failures.py", logs.deployment, action, "--json"
+            ).stdout.splitlines()
+        ]
+        for action in ("list", "show")
+    )
+    video = f"s3://{logs.deployment.input_bucket}/ü v.mp4"
+    assert [entry["videos"] for entry in listed].count([video]) == 2
+    assert {tuple(entry) for entry in listed} == {("message_id", "time", "videos", "reason")}
+    assert [len(record) for record in shown] == [2, 2, 2]
     # AND the messages can be read at once by others
     count = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
     assert count["Attributes"]["ApproximateNumberOfMessages"] == "3"
