@@ -116,6 +116,7 @@ NAMESPACE = Text(
 S3_OBJECT = Text("s3://BUCKET/KEY", r"s3://[a-z0-9.-]+/.+")
 IMAGE_PATH = Text("a path in the image", r"[\w./-]+")
 REGION = Text("a region such as us-east-1", r"[a-z]{2,}(-[a-z]+)+-\d+")
+EMAIL = Text("a mail address", r"[^@\s#]+@[^@\s#]+\.[^@\s#]+")
 WORD = Text("a text without spaces", r"\S+")
 
 
@@ -162,6 +163,10 @@ TABLE = (
         "start the recognizer from a snapshot of its INIT"),
     Setting(DEPLOYMENT, "stage-1-days", "7", whole(1, 3650),
         "days until frames are deleted"),
+    Setting(DEPLOYMENT, "alarms", "yes", choice("yes", "no"),
+        "make alarms and a dashboard"),
+    Setting(DEPLOYMENT, "email", "", EMAIL,
+        "where alarms are mailed to"),
 
     Setting(SPLITTER, "memory_mb", "1024", MEMORY_MB, MEMORY),
     Setting(SPLITTER, "timeout_s", "280", TIMEOUT_S,

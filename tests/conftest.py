@@ -39,6 +39,7 @@ ON_ONE_PIPELINE = {
     ),
     "e2e on a pipeline": (
         "e2e/test_inactive.py",
+        "e2e/test_logs.py",
         "e2e/test_missing.py",
         "e2e/test_pipeline.py",
         "e2e/test_uploads.py",

@@ -17,7 +17,7 @@ require_packages()
 import click
 
 from pipeline.aws import Aws, AwsError
-from pipeline.cli import clear_errors, config_option, file_for, is_given
+from pipeline.cli import about_options, clear_errors, config_option, file_for, is_given
 from pipeline.settings import Deployment
 from workload.running.input_errors import RunError
 from workload.running.options import both_keys, key_options, prices_option
@@ -80,6 +80,7 @@ def _is_aws(aws: Aws) -> bool:
 
 
 @click.command()
+@about_options
 @click.option(
     "--prefix", "--asu_id", "prefix", help="What every bucket name starts with; default: the run's."
 )
