@@ -109,7 +109,9 @@ def page(pipeline: Place, videos: Path, tmp_path_factory: pytest.TempPathFactory
     return folder / "report.html"
 
 
-@pytest.mark.parametrize(("device", "scheme"), zip(WIDTHS, ["light", "dark"] * 2, strict=True))
+@pytest.mark.parametrize(
+    ("device", "scheme"), list(zip(WIDTHS, ["light", "dark"] * 2, strict=True))
+)
 def test_the_page_is_complete_on_every_screen(
     page: Path, browser: Screen, device: str, scheme: str
 ) -> None:
