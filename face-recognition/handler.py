@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
-import strangers
 from botocore.exceptions import ClientError
 from frame_answer import FaceJson, answer, known_faces, output_metadata, says
 from gallery import UNKNOWN
 from images import UnreadableImage, read_rgb
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
+from unknown_faces import keep
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -203,7 +203,7 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
         faces = [face.as_json() for face in named]
         if KEEPS_EMBEDDINGS:  # before the answer: a retry that finds the answer finds these as well
             size = _recognizer.gallery.image_size
-            strangers.keep(_s3, frame.key, frame.bucket, wanted, size, named)
+            keep(_s3, frame.key, frame.bucket, wanted, size, named)
     if is_new:  # the faces of a crowd do not fit into the metadata, but the rest shows the answer
         is_said = output == output_metadata(wanted, faces)
     else:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ try:
     from workload.reporting.prices import Prices, load_prices
     from workload.reporting.receipt import write_receipt
     from workload.reporting.sightings import look_at
+    from workload.reporting.stranger_cards import as_references, strangers_of
     from workload.reporting.timeline import timeline
 except ImportError as error:
     if __name__ != "__main__":
@@ -57,6 +59,7 @@ def write_report(
     rates = load_prices(prices)
     evidence = gather(aws, deployment, run)
     sightings = look_at(aws, deployment, run, evidence.of_video)
+    strangers = strangers_of(aws, deployment, sightings)
     side = _side(run, deployment, evidence, rates)
     findings = Findings(
         run=run,
@@ -66,6 +69,9 @@ def write_report(
         receipt=side.receipt,
         prices=rates,
         is_local=not _is_aws(aws),
+        strangers=strangers,
+        references=as_references(deployment, aws.region, strangers) if strangers else "",
+        command=f"python3 face-recognition/enroll.py --add-stranger {shlex.quote(str(path))}",
         comparison=compare(_earlier_side(*earlier, rates), side) if earlier else None,
     )
     page = render(findings)

@@ -109,7 +109,7 @@ def read_policy(aws: Aws, deployment: Deployment, frames: int | None = None) -> 
 
 
 def holdings(aws: Aws, deployment: Deployment) -> Holdings:
-    """All objects in the three buckets but embeddings, and which outputs belong to an earlier upload."""
+    """All objects but kept embeddings, and which outputs belong to an earlier upload."""
     s3 = aws.client("s3")
     inputs, frames, outputs = (
         {

@@ -23,6 +23,7 @@ from workload.reporting.prices import Prices
 from workload.reporting.receipt import SQS_REQUESTS_PER_FRAME, Receipt
 from workload.reporting.rows import as_csv, as_json, data_uri, rows_of
 from workload.reporting.sightings import Sighting
+from workload.reporting.stranger_cards import Stranger
 from workload.reporting.timeline import KINDS, Row
 from workload.reporting.verdict import UNSURE_SHARE, Verdict
 from workload.running.latency import PERCENTILES, percentile
@@ -37,7 +38,8 @@ FOLDER = Path(__file__).resolve().parent
 class Findings:
     """Everything on the page. `is_local`: not the real AWS, so nothing was charged.
 
-    `comparison`: with an earlier run, if there is one.
+    `comparison`: with an earlier run, if there is one. `strangers`: those whose faces were kept,
+    and `references`, where, as JSON. `command` adds one to a gallery, up to the number.
     """
 
     run: WorkloadRun
@@ -48,6 +50,9 @@ class Findings:
     prices: Prices
     is_local: bool
     comparison: Comparison | None = None
+    strangers: Sequence[Stranger] = ()
+    references: str = ""
+    command: str = ""
 
 
 def render(findings: Findings) -> str:
@@ -98,6 +103,10 @@ def _content(findings: Findings) -> dict[str, Any]:
         "is_checked": run.score.expected > 0,
         "slot_median": percentile(slots, 50) if any(slots) else None,
         "comparison": findings.comparison,
+        "strangers": findings.strangers,
+        "anchors": {card.video.key: f"v{place}" for place, (card, _) in enumerate(cards, 1)},
+        "references": Markup(findings.references),  # noqa: S704  it has no <
+        "command": findings.command,
         "looked_again": {video.partition("://")[2].partition("/")[2] for video in second.videos},
         "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
         "models": sorted({s.model for s in findings.sightings if s.model}),

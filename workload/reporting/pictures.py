@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -79,6 +80,21 @@ def fit(data: bytes, limit: int) -> Picture | None:
                 side = max(SMALLEST_PX, int(side * min(0.9, math.sqrt(limit / len(small)))))
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def cut_out(data: bytes, box: Sequence[float], side: int) -> str:
+    """A face with what is around it, as a data URI of `side` pixels; empty if not an image."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            half = 0.75 * max(box[2] - box[0], box[3] - box[1])
+            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            around = (round(x - half), round(y - half), round(x + half), round(y + half))
+            face = image.convert("RGB").crop(around).resize((side, side))
+            out = io.BytesIO()
+            face.save(out, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return ""
+    return _uri(out.getvalue())
 
 
 def _reduced(image: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:

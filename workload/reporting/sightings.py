@@ -60,6 +60,7 @@ class Sighting:
     nearest: str = ""
     threshold: float | None = None
     model: str = ""
+    gallery: str = ""
     picture: Picture | None = None
     frames: int = 1
     votes: int | None = None
@@ -93,7 +94,9 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class _Object:
+class StoredObject:
+    """An object in S3; the ETag is without quotes."""
+
     body: bytes
     etag: str
     metadata: dict[str, str]
@@ -137,7 +140,7 @@ def _look(
 ) -> _Found:
     output = None
     if video.answered is not None:  # otherwise the output may be from an earlier run
-        output = _read(s3, deployment.output_bucket, output_key(video.key))
+        output = read_object(s3, deployment.output_bucket, output_key(video.key))
     if output is None:
         gone = "The answer arrived but has since been deleted."
         note = video.failure or (gone if video.answered else "No answer by the end of the run.")
@@ -152,7 +155,7 @@ def _look(
     kept = {key: listed[key] for key, index in numbers.items() if index is not None}
     details = []
     if "json" in output.metadata.get("answers", ""):
-        named = _read(s3, deployment.output_bucket, details_key(video.key))
+        named = read_object(s3, deployment.output_bucket, details_key(video.key))
         details = faces_in_details(named.body, card.threshold) if named else []
     if details:
         moments = [Moment(index, faces, time) for index, (time, faces) in enumerate(details)]
@@ -186,10 +189,26 @@ def of_output(video: VideoRun, body: bytes, metadata: dict[str, str]) -> Sightin
         nearest=nearest_in(answer, face, metadata),
         threshold=threshold,
         model=metadata.get("model", ""),
+        gallery=metadata.get("gallery", ""),
         frames=int(frames or 1),
         votes=None if frames is None else int(votes or 0),
         people=people_in(metadata),
     )
+
+
+def read_object(s3: S3Client, bucket: str, key: str) -> StoredObject | None:
+    """The object; None if it does not exist. Raises AwsError if S3 denies access."""
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=key)
+        body = answer["Body"].read()
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) in ("NoSuchKey", "404"):
+            return None
+        raise AwsError(
+            f"Cannot read s3://{bucket}/{key}: {explain(error)} The report needs s3:GetObject on "
+            "the stage-1 and output buckets, and s3:ListBucket."
+        ) from error
+    return StoredObject(body, answer["ETag"].strip('"'), answer["Metadata"])
 
 
 def _with_pictures(s3: S3Client, deployment: Deployment, share: Share, found: _Found) -> Sighting:
@@ -202,10 +221,10 @@ def _with_pictures(s3: S3Client, deployment: Deployment, share: Share, found: _F
     moments = {moment.index: moment for moment in card.moments}
     for key in found.kept if share.other else ():
         index = frame_number(key, "", card.video.key)
-        frame = None if key == own else _read(s3, bucket, key)
+        frame = None if key == own else read_object(s3, bucket, key)
         if frame is not None and index in moments:
             moments[index] = _shown(moments[index], frame, fit(frame.body, share.other))
-    frame = _read(s3, bucket, own)
+    frame = read_object(s3, bucket, own)
     if frame is None:
         note = "The frame is no longer in the stage-1 bucket."
     elif found.etag not in (None, frame.etag):
@@ -222,24 +241,9 @@ def _with_pictures(s3: S3Client, deployment: Deployment, share: Share, found: _F
     return replace(card, note=note, moments=tuple(moments.values()))
 
 
-def _shown(moment: Moment, frame: _Object, picture: Picture | None) -> Moment:
+def _shown(moment: Moment, frame: StoredObject, picture: Picture | None) -> Moment:
     time = number(frame.metadata, "frame-time")
     return replace(moment, time=moment.time if time is None else time, picture=picture)
-
-
-def _read(s3: S3Client, bucket: str, key: str) -> _Object | None:
-    """The object; None if it does not exist."""
-    try:
-        answer = s3.get_object(Bucket=bucket, Key=key)
-        body = answer["Body"].read()
-    except botocore.exceptions.ClientError as error:
-        if error_code(error) in ("NoSuchKey", "404"):
-            return None
-        raise AwsError(
-            f"Cannot read s3://{bucket}/{key}: {explain(error)} The report needs s3:GetObject on "
-            "the stage-1 and output buckets, and s3:ListBucket."
-        ) from error
-    return _Object(body, answer["ETag"].strip('"'), answer["Metadata"])
 
 
 def _text(body: bytes) -> str:
