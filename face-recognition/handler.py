@@ -9,7 +9,6 @@ gc.disable()  # INIT makes no garbage, and looking for it takes a twentieth of t
 # A second thread of NumPy's, which has nothing to do, takes 35 ms of one vCPU.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import json
 import time
 import traceback
 from collections.abc import Iterator
@@ -27,9 +26,11 @@ from log_line import begin, log
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 from s3_objects import make_client, read_object
+from unknown_faces import keep
 
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
+KEEPS_EMBEDDINGS = os.environ.get("KEEP_EMBEDDINGS") == "1"
 WRITE = ("always", "known", "never")  # when the output of a frame is written
 
 # Loaded once per environment, in its INIT phase.
@@ -213,6 +214,9 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
     if faces is None:
         named = _recognizer.name_faces(read_rgb(frame.data), payload.votes)
         faces = [face.as_json() for face in named]
+        if KEEPS_EMBEDDINGS:  # before the answer: a retry that finds the answer finds these as well
+            size = _recognizer.gallery.image_size
+            keep(_s3, frame.key, frame.bucket, wanted, size, named)
     if is_new:  # the faces of a crowd do not fit into the metadata, but the rest shows the answer
         is_said = output == output_metadata(wanted, faces)
     else:

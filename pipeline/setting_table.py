@@ -196,6 +196,9 @@ TABLE = (
     Setting(RECOGNIZER, "FACES", "known", choice("known", "largest", "all"),
         "whom a frame names: the largest face that is known; the largest, whoever it is; or every "
         "face, one name per line"),
+    Setting(RECOGNIZER, "KEEP_EMBEDDINGS", "0", choice("0", "1"),
+        "`1` keeps the embedding of every unknown face beside its frame, for as long as the frame: "
+        "biometric data of people who did not agree to it (docs/privacy.md)"),
     Setting(RECOGNIZER, "THRESHOLD", "",
         empty_or(Number("a distance from 0 to 2", 0, 2, is_whole=False), "the gallery's own"),
         "the largest distance that still counts as a match"),
