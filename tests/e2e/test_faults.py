@@ -97,7 +97,7 @@ class Faults:
         return number, steps.get(method, "") if ".json" not in text else ""
 
     def _kind_of_head(self, number: int, call: str) -> str:
-        """After an answer, the first HEAD of a video is the last of its event; so are its retries."""
+        """The first HEAD of a video after an answer, and its retries, are the last of its event."""
         with self._lock:
             if self._is_answered.pop(number, False):
                 self._last_heads.add(call)
