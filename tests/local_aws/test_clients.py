@@ -294,6 +294,19 @@ def test_an_image_must_exist_and_fit_the_processor(cloud: Cloud) -> None:
     assert image == f"{uri}:amd64"
 
 
+def test_the_older_way_to_send_an_event_works(cloud: Cloud) -> None:
+    name = cloud.function("def handler(event, context):\n    print('got', event)\n")
+
+    assert (
+        cloud.client("lambda").invoke_async(FunctionName=name, InvokeArgs=b"[7]")["Status"] == 202
+    )
+
+    deadline = time.monotonic() + 10
+    while not (lines := [x for x in cloud.log_lines(name) if x.startswith("got [7]")]):
+        assert time.monotonic() < deadline
+    assert len(lines) == 1
+
+
 def test_keys_are_limited_in_bytes_whatever_is_done_with_them(cloud: Cloud) -> None:
     s3, bucket = cloud.client("s3"), cloud.name("bucket")
     s3.create_bucket(Bucket=bucket)

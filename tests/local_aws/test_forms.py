@@ -35,7 +35,9 @@ def post(form: dict[str, Any], data: bytes, path: Path, **more: str) -> tuple[in
     """Status, Location and body of the answer to a form that curl sends."""
     file = path / "a file.mp4"
     file.write_bytes(data)
-    fields = [("--form-string", f"{name}={value}") for name, value in {**form["fields"], **more}.items()]
+    fields = [
+        ("--form-string", f"{name}={value}") for name, value in {**form["fields"], **more}.items()
+    ]
     words = [word for pair in fields for word in pair]
     shown = "\n%{http_code} %header{location}"
     done = subprocess.run(
