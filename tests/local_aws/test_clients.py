@@ -94,7 +94,9 @@ def test_older_clients_get_errors_in_their_protocol(cloud: Cloud) -> None:
         body = f"Action={action}&Version=2010-08-01"
         request = AWSRequest("POST", f"{cloud.aws.endpoint}/", headers, body)
         SigV4Auth(credentials, service, "us-east-1").add_auth(request)
-        sent = urllib.request.Request(request.url, body.encode(), dict(request.headers.items()))
+        sent = urllib.request.Request(
+            str(request.url), body.encode(), dict(request.headers.items())
+        )
         answers[action] = fetch(sent)
 
     for action, (status, text) in answers.items():
@@ -339,8 +341,10 @@ def test_a_connection_stays_open_after_errors_and_large_bodies(
     connection.auto_open = 0
     connection.connect()
 
-    def ask(method: str, url: str, body: bytes | None = None, **headers: str) -> int:
-        connection.request(method, url.removeprefix(cloud.aws.endpoint), body, headers)
+    def ask(
+        method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> int:
+        connection.request(method, url.removeprefix(cloud.aws.endpoint), body, headers or {})
         answer = connection.getresponse()
         answer.read()
         assert not answer.will_close, (method, url)
@@ -353,10 +357,10 @@ def test_a_connection_stays_open_after_errors_and_large_bodies(
         ask("PUT", urls["put_object"].replace("k?", "x?"), bytes(big)),
         ask("PUT", urls["put_object"], bytes(big)),
         ask("GET", urls["get_object"]),
-        ask("GET", urls["get_object"], Range=f"bytes=0-{big // 2}"),
-        ask("GET", urls["get_object"], Range="bytes=99999999-"),
+        ask("GET", urls["get_object"], headers={"Range": f"bytes=0-{big // 2}"}),
+        ask("GET", urls["get_object"], headers={"Range": "bytes=99999999-"}),
         ask("HEAD", urls["head_object"]),
-        ask("GET", urls["get_object"], **{"If-None-Match": etag}),
+        ask("GET", urls["get_object"], headers={"If-None-Match": etag}),
         ask("POST", "/", b"Action=Nosuch&Version=2010-05-08"),
         ask("GET", "/v2/nosuch/manifests/1"),
         ask("POST", "/v2/nosuch/blobs/uploads/", bytes(big)),
@@ -365,3 +369,34 @@ def test_a_connection_stays_open_after_errors_and_large_bodies(
 
     expected = [404, 403, 403, 200, 200, 206, 416, 200, 304, 403, 401, 401, 204]
     assert statuses == expected
+
+
+# Differences from AWS that docs/local-aws.md states.
+
+
+def test_policies_of_resources_grant_no_user_anything(cloud: Cloud) -> None:
+    admin, bucket = cloud.client("s3"), cloud.name("bucket")
+    admin.create_bucket(Bucket=bucket)
+    admin.put_object(Bucket=bucket, Key="k", Body=b"x")
+    public = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [public]})
+    admin.put_bucket_policy(Bucket=bucket, Policy=policy)
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        cloud.client("s3", cloud.assume([])).get_object(Bucket=bucket, Key="k")
+
+
+def test_a_sessions_own_policy_limits_nothing(cloud: Cloud) -> None:
+    nothing = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+    session = cloud.client("sts").assume_role(
+        RoleArn=cloud.role(ANYTHING),
+        RoleSessionName="test",
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": [nothing]}),
+    )
+
+    assert "Buckets" in cloud.client("s3", session["Credentials"]).list_buckets()
