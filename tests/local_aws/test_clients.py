@@ -296,6 +296,23 @@ def test_an_image_must_exist_and_fit_the_processor(cloud: Cloud) -> None:
     assert image == f"{uri}:amd64"
 
 
+def test_times_are_written_as_lambda_writes_them(cloud: Cloud) -> None:
+    name, client = cloud.function("def handler(event, context): pass\n"), cloud.client("lambda")
+    bodies = []
+    client.meta.events.register(
+        "after-call.lambda.GetFunctionEventInvokeConfig",
+        lambda http_response, **_: bodies.append(json.loads(http_response.content)),
+    )
+    client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=1)
+
+    client.get_function_event_invoke_config(FunctionName=name)
+
+    changed = client.get_function_configuration(FunctionName=name)["LastModified"]
+    moment = datetime.strptime(changed, "%Y-%m-%dT%H:%M:%S.%f%z")
+    assert changed.endswith("+0000")
+    assert bodies[0]["LastModified"] == pytest.approx(moment.timestamp())
+
+
 def test_the_older_way_to_send_an_event_works(cloud: Cloud) -> None:
     name = cloud.function("def handler(event, context):\n    print('got', event)\n")
 
