@@ -264,9 +264,14 @@ def test_an_image_must_exist_and_fit_the_processor(cloud: Cloud) -> None:
     repository = cloud.name("repository")
     uri = ecr.create_repository(repositoryName=repository)["repository"]["repositoryUri"]
     settings = {"EntryPoint": ["/bin/x"], "Command": ["a.b"], "WorkingDirectory": "/x"}
-    for processor in ("amd64", "arm64"):
-        config = json.dumps({"architecture": processor, "config": {"Cmd": ["x"]}}).encode()
-        RegistryUser.of(ecr).push(repository, processor, config, [layer()])
+
+    def push(tag: str, processor: str, command: str) -> str:
+        config = {"architecture": processor, "config": {"Cmd": [command]}}
+        user = RegistryUser.of(ecr)
+        return user.push(repository, tag, json.dumps(config).encode(), [layer()])
+
+    digest = push("amd64", "amd64", "x")
+    push("arm64", "arm64", "x")
 
     def create(tag: str, architecture: str, **more: Any) -> str:
         name = cloud.name("function")
@@ -292,8 +297,15 @@ def test_an_image_must_exist_and_fit_the_processor(cloud: Cloud) -> None:
         client.update_function_code(FunctionName=name, ImageUri=f"{uri}:nosuch")
     found = client.get_function_configuration(FunctionName=name)
     assert found["ImageConfigResponse"]["ImageConfig"] == settings
-    image = client.get_function(FunctionName=name)["Code"]["ImageUri"]
-    assert image == f"{uri}:amd64"
+    # what a tag means later does not change the function until it is updated
+    newer = push("amd64", "amd64", "y")
+    assert newer != digest
+    for expected in (digest, newer):
+        found = client.get_function(FunctionName=name)
+        assert found["Code"]["ImageUri"] == f"{uri}:amd64"
+        assert found["Code"]["ResolvedImageUri"] == f"{uri}@{expected}"
+        assert found["Configuration"]["CodeSha256"] == expected.removeprefix("sha256:")
+        client.update_function_code(FunctionName=name, ImageUri=f"{uri}:amd64")
 
 
 def test_times_are_written_as_lambda_writes_them(cloud: Cloud) -> None:
