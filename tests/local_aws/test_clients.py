@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -104,6 +104,23 @@ def test_older_clients_get_errors_in_their_protocol(cloud: Cloud) -> None:
         assert text.decode().startswith("<?xml")
         assert "<ErrorResponse><Error>" in text.decode()
         assert f":{action}." in text.decode()
+
+
+def test_a_body_that_was_changed_on_its_way_is_not_stored(cloud: Cloud) -> None:
+    keys, s3, bucket = cloud.aws.environ, cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    request = AWSRequest("PUT", f"{cloud.aws.endpoint}/{bucket}/k", {}, b"right")
+    S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
+
+    def put(body: bytes) -> tuple[int, bytes]:
+        headers = {**dict(request.headers.items()), "Content-Type": ""}
+        return fetch(urllib.request.Request(str(request.url), body, headers, method="PUT"))
+
+    status, text = put(b"wrong")
+    assert (status, b"<Code>XAmzContentSHA256Mismatch</Code>" in text) == (400, True)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    assert put(b"right") == (200, b"")
 
 
 def test_managed_policies_are_attached_listed_and_judged_by(cloud: Cloud) -> None:
