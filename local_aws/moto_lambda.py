@@ -11,7 +11,6 @@ from typing import Any
 from moto.awslambda import models
 from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
 from moto.awslambda.models import (
-    EventInvokeConfig,
     ImageConfig,
     LambdaBackend,
     LambdaFunction,
@@ -208,7 +207,7 @@ def show_only_given_image_config() -> None:
 
 
 def write_times_as_lambda_does() -> None:
-    """moto's LastModified has nanoseconds and a Z, and is a text in event invoke configurations."""
+    """moto's LastModified has nanoseconds and a Z."""
 
     def now() -> str:
         return (
@@ -216,12 +215,6 @@ def write_times_as_lambda_does() -> None:
         )
 
     models.iso_8601_datetime_with_nanoseconds = now
-
-    @wrap_method(EventInvokeConfig, "response")
-    def response(respond: Method, config: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = respond(config)
-        changed = datetime.strptime(answer["LastModified"], "%Y-%m-%dT%H:%M:%S.%f%z")
-        return {**answer, "LastModified": changed.timestamp()}
 
 
 def refuse_unusable_images(describe: Callable[[str], ImageFacts]) -> None:

@@ -727,7 +727,6 @@ MOTO_SYMBOLS = (
     ("moto.s3.responses", "S3Response.get_object"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.s3.responses", "S3Response._key_response"),
-    ("moto.awslambda.models", "EventInvokeConfig.response"),
     ("moto.awslambda.models", "LambdaFunction._set_function_code"),
     ("moto.awslambda.models", "LambdaFunction.update_function_code"),
     ("moto.awslambda.models", "iso_8601_datetime_with_nanoseconds"),
