@@ -111,7 +111,7 @@ class Server:
             links=self._links,
             pending=self._pending,
             on_mapping=self._pollers.add,
-            find_image=store.processor,
+            describe_image=store.describe,
         ):
             repair()
 
