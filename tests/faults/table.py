@@ -91,7 +91,8 @@ DONE_ALL_THE_SAME = {
 TRIED_ONCE_PER_ATTEMPT = {
     *(("403", step) for step in STEPS),
     *((fault, INVOKE) for fault in ("reset", "lost", "half")),
-}
+    ("429", GET_VIDEO),
+} - {("403", LIST_LEFT)}  # two lists at a time
 # What says more than that a service refused.
 BY_CAUSE = {
     ("403", HEAD_VIDEO): "VideoForbidden",
