@@ -15,9 +15,11 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import ffmpeg_output
 from video_errors import MAX_PIXELS, FfmpegFailed, FfmpegTimeout, TooLittleMemory
 
 # Containers that hold everything in one file, as video_errors.CONTAINERS names them. Playlists
@@ -138,7 +140,7 @@ def _stream(video: Video) -> str:
 def _input_arguments(video: Video, seek: float, *options: str) -> list[str]:
     """The arguments that read one video stream of `video`."""
     argv = [os.environ.get("FFMPEG", "ffmpeg"), "-nostdin", "-hide_banner", "-nostats"]
-    argv += ["-loglevel", "level+info", "-y"]
+    argv += ["-loglevel", "level+datetime+info", "-y"]
     protocols = FETCHED_PROTOCOLS if video.file else PROTOCOLS
     argv += ["-protocol_whitelist", protocols, "-format_whitelist", FORMATS]
     argv += ["-max_pixels", str(MAX_PIXELS), "-threads", "1"]
@@ -155,7 +157,9 @@ def _http_arguments(video: Video) -> list[str]:
     argv = ["-rw_timeout", str(int(video.stall_s * 1_000_000)), "-max_redirects", "0"]
     argv += ["-reconnect_on_network_error", "1", "-reconnect_on_http_error", "5xx"]
     argv += ["-reconnect_delay_max", "2", "-reconnect_max_retries", "2"]
-    argv += ["-multiple_requests", "1", "-request_size", str(REQUEST_BYTES)]
+    # One connection per request. After seeking past the end, as in an AVI cut short, ffmpeg (9.0)
+    # counts wrongly what is left of an answer, and waits for it on a kept connection for STALL_S.
+    argv += ["-multiple_requests", "0", "-request_size", str(REQUEST_BYTES)]
     if video.etag:
         argv += ["-headers", f'If-Match: "{video.etag}"\r\n']
     if video.url.startswith("https:"):
@@ -178,6 +182,8 @@ def run(
     """
     # ffmpeg does not need the function's credentials.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+    environment["TZ"] = "UTC0"  # of the times in its messages
+    begun = time.time()
     with tempfile.TemporaryFile() as log, (stdin or Path(os.devnull)).open("rb") as source:
         try:
             process = subprocess.Popen(
@@ -220,12 +226,12 @@ def run(
                 f"ffmpeg was stopped after {math.ceil(allowed)} s. Raise FFMPEG_TIMEOUT_S and "
                 "the function's timeout, or upload a smaller video."
             )
-        text = _head_and_tail(log.fileno()).decode("utf-8", "replace")
+        printed = _head_and_tail(log.fileno()).decode("utf-8", "replace")
     if code == -signal.SIGKILL:
         raise FfmpegFailed(
             "ffmpeg was killed, most likely because memory ran out. Raise memory_mb."
         )
-    return code, redact(text, url)
+    return code, redact(ffmpeg_output.own_lines(printed, begun, time.time()), url)
 
 
 def _stop(process: subprocess.Popen[bytes], stopped: threading.Event) -> None:

@@ -1,16 +1,21 @@
 """Read what ffmpeg printed or listed about a video.
 
-Every line starts with the level of its message (`-loglevel level+info`). Texts inside the video,
-such as its title, can say anything, but ffmpeg indents them further than its own lines.
+Every message starts with its time and level (`-loglevel level+datetime+info`). Texts inside the
+video, such as its title, can say anything and have line breaks, but know no time (`own_lines`), and
+ffmpeg indents them further than its own.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
+# Messages may bear a time this much before ffmpeg started or after it ended: clocks are adjusted.
+CLOCK_S = 1.0
+TIME_LENGTH = len("2026-01-31 12:00:00.000")
 NO_TIMESTAMP = str(-(2**63))  # what ffmpeg lists for a packet without a timestamp
 
 
@@ -80,6 +85,27 @@ class Packets:
     end: float
 
 
+def own_lines(printed: str, begun: float, ended: float) -> str:
+    """What ffmpeg printed from `begun` to `ended` (Unix time), one message per line, without times.
+
+    A line without such a time continues the message above it: its second line, or a text of the
+    video with a line break in it, which may imitate a message.
+    """
+    first, last = (
+        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:TIME_LENGTH]
+        for at in (begun - CLOCK_S, ended + CLOCK_S)
+    )
+    lines: list[str] = []
+    for line in printed.split("\n"):
+        if first <= line[:TIME_LENGTH] <= last:
+            lines.append(line[TIME_LENGTH + 1 :])
+        elif lines:
+            lines[-1] += f" {line}" if line else ""
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 def parse_probe(messages: str) -> Probe:
     """Read the duration, the video streams and the first frame's time from ffmpeg's messages."""
     length = re.search(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", messages, re.M)
@@ -90,7 +116,9 @@ def parse_probe(messages: str) -> Probe:
         hours, minutes, seconds = length.groups()
         duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
     before_output = messages.partition("\n[info] Stream mapping:")[0]
-    found = re.findall(r"^\[info\]   Stream #0:(\d+)\S*: Video: (.*)$", before_output, re.M)
+    found = re.findall(
+        r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\(.*?\))?: Video: (.*)$", before_output, re.M
+    )
     # A stream of several MPEG-TS programs is printed once for each.
     streams = {int(index): _stream(int(index), text) for index, text in found}
     shown = re.search(SHOWN_FIRST + r" .*?\bpts_time:(-?[\d.]+)", messages, re.MULTILINE)

@@ -76,12 +76,12 @@ class FfmpegFailed(VideoError):
 
 
 def failure(messages: str) -> VideoError:
-    """The reason that ffmpeg wrote no frame, read from its messages."""
+    """The reason that ffmpeg wrote no frame, read from its own messages about its input."""
     for pattern, build in CAUSES:
-        found = re.search(pattern, messages)
+        found = re.search(pattern, messages, re.MULTILINE)
         if found:
-            return build(found[0])
-    lines = [line.strip() for line in messages.splitlines() if line.strip()]
+            return build(found["words"])
+    lines = [line.strip() for line in messages.split("\n") if line.strip()]
     last = re.sub(r"^(\[[^]]*\] )+", "", lines[-1]) if lines else "ffmpeg printed nothing"
     return UnreadableVideo(f"no frame could be decoded ({last}). Upload a video that plays.")
 
@@ -90,63 +90,75 @@ def _unreadable(why: str) -> Callable[[str], VideoError]:
     return lambda words: UnreadableVideo(f"{why} ({words}). Upload a video that plays.")
 
 
+# How messages begin: those of the protocols, in which no text of the video occurs; those of ffmpeg
+# itself about its input; and those of any part about something wrong.
+HTTP = r"^\[https? @ \w+\] \[warning\] "
+NETWORK = r"^\[(?:https?|tcp|tls) @ \w+\] \[(?:error|fatal)\] "
+INPUT = r"^\[in#0\S* @ \w+\] \[error\] Error (?:opening input|during demuxing): "
+WRONG = r"^(?:\[[^]]* @ \w+\] )*\[(?:warning|error|fatal)\] .*?"
+
 # The first match is the cause: network errors come first, because half a file looks damaged.
 CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
     (
-        r"(?:HTTP error|Server returned) 403.*",
+        rf"{HTTP}(?P<words>HTTP error 403.*)",
         lambda _: VideoForbidden(
             "access was denied while it was read. Give the function's role s3:GetObject on it, "
             "and kms:Decrypt if it is encrypted with a customer managed key."
         ),
     ),
     (
-        r"(?:HTTP error|Server returned) 404.*",
+        rf"{HTTP}(?P<words>HTTP error 404.*)",
         lambda _: VideoGone("it was deleted while it was read. Upload it again if it is needed."),
     ),
     (
-        r"(?:HTTP error|Server returned) 412.*",
+        rf"{HTTP}(?P<words>HTTP error 412.*)",
         lambda _: VideoChanged(
             "it was overwritten while it was read. A retry reads the new version."
         ),
     ),
     (
-        r"(?:HTTP error|Server returned) \d.*|Failed to resolve.*|Connection (?:refused|reset).*"
-        r"|.*[Cc]onnection.* timed out|certificate verify failed|Network is unreachable",
+        # 416 is no failure of the store: a file that was cut short makes ffmpeg read past its end.
+        rf"{HTTP}(?P<words>HTTP error (?!416)\d.*)",
         lambda words: VideoUnreachable(f"it could not be fetched ({words}). Try again."),
     ),
     (
-        r"Error opening input: (?:Input/output|I/O) error",
+        rf"(?:{NETWORK}|{INPUT}(?=.*(?:timed out|Network is unreachable)))(?P<words>.*)",
+        lambda words: VideoUnreachable(f"it could not be fetched ({words}). Try again."),
+    ),
+    (
+        rf"{INPUT}(?P<words>Input/output error|I/O error)",
         lambda _: VideoUnreachable(
             "it could not be read: the store closed the connection or sent a redirect. Try again."
         ),
     ),
     (
-        r"matches no streams",
+        rf"{WRONG}(?P<words>matches no streams)",
         lambda _: NoVideoStream("it has no video stream. Upload a file with moving pictures."),
     ),
     (
-        r"moov atom not found",
+        rf"{WRONG}(?P<words>moov atom not found)",
         _unreadable("it is not a video, or was cut short before its index"),
     ),
     (
         # ffmpeg names no container here, whichever it has found.
-        r"Format not on whitelist|Not detecting m3u8",
+        rf"{WRONG}(?P<words>Format not on whitelist|Not detecting m3u8)",
         lambda _: UnreadableVideo(
             f"it is not a video file that is read here. Upload one of {CONTAINERS}."
         ),
     ),
     (
-        r"Picture size \S+ (?:is invalid|exceeds.*)",
+        rf"{WRONG}(?P<words>Picture size \S+ (?:is invalid|exceeds.*))",
         lambda words: TooLarge(
             f"its pictures have more than {MAX_PIXELS:,} pixels ({words}). Upload a smaller video."
         ),
     ),
     (
-        r"(?:Decoder|decoder) .*not found.*|no decoder.*|Could not find codec parameters.*",
+        rf"{WRONG}(?P<words>[Dd]ecoder .*not found.*|no decoder.*"
+        r"|Could not find codec parameters.*?(?= Consider increasing|$))",
         _unreadable("its codec is unknown or its header is damaged"),
     ),
     (
-        r"Invalid data found when processing input",
+        rf"{WRONG}(?P<words>Invalid data found when processing input)",
         lambda words: UnreadableVideo(
             f"it is not a video, or it is damaged ({words}). Upload a file that plays, in one of "
             f"{CONTAINERS}."

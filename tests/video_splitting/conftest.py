@@ -157,7 +157,11 @@ class CalleeRequest(http.server.BaseHTTPRequestHandler):
 
 
 class RangeServer(http.server.ThreadingHTTPServer):
-    """Serves byte ranges of files, like S3, and counts the bytes requested."""
+    """Serves byte ranges of files, like S3, and counts the bytes requested.
+
+    It keeps connections open, as S3 does, unless `closes`. Requests from byte `lost_from` on end
+    without an answer.
+    """
 
     daemon_threads = True
 
@@ -168,6 +172,8 @@ class RangeServer(http.server.ThreadingHTTPServer):
         self.paths: list[str] = []
         self.status = 206
         self.stall = 0.0
+        self.closes = False
+        self.lost_from: int | None = None
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}?X-Amz-Signature=SECRET"
@@ -195,11 +201,21 @@ class RangeRequest(http.server.BaseHTTPRequestHandler):
         span = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "bytes=0-"))
         assert span
         start, end = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
+        if self.server.lost_from is not None and start >= self.server.lost_from:
+            self.close_connection = True
+            return
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         part = content[start : end + 1]
         self.server.served += len(part)
         self.send_response(206)
         self.send_header("Content-Length", str(len(part)))
         self.send_header("Content-Range", f"bytes {start}-{end}/{len(content)}")
+        if self.server.closes:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(part)
 

@@ -235,6 +235,24 @@ def test_a_truncated_but_readable_video(
     assert 1 < len(take(files, "cut.mp4", tmp_path, 8)) < 8
 
 
+def test_a_cut_avi_takes_as_long_over_connections_of_either_kind(
+    files: Any, make: Any, tmp_path: Path
+) -> None:
+    # GIVEN an AVI cut to two thirds, whose index would be past its end
+    source = "testsrc2=s=640x360:r=25:d=8"
+    whole = make("two-mb.avi", "-c:v", "mpeg4", "-q:v", "4", source=source)
+    (whole.parent / "cut.avi").write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    times = []
+    for files.closes in (False, True):
+        # WHEN the store keeps connections open, or closes each
+        started = time.monotonic()
+        times.append([frame.time for frame in take(files, "cut.avi", tmp_path, 5, seconds=60)])
+        # THEN nothing waits on one
+        assert time.monotonic() - started < ffmpeg_module.STALL_S
+    assert times[0] == times[1]
+    assert len(times[0]) == 5
+
+
 def make_bad_videos(clip: Path, make: Any) -> None:
     folder = clip.parent
     (folder / "no-index.mp4").write_bytes(clip.read_bytes()[:20_000])
