@@ -14,14 +14,12 @@ ARG PIP_INDEX_URL PIP_FIND_LINKS PIP_CERT PIP_RETRIES=1 \
     PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 COPY face-recognition/requirements*.txt /build/
-# What the function runs on, without tests and without the AWS services that it does not call.
+# What the function runs on, without tests.
 # umask: whatever the builder's is, Lambda's user must be able to read the files.
 WORKDIR /task
 RUN umask 022 && python -m pip install --no-deps --require-hashes --only-binary :all: --target . \
       -r /build/requirements.txt \
- && rm -rf bin share numpy/tests numpy/*/tests numpy/f2py \
- && mkdir data && mv botocore/data/*.json botocore/data/s3 botocore/data/sts data/ \
- && rm -rf botocore/data && mv data botocore/
+ && rm -rf bin share numpy/tests numpy/*/tests numpy/f2py
 # What the networks are made from. --no-deps, because the lists are complete and facenet-pytorch's
 # pins would forbid current torch. torch's headers, tests and tools are removed, and the packages
 # that only torch.compile imports.
@@ -33,11 +31,12 @@ RUN umask 022 && python -m pip install --no-deps --require-hashes --only-binary 
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
 COPY face-recognition/models.py /build/
 RUN umask 022 && python /build/models.py fetch "${MODEL}" --dir /models
-# Networks that do not agree with torch's fail the build. ENGINE=torch puts torch itself and the
-# model into the function instead.
+# Of botocore's descriptions of AWS only those that the function needs are kept. Networks that do not
+# agree with torch's fail the build. ENGINE=torch puts torch itself and the model into the function instead.
 ARG ENGINE=ncnn
 COPY face-recognition/*.py data.p[t] /check/
-RUN umask 022 && chmod -R a+rX /check \
+RUN umask 022 && chmod -R a+rX /check && python -m compileall -q /check \
+ && PYTHONPATH=/task python /check/s3_data.py /check/s3-data && rm -rf /task/botocore/data \
  && if [ "${ENGINE}" = torch ]; then \
       cp -a /torch/. /task/ && cp -a /models /task/models; \
     else \

@@ -17,19 +17,26 @@ MODEL ?=
 PEOPLE ?=
 CPU_SHARE ?=
 VIDEOS ?=
+FRAMES ?=
+LIMIT ?=
+REPORT ?=
 TESTS ?=
+MINUTES ?= 6
+UPLOADS ?= 2000
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
+DEMO = $(if $(VIDEOS),--videos '$(VIDEOS)') $(if $(FRAMES),--frames '$(FRAMES)') \
+	$(if $(LIMIT),--limit '$(LIMIT)') $(if $(REPORT),--report '$(REPORT)')
 # One process more than two cores: some tests wait. The bytecode that the first program of many
 # compiles serves the others.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3
 
-.PHONY: help demo local image test test-slow check format bench clean
+.PHONY: help demo local image test test-slow soak check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name)
-	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(if $(VIDEOS),--videos '$(VIDEOS)')
+demo: $(INSTALLED) build/ffmpeg.zip ## run the whole pipeline here (PEOPLE=dir VIDEOS=dir MODEL=name FRAMES=5 LIMIT=s REPORT=file)
+	@$(BIN)/python -m samples.demo --prefix '$(PREFIX)' $(OPTIONS) $(DEMO)
 
 local: $(INSTALLED) build/ffmpeg.zip ## keep the pipeline running here for any client (Ctrl-C stops it; CPU_SHARE=yes)
 	@$(BIN)/python -m samples.local --prefix '$(PREFIX)' $(OPTIONS) $(if $(CPU_SHARE),--cpu-share)
@@ -38,10 +45,13 @@ image: $(INSTALLED) ## build the Dockerfile, push it to the local AWS, pull it a
 	$(BIN)/python -m samples.build_image $(if $(MODEL),--model '$(MODEL)')
 
 test: $(INSTALLED) build/ffmpeg.zip ## run the unit and end-to-end tests (TESTS=path)
-	$(PYTEST) -m 'not slow' $(TESTS)
+	$(PYTEST) -m 'not slow and not soak' $(TESTS)
 
 test-slow: $(INSTALLED) build/ffmpeg.zip ## run the tests that `make test` leaves out (TESTS=path)
 	$(PYTEST) -m slow $(TESTS) || [ $$? -eq 5 ] # 5: no test in TESTS is slow
+
+soak: $(INSTALLED) build/ffmpeg.zip ## random faults for minutes, 2,000 uploads at once (MINUTES=6 UPLOADS=2000)
+	SOAK_MINUTES='$(MINUTES)' SOAK_UPLOADS='$(UPLOADS)' $(BIN)/python -m pytest -m soak -s tests/soak
 
 check: $(INSTALLED) ## lint, spell-check and type-check everything
 	$(BIN)/ruff check .

@@ -211,7 +211,7 @@ def main() -> None:
         print(f"{'clip':6} {'frames':>6} {'A':>8} {'B':>8} {'B/A':>6}")
         for name, size in SIZES.items():
             clip = make_clip(photos, size, Path(folder) / f"{name}.mp4", binary)
-            s3.upload_file(str(clip), BUCKET, clip.name)
+            s3.put_object(Bucket=BUCKET, Key=clip.name, Body=clip.read_bytes())
             source = store.inspect(s3, store.Source(BUCKET, clip.name))
             url = store.presigned(s3, source, 3600)
             video = ffmpeg.Video(url, source.etag, "", size=source.size)

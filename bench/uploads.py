@@ -58,7 +58,8 @@ def generate(stack: Stack, videos: Path, count: int, run_file: Path) -> Generate
         stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
+    process.returncode = os.waitstatus_to_exitcode(status)  # else Popen takes it for running
+    if process.returncode != 0:
         raise SystemExit(f"generate.py failed after {count} uploads: see above")
     seconds = time.monotonic() - started
     return Generated(usage.ru_maxrss / 1024, seconds, usage.ru_utime + usage.ru_stime)

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +19,14 @@ require_packages()
 
 import click
 
-from deploy.parts.queues import find_queue, put_queue
-from deploy.parts.upload_queue import is_read
+from deploy.parts.missing import Reported, Search, Upload
+from deploy.parts.queues import find_queue, messages_in, put_queue
+from deploy.parts.redrive import Redrive, send_uploads, videos_of
+from deploy.parts.retries import under_way_s
 from pipeline.aws import AwsError
 from pipeline.cli import Run, deployment_options
 from pipeline.names import printable
-from pipeline.queue_reader import BATCH, FailedEvent, Sweep
+from pipeline.queue_reader import FailedEvent, Sweep
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
@@ -41,6 +41,7 @@ HIDDEN_S = 120
 MAX_HIDDEN_S = 12 * 3600  # SQS's maximum
 SLOWEST_PER_S = 20  # messages that are read per second, at least
 NOTE_EVERY_S = 5
+WAIT_S = 1  # for a message; 0 asks only some of SQS's servers
 
 
 def ensure_queue(run: Run) -> str:
@@ -59,7 +60,7 @@ def received(run: Run) -> Iterator[Sweep]:
     attribute: QueueAttributeNameType = "ApproximateNumberOfMessages"
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])
     hide_s = HIDDEN_S + int(answer["Attributes"][attribute]) // SLOWEST_PER_S
-    sweep = Sweep(sqs, url, lambda _: min(hide_s, MAX_HIDDEN_S), wait_s=1)
+    sweep = Sweep(sqs, url, lambda _: min(hide_s, MAX_HIDDEN_S), WAIT_S)
     try:
         yield sweep
     finally:
@@ -101,124 +102,169 @@ def queue_url(run: Run) -> str:
         ) from error
 
 
-class Redrive:
-    """Sends events to the splitter again, and then deletes their messages.
+def missing_uploads(run: Run, older_than_s: float | None) -> Iterator[Upload]:
+    """Yield the uploads that have neither an answer nor a message, as they are found.
 
-    Where uploads wait in a queue, the events go there, so that no more than usual run at once.
+    `older_than_s` is how old an upload has to be; None: so old that all its retries are over.
+    Reports progress, and at the end what is still under way.
     """
-
-    def __init__(self, run: Run, sweep: Sweep) -> None:
-        """Send what `sweep` has received."""
-        self._run, self._sweep = run, sweep
-        self._client, self._sqs = run.aws.client("lambda"), run.aws.client("sqs")
-        uploads = find_queue(run, run.deployment.upload_queue) if is_read(run) else None
-        self._uploads = uploads[0] if uploads else None
-        self._sent: set[bytes] = set()  # hashes of what was sent
-        self._failed_again = 0
-
-    def send(self, events: list[FailedEvent]) -> None:
-        """Send up to ten events at the same time; an event that was sent before stays in the queue.
-
-        Otherwise one that fails again at once would be sent again and again. Raises ClientError if
-        Lambda refuses an event, and AwsError if SQS does not delete a message.
-        """
-        to_send: list[tuple[FailedEvent, bytes]] = []
-        for event in events:
-            if "requestPayload" not in event.record:
-                self._run.note(f"left    {_shown(event)}: it holds no event")
-                continue
-            payload = json.dumps(event.record["requestPayload"]).encode()
-            digest = hashlib.sha256(payload).digest()
-            if digest in self._sent:
-                self._failed_again += 1
-                continue
-            self._sent.add(digest)
-            to_send.append((event, payload))
-        if self._run.dry_run:
-            for event, _ in to_send:
-                self._run.change("redrive", _shown(event), lambda: None)
-            return
-        with ThreadPoolExecutor(BATCH) as pool:
-            answers = [(event, pool.submit(self._again, payload)) for event, payload in to_send]
-        # An event that Lambda did not accept must stay in the queue.
-        accepted = [event for event, answer in answers if answer.exception() is None]
-        kept = self._sweep.delete(accepted)
-        for event in accepted:
-            self._run.change("redrive", _shown(event), lambda: None)
-        for _, answer in answers:
-            answer.result()
-        if kept:
-            message_id, reason = next(iter(kept.items()))
-            raise AwsError(
-                f"The event of message {message_id} was sent to the splitter, but the message "
-                f"cannot be deleted from '{self._run.deployment.failure_queue}': {reason}. Redrive "
-                "again: an event may be sent twice."
-            )
-
-    def _again(self, payload: bytes) -> None:
-        if self._uploads is not None:
-            self._sqs.send_message(QueueUrl=self._uploads, MessageBody=payload.decode())
-            return
-        self._client.invoke(
-            FunctionName=self._run.deployment.splitter.name,
-            InvocationType="Event",
-            Payload=payload,
+    deployment, sqs = run.deployment, run.aws.client("sqs")
+    waiting = _waiting(run)
+    hidden: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url(run), AttributeNames=[hidden])
+    others = int(answer["Attributes"][hidden])
+    reported = Reported(deployment.input_bucket)
+    with received(run) as sweep:
+        for events in found(run, sweep, None):
+            reported.add(events)
+    limit_s = under_way_s(deployment) if older_than_s is None else older_than_s
+    # An upload that waits in a queue may be of any age, and the queue cannot be searched.
+    is_open = older_than_s is None and waiting > 0
+    search = Search(run, reported, float("inf") if is_open else limit_s)
+    count = 0
+    for upload in search:
+        count += 1
+        yield upload
+    run.note(
+        f"{count:,} of {search.videos:,} videos have neither an answer nor a message in "
+        f"'{deployment.failure_queue}'."
+    )
+    if is_open:
+        run.note(
+            f"{search.young:,} more may be still under way: {waiting:,} uploads wait in "
+            f"'{deployment.upload_queue}'. Run this again when it is empty, or pass --older-than."
+        )
+    elif search.young:
+        run.note(
+            f"{search.young:,} more are still under way: they were uploaded within the last "
+            f"{limit_s / 60:.0f} minutes, and may be tried until then (--older-than)."
+        )
+    if others:
+        run.note(
+            f"{others:,} messages of '{deployment.failure_queue}' were hidden, as somebody else "
+            "read it, and may name some of these videos: run this again."
         )
 
-    def end(self) -> None:
-        """Report how many events came back."""
-        if self._failed_again:
-            self._run.note(
-                f"{self._failed_again} messages stay in the queue: they hold an event that was "
-                "just sent, which failed again or was there twice."
-            )
+
+def _waiting(run: Run) -> int:
+    """Return about how many uploads wait in a queue or are being worked on from there."""
+    uploads = find_queue(run, run.deployment.upload_queue)
+    return messages_in(uploads[1]) if uploads else 0
 
 
-def _shown(event: FailedEvent) -> str:
-    return f"{event.message_id} ({_videos(event)})"
-
-
-def _videos(event: FailedEvent) -> str:
-    return ", ".join(video.uri for video in event.videos) or "no video"
-
-
-@click.command()
-@click.argument(
-    "action", type=click.Choice(["create", "list", "show", "redrive"]), default="create"
-)
-@click.argument("message_id", required=False)
-@deployment_options
-def main(run: Run, action: str, message_id: str | None) -> None:
-    """Manage the queue of failed events: python3 deploy/failures.py --prefix 1225111111
-
-    ACTION: create makes the queue (the default). list prints one line per failed event, show
-    prints the whole message, redrive sends the event to the splitter again and then deletes the
-    message. show and redrive take a MESSAGE_ID, or its beginning; without one they take all
-    messages. Each is printed or sent as soon as it is received, in no order.
-    """
-    if action == "create":
-        click.echo(ensure_queue(run))
-        click.echo(f"Next: {run.command('deploy/roles.py')}", err=True)
+def redrive_missing(run: Run, older_than_s: float | None, is_sure: bool) -> None:
+    """Send the events of missing uploads to the splitter, after asking unless `is_sure`."""
+    uploads = list(missing_uploads(run, older_than_s))
+    if not uploads:
         return
+    if not run.dry_run:
+        for upload in uploads:
+            click.echo(printable(upload.line()), err=True)
+        if not is_sure:
+            click.confirm(f"Send these {len(uploads)} to the splitter?", abort=True, err=True)
+    send_uploads(run, uploads)
+
+
+def show_missing(run: Run, older_than_s: float | None, as_json: bool) -> None:
+    """Print missing uploads as they are found; ends with exit status 1 if there are any."""
+    is_any = False
+    for upload in missing_uploads(run, older_than_s):
+        is_any = True
+        click.echo(json.dumps(upload.as_json()) if as_json else printable(upload.line()))
+    if is_any:
+        click.echo(f"Next: {run.command('deploy/failures.py', 'redrive', '--missing')}", err=True)
+        raise SystemExit(1)
+
+
+def handle_messages(run: Run, action: str, message_id: str | None) -> None:
+    """List, show or redrive the messages as they are received."""
     count = 0
     with received(run) as sweep:
-        redrive = Redrive(run, sweep)
+        redrive = Redrive(run, sweep) if action == "redrive" else None
         for events in found(run, sweep, message_id):
             count += len(events)
-            if action == "redrive":
+            if redrive:
                 redrive.send(events)
                 continue
             for event in events:
                 if action == "show":
                     click.echo(json.dumps(event.record, indent=2))
                 else:
-                    line = f"{event.message_id}  {event.when}  {_videos(event)}  {event.reason}"
+                    line = f"{event.message_id}  {event.when}  {videos_of(event)}  {event.reason}"
                     click.echo(printable(line))
-        redrive.end()
+        if redrive:
+            redrive.end()
     if action == "list":
         click.echo(f"{count} failures in '{run.deployment.failure_queue}'", err=True)
     elif not count:
         run.note(f"Queue '{run.deployment.failure_queue}' is empty: nothing to {action}.")
+
+
+@click.command()
+@click.argument(
+    "action",
+    type=click.Choice(["create", "list", "show", "redrive", "missing"]),
+    default="create",
+)
+@click.argument("message_id", required=False)
+@deployment_options
+@click.option(
+    "--missing",
+    "is_missing",
+    is_flag=True,
+    help="redrive: send the uploads that `missing` lists, instead of the messages; asks first.",
+)
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="MINUTES",
+    help="missing, redrive --missing: how old an upload has to be. Default: so old that all its "
+    "retries are over, a little more than an hour.",
+)
+@click.option("--json", "as_json", is_flag=True, help="missing: print a line of JSON for each.")
+@click.option("--yes", is_flag=True, help="redrive --missing: do not ask for confirmation.")
+def main(
+    run: Run,
+    action: str,
+    message_id: str | None,
+    is_missing: bool,
+    older_than: float | None,
+    as_json: bool,
+    yes: bool,
+) -> None:
+    """Manage the queue of failed events: python3 deploy/failures.py --prefix 1225111111
+
+    ACTION: create makes the queue (the default). list prints one line per failed event, show
+    prints the whole message, redrive sends the event to the splitter again and then deletes the
+    message. show and redrive take a MESSAGE_ID, or its beginning; without one they take all
+    messages. Each is printed or sent as soon as it is received, in no order.
+
+    missing lists the uploads that have neither an answer nor a message, because the splitter could
+    not report them; answers and messages of earlier versions do not count. The exit status is 1 if
+    there are any.
+    """
+    older_than_s = None if older_than is None else older_than * 60
+    of_action = {
+        "--missing": action == "redrive",
+        "--older-than": action == "missing" or is_missing,
+        "--json": action == "missing",
+        "--yes": is_missing,
+        "MESSAGE_ID": action in ("show", "redrive") and not is_missing,
+    }
+    given = {"--missing": is_missing, "--older-than": older_than is not None}
+    given |= {"--json": as_json, "--yes": yes, "MESSAGE_ID": message_id is not None}
+    for name, is_used in given.items():
+        if is_used and not of_action[name]:
+            raise click.UsageError(f"{name} does not go with these words: see --help.")
+    if action == "missing":
+        show_missing(run, older_than_s, as_json)
+    elif is_missing:
+        redrive_missing(run, older_than_s, yes)
+    elif action == "create":
+        click.echo(ensure_queue(run))
+        click.echo(f"Next: {run.command('deploy/roles.py')}", err=True)
+    else:
+        handle_messages(run, action, message_id)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from deploy.parts.concurrency import ensure_cap
 from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import Layer
 from deploy.parts.ownership import owner_tags
+from deploy.parts.retries import MAX_EVENT_AGE_S, RETRIES
 from deploy.parts.snapstart import ensure_alias, remove_alias, snapstart_option
 from deploy.parts.states import at_rest, has_failed, ready, reason, update_has_failed
 from deploy.parts.targets import (
@@ -41,10 +42,6 @@ from pipeline.settings import Function
 
 LOG_DAYS = 30
 ROLE_ID = "role-id"  # the function's tag with the ID of its role
-
-# Lambda tries an event three times within an hour, then sends it to the failure queue.
-RETRIES = 2
-MAX_EVENT_AGE_S = 3600
 
 
 def ensure_functions(

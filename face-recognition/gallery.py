@@ -116,7 +116,7 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
             f"The gallery {path} was made with the model {metadata['model']}, but {model} is in "
             f"use: enroll again with --model {model}, or set MODEL={metadata['model']}."
         )
-    names, embeddings = _checked(path, content.embeddings, content.names, LENGTHS.get(model))
+    names, embeddings = _checked(path, content.matrix, content.names, LENGTHS.get(model))
     own = metadata.get("threshold", THRESHOLDS.get(model, 1.0))
     size = metadata.get("image_size", OLD_FORMAT_METADATA["image_size"])
     return Gallery(
@@ -130,33 +130,33 @@ def parse(data: bytes, path: str, model: str | None, threshold: float | None = N
 
 
 def _checked(
-    path: str, embeddings: list[Any], names: list[str], length: int | None
+    path: str, matrix: Array, names: list[str], length: int | None
 ) -> tuple[tuple[str, ...], Array]:
-    """The names and the unit vectors; `length` is the dimension of a row, None if unknown."""
+    """The names and the unit vectors; `length` is the dimension of a row, None if unknown.
+
+    `matrix` becomes the unit vectors: a large gallery has no room for a copy.
+    """
     if not names:
         raise GalleryError(f"The gallery {path} is empty: enroll at least one person.")
-    if len(embeddings) != len(names):
+    if len(matrix) != len(names):
         raise GalleryError(
-            f"The gallery {path} has {len(embeddings)} embeddings for {len(names)} names."
+            f"The gallery {path} has {len(matrix)} embeddings for {len(names)} names."
         )
+    forms = {}
     for name in dict.fromkeys(names):
         if fault := name_fault(name):
             raise GalleryError(f"{path}: {fault}: remove that person where the gallery was made.")
-    if not all(isinstance(row, np.ndarray) for row in embeddings):
-        raise GalleryError(f"The gallery {path} has an embedding that is not a float tensor.")
-    rows = [np.asarray(row, np.float32).ravel() for row in embeddings]
-    if len({row.shape for row in rows}) != 1:
-        raise GalleryError(f"The gallery {path} has embeddings of different lengths.")
-    if length is not None and rows[0].size != length:
+        forms[name] = normalized(name)
+    if length is not None and matrix.shape[1] != length:
         raise GalleryError(
-            f"The gallery {path} has embeddings of {rows[0].size} dimensions, but the model in use "
-            f"makes {length}: enroll again."
+            f"The gallery {path} has embeddings of {matrix.shape[1]} dimensions, but the model in "
+            f"use makes {length}: enroll again."
         )
-    matrix = np.stack(rows)
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))[:, None]
     if not np.isfinite(norms).all() or not (norms > 0).all():
         raise GalleryError(f"The gallery {path} has an embedding that is zero or not finite.")
-    return tuple(map(normalized, names)), np.asarray(matrix / norms, np.float32)
+    matrix /= norms
+    return tuple(map(forms.__getitem__, names)), matrix
 
 
 def save(

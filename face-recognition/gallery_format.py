@@ -10,18 +10,21 @@ deploy/ reads it too, on Python 3.9 and without NumPy, which only `read` and `wr
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from math import prod
 from typing import Any, NamedTuple
 
-MAX_BYTES = 500_000_000  # 200,000 photos with facenet-vggface2
+MAX_BYTES = 600_000_000  # a million photos with sface, 280,000 with facenet-vggface2
 MAX_DISTANCE = 2.0  # of two unit vectors, Euclidean or 1 - cosine
 MAX_SIDE = 1024  # px of a face's image
-MAX_NUMBERS = MAX_BYTES // 2  # of all embeddings; a file may name the same numbers many times
 
 # torch's storages, and NumPy's names for their numbers
 STORAGES = {
@@ -31,6 +34,7 @@ STORAGES = {
     "BFloat16Storage": "bfloat16",
 }
 BYTES = {"<f4": 4, "<f8": 8, "<f2": 2, "bfloat16": 2}
+ROWS_AT_ONCE = 10_000  # copied
 OLD_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # of torch before 1.6
 
 
@@ -39,37 +43,39 @@ class GalleryFormatError(ValueError):
 
 
 class Contents(NamedTuple):
-    """What the file holds: arrays (empty where only metadata was asked for), names, metadata.
+    """What the file holds: one row of float32 per name, the names, the metadata.
 
     `metadata` is None in the older format of two elements.
     """
 
-    embeddings: list[Any]
+    matrix: Any
     names: list[str]
     metadata: dict[str, Any] | None
 
 
-class _Storage(NamedTuple):
-    dtype: str
-    key: str
-    data: memoryview
+# Where something is in the file: its first byte, and the one after its last.
+_Span = tuple[int, int]
 
 
 def read(data: bytes) -> Contents:
-    """The gallery in its file's bytes, embeddings as NumPy arrays; raises GalleryFormatError."""
-    return _read(data, _arrays())
+    """The gallery in its file's bytes; raises GalleryFormatError."""
+    return _read(data, _matrix)
 
 
 def read_metadata(data: bytes) -> dict[str, Any] | None:
-    """The gallery's metadata alone, without NumPy; raises GalleryFormatError as `read` does."""
+    """The gallery's metadata alone, without NumPy; raises GalleryFormatError.
+
+    What `read` would find wrong with the numbers is not looked at.
+    """
     return _read(data, lambda *_: None).metadata
 
 
-def _read(data: bytes, tensor: Any) -> Contents:
+def _read(data: bytes, matrix: Callable[..., Any]) -> Contents:
     if len(data) > MAX_BYTES:
         raise GalleryFormatError(f"it has {len(data):,} bytes, and {MAX_BYTES:,} are allowed")
     try:
-        content = _from_old(data, tensor) if data.startswith(OLD_MAGIC) else _from_zip(data, tensor)
+        with _no_garbage_collection():
+            return _contents(data, matrix)
     except GalleryFormatError:
         raise
     except Exception as error:
@@ -78,10 +84,27 @@ def _read(data: bytes, tensor: Any) -> Contents:
         raise GalleryFormatError(
             f"it is damaged, or torch.save did not write it: {reason}"
         ) from error
-    return _checked(content)
 
 
-def _checked(content: Any) -> Contents:
+def _contents(data: bytes, matrix: Callable[..., Any]) -> Contents:
+    content, place = _from_old(data) if data.startswith(OLD_MAGIC) else _from_zip(data)
+    embeddings, names, metadata = _checked(content)
+    return Contents(matrix(data, embeddings, place), names, metadata)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Do not look for garbage among millions of new objects, which takes as long as making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _checked(content: Any) -> tuple[list[Any], list[str], dict[str, Any] | None]:
     if not isinstance(content, (list, tuple)) or len(content) not in (2, 3):
         raise GalleryFormatError("it must hold [embeddings, names, metadata]")
     embeddings, names = content[:2]
@@ -93,9 +116,7 @@ def _checked(content: Any) -> Contents:
     if len(content) == 3 and not isinstance(metadata, dict):
         raise GalleryFormatError("its metadata must be a dict")
     check_metadata(metadata or {})
-    if sum(getattr(row, "size", 0) for row in embeddings) > MAX_NUMBERS:
-        raise GalleryFormatError(f"its embeddings have more than {MAX_NUMBERS:,} numbers")
-    return Contents(list(embeddings), list(names), metadata)
+    return list(embeddings), list(names), metadata
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
@@ -122,23 +143,21 @@ def _check_number(name: str, value: Any, high: float, is_whole: bool) -> None:
 # ---- both formats ----------------------------------------------------------------------------
 
 
-def _from_zip(data: bytes, tensor: Any) -> Any:
+def _from_zip(data: bytes) -> tuple[Any, Callable[[Any], _Span]]:
+    """The content, and where the storage of a tensor's persistent ID is."""
     members = _members(data)
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise GalleryFormatError("it has no data.pkl, so torch.save did not write it")
     folder = pickles[0][: -len("data.pkl")]
-    if bytes(members.get(f"{folder}byteorder", b"little")) != b"little":
+    view = memoryview(data)
+    if (order := members.get(f"{folder}byteorder")) and view[slice(*order)] != b"little":
         raise GalleryFormatError("it was written on a big-endian machine")
-
-    def storage(pid: tuple[Any, ...]) -> _Storage:
-        _, dtype, key, _, _ = pid
-        return _Storage(dtype, key, members[f"{folder}data/{key}"])
-
-    return _unpickled(members[pickles[0]], storage, tensor)[0]
+    content = _unpickled(view[slice(*members[pickles[0]])])[0]
+    return content, lambda pid: members[f"{folder}data/{pid[2]}"]
 
 
-def _from_old(data: bytes, tensor: Any) -> Any:
+def _from_old(data: bytes) -> tuple[Any, Callable[[Any], _Span]]:
     """Five pickles (magic, version, machine, content, keys), then each key's size and numbers."""
     view = memoryview(data)
     at = len(OLD_MAGIC)
@@ -147,44 +166,102 @@ def _from_old(data: bytes, tensor: Any) -> Any:
     if not machine["little_endian"]:
         raise GalleryFormatError("it was written on a big-endian machine")
     at += size
-    # The content comes before its numbers: once to see what kind they are, once to take them.
-    dtypes: dict[str, str] = {}
-    _, size = _unpickled(view[at:], lambda pid: dtypes.setdefault(pid[2], pid[1]), lambda *_: None)
-    content = view[at : at + size]
+    content, size = _unpickled(view[at:])
     at += size
+    dtypes = {one.args[0][2]: one.args[0][1] for one in content[0] if type(one) is partial}
     keys, size = _unpickled(view[at:])
     at += size
     storages = {}
     for key in keys:
         (count,) = struct.unpack_from("<q", data, at)
         end = at + 8 + count * BYTES[dtypes[key]]
-        storages[key] = _Storage(dtypes[key], key, view[at + 8 : end])
+        if not at + 8 <= end <= len(data):
+            raise GalleryFormatError("it ends within its numbers: it was cut short")
+        storages[key] = at + 8, end
         at = end
-    return _unpickled(content, lambda pid: storages[pid[2]], tensor)[0]
+    return content, lambda pid: storages[pid[2]]
 
 
-def _arrays() -> Any:
-    """torch._utils._rebuild_tensor_v2 for NumPy, which checks that all lies within the storage."""
+def _matrix(data: bytes, embeddings: list[Any], place: Callable[[Any], _Span]) -> Any:
+    """The tensors' numbers as float32, one row for each."""
     import numpy as np
 
-    def array(storage: _Storage, offset: int, size: Any, stride: Any, *_: Any) -> Any:
-        dtype = storage.dtype
-        item = BYTES[dtype]
-        kind = "<u2" if dtype == "bfloat16" else dtype
-        made = np.ndarray(size, kind, storage.data, offset * item, [step * item for step in stride])
-        if dtype == "bfloat16":  # the upper half of a float32
-            return (made.astype("<u4") << 16).view("<f4")
-        return made
+    if not all(type(tensor) is partial for tensor in embeddings):
+        raise GalleryFormatError("an embedding is not a float tensor")
+    # (persistent ID, offset, size, stride, ...) of torch._utils._rebuild_tensor_v2
+    tensors = [tensor.args for tensor in embeddings]
+    kinds = {(pid[1], size, stride) for pid, _, size, stride, *_ in tensors}
+    lengths = {prod(size) for _, size, _ in kinds}
+    if len(lengths) > 1:
+        raise GalleryFormatError("its embeddings have different lengths")
+    length = lengths.pop() if lengths else 0
+    if length * len(tensors) > len(data) // min(BYTES.values()):
+        # They may name the same numbers many times.
+        raise GalleryFormatError("its embeddings have more numbers than the file")
+    if len(kinds) == 1:
+        ((dtype, size, stride),) = kinds
+        if min(size, default=0) > 0 and _is_contiguous(size, stride):
+            return _rows(data, tensors, dtype, length, place)
+    # NumPy checks that all lies within the storage.
+    rows = np.empty((len(tensors), length), np.float32)
+    for index, (pid, offset, size, stride, *_) in enumerate(tensors):
+        begin, end = place(pid)
+        item, numbers = BYTES[pid[1]], memoryview(data)[begin:end]
+        steps = [step * item for step in stride]
+        made = np.ndarray(size, _kind(pid[1]), numbers, offset * item, steps)
+        rows[index] = _as_float(made, pid[1]).ravel()
+    return rows
 
-    return array
+
+def _is_contiguous(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether a tensor's numbers follow each other."""
+    contiguous = tuple(prod(size[place + 1 :]) for place in range(len(size)))
+    return contiguous == stride or (len(size) == 2 and size[0] == 1 and stride[1] == 1)
+
+
+def _rows(
+    data: bytes, tensors: list[Any], dtype: str, length: int, place: Callable[[Any], _Span]
+) -> Any:
+    """Rows of consecutive numbers, copied without an array for each."""
+    import numpy as np
+
+    kind, item, view = _kind(dtype), BYTES[dtype], memoryview(data)
+    size = length * item
+    rows = np.empty((len(tensors), length), np.float32)
+    last, begin, end = None, 0, 0
+    for done in range(0, len(tensors), ROWS_AT_ONCE):
+        slices = []
+        for pid, offset, *_ in tensors[done : done + ROWS_AT_ONCE]:
+            if pid is not last:  # a file written here has one storage
+                (begin, end), last = place(pid), pid
+            at = begin + offset * item
+            if not begin <= at <= end - size:
+                raise GalleryFormatError("a tensor does not lie within its storage")
+            slices.append(view[at : at + size])
+        numbers = np.frombuffer(b"".join(slices), kind).reshape(-1, length)
+        rows[done : done + len(slices)] = _as_float(numbers, dtype)
+    return rows
+
+
+def _kind(dtype: str) -> str:
+    """NumPy's name for the numbers as they are in the file."""
+    return "<u2" if dtype == "bfloat16" else dtype
+
+
+def _as_float(numbers: Any, dtype: str) -> Any:
+    """Numbers of the file's kind as NumPy's floats."""
+    if dtype == "bfloat16":  # the upper half of a float32
+        return (numbers.astype("<u4") << 16).view("<f4")
+    return numbers
 
 
 # ---- a zip's members: 100,000 in 0.1 s, for which zipfile takes 0.6 s and more -------------------
 
 
-def _members(data: bytes) -> dict[str, memoryview]:
-    """The bytes of each member of a zip in which nothing is compressed, as torch writes it."""
-    view, members = memoryview(data), {}
+def _members(data: bytes) -> dict[str, _Span]:
+    """Where each member of a zip is in which nothing is compressed, as torch writes it."""
+    members = {}
+    size_of_file = len(data)
     at, count = _directory(data)
     central, local = struct.Struct("<10xH8xII3H8xI"), struct.Struct("<26xHH")
     for _ in range(count):
@@ -194,10 +271,11 @@ def _members(data: bytes) -> dict[str, memoryview]:
         if method != 0 or packed != size:
             raise GalleryFormatError("it is compressed, so torch.save did not write it")
         name = data[at + 46 : at + 46 + name_size].decode()
-        begin = start + 30 + sum(local.unpack_from(data, start))
-        if begin + size > len(data):
+        local_name, local_extra = local.unpack_from(data, start)
+        begin = start + 30 + local_name + local_extra
+        if begin + size > size_of_file:
             raise GalleryFormatError("its zip directory names bytes past the end: it was cut short")
-        members[name] = view[begin : begin + size]
+        members[name] = begin, begin + size
         at += 46 + name_size + extra + comment
     return members
 
@@ -217,29 +295,35 @@ def _directory(data: bytes) -> tuple[int, int]:
 
 # ---- the pickle ----------------------------------------------------------------------------------
 
-# The opcodes of fixed length that torch writes, memo slots below 4 million: Python's unpickler
-# takes memory for as many slots as the highest one, whatever the file's size.
-_FIXED = re.compile(
-    rb"(?s:[()\]}teuasQRlbN\x85-\x89]|\x80\x02|[Kqh].|M..|[Jj]....|r..[\x00-\x3f]\x00|G.{8})*"
+# The opcodes that torch writes, and texts of less than 32 bytes. Python's unpickler takes memory
+# for as many memo slots as the highest one, so a slot may not be far above the file's size.
+_SHORT_TEXTS = b"|".join(re.escape(bytes([size])) + b"\\0\\0\\0.{%d}" % size for size in range(32))
+_OPCODES = (
+    rb"(?s:[()\]}teuasQRlbN\x85-\x89]|[Kqh].|r..[\x00-%b]\x00|X(?:%b)|[Jj]....|M..|\x80\x02|G.{8}"
+    rb"|c[\w.]+\n\w+\n){1,1000}"
 )
-_GLOBAL = re.compile(rb"c([\w.]+)\n(\w+)\n")
 _LONG = re.compile(rb"(?s:\x8a(.))")
+
+
+@cache
+def _opcodes(highest: int) -> re.Pattern[bytes]:
+    """Many opcodes in one, with memo slots up to `highest` times 65,536."""
+    return re.compile(_OPCODES % (b"\\x%02x" % highest, _SHORT_TEXTS))
 
 
 def _end(data: memoryview) -> int:
     """Where the pickle ends; raises GalleryFormatError for an opcode that torch does not write."""
+    opcodes = _opcodes(min(len(data) >> 16, 255))
     at = 0
     while True:
-        fixed = _FIXED.match(data, at)
-        at = fixed.end() if fixed else at
+        while many := opcodes.match(data, at):
+            at = many.end()
         opcode = bytes(data[at : at + 1])
         if opcode == b".":
             return at + 1
         if opcode == b"X":  # text: its length, its bytes
             (length,) = struct.unpack_from("<I", data, at + 1)
             at += 5 + length
-        elif opcode == b"c" and (named := _GLOBAL.match(data, at)):
-            at = named.end()
         elif opcode == b"\x8a" and (number := _LONG.match(data, at)):  # a long number
             at += 2 + number[1][0]
         elif at >= len(data):
@@ -250,24 +334,30 @@ def _end(data: memoryview) -> int:
             )
 
 
-def _unpickled(data: memoryview, storage: Any = None, tensor: Any = None) -> tuple[Any, int]:
-    """What the pickle at the beginning of `data` holds, and its length."""
+def _unpickled(data: memoryview) -> tuple[Any, int]:
+    """What the pickle at the beginning of `data` holds, and its length.
+
+    A tensor is a `partial` with the arguments of torch's function.
+    """
     size = _end(data)
-    return _Unpickler(data[:size], storage, tensor).load(), size
+    return _Unpickler(io.BytesIO(data[:size])).load(), size
+
+
+def _no_tensor(*_: Any) -> None:
+    """What a tensor's `partial` would call; nobody does."""
 
 
 class _Unpickler(pickle.Unpickler):
     """Knows tensors and nothing else."""
 
-    def __init__(self, data: memoryview, storage: Any, tensor: Any) -> None:
-        super().__init__(io.BytesIO(data))
-        self._storage, self._tensor = storage, tensor
+    # Called for each tensor, and therefore written in C: it returns the ID itself.
+    persistent_load = staticmethod(tuple)  # type: ignore[assignment]
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2") and self._tensor is not None:
-            return self._tensor
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return partial(partial, _no_tensor)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if (module, name) == ("collections", "OrderedDict"):
@@ -275,11 +365,6 @@ class _Unpickler(pickle.Unpickler):
         raise GalleryFormatError(
             f"it would call {module}.{name} when it is read, which no gallery does: do not use it"
         )
-
-    def persistent_load(self, pid: Any) -> Any:
-        if self._storage is None or not isinstance(pid, tuple) or pid[0] != "storage":
-            raise GalleryFormatError("its pickle refers to something that is not a tensor")
-        return self._storage(pid)
 
 
 # ---- writing -------------------------------------------------------------------------------------

@@ -22,10 +22,15 @@ MAX_PIXELS_OF = {
     "AVIF": 75_000_000,
     "HEIF": 75_000_000,
 }
+MAX_SIDE = 65_535  # px, JPEG's limit. Pillow needs 8 bytes more for every row.
+# Every scan of a JPEG goes through all pixels, whatever it changes. Cameras write up to 10.
+MAX_SCANS = 200
+MAX_SCANNED_PIXELS = 4_000_000_000  # in all scans: about 2 s
 ROWS_AT_ONCE = 256
 # EXIF's orientations, by what is stored: columns of the picture as rows, the last row or the last
 # column first.
 SIDEWAYS, FROM_BELOW, FROM_RIGHT = (5, 6, 7, 8), (3, 4, 6, 7), (2, 3, 7, 8)
+TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 # Pillow's names of the accepted formats. No camera writes the others that Pillow can decode.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF")
 # The brands, in bytes 8 to 12, of the HEIC files that an iPhone writes and Pillow cannot read.
@@ -58,6 +63,7 @@ def read_rgb(data: bytes) -> Array:
             )  # MAX_PIXELS is the limit
             with Image.open(io.BytesIO(data), formats=formats) as image:
                 _check_size(image)
+                _check_scans(image, data)
                 image.load()
                 return _upright_rgb(image)
     except UnreadableImage:
@@ -76,10 +82,29 @@ def read_rgb(data: bytes) -> Array:
 
 def _check_size(image: Image.Image) -> None:
     most = MAX_PIXELS_OF.get(image.format or "", MAX_PIXELS)
-    if image.width * image.height > most:
+    sizes = [("", *image.size)]
+    tags = getattr(image, "tag_v2", {})  # of a TIFF, whose module takes 25 ms to import
+    if TILE_WIDTH in tags:  # a tile is decoded whole, even if the image has only a corner of it
+        sizes.append(("tiles of ", tags[TILE_WIDTH], tags[TILE_LENGTH]))
+    for what, width, height in sizes:
+        if width * height > most:
+            raise UnreadableImage(
+                f"it is too large: {what}{width} x {height} px, and {image.format} may have at "
+                f"most {most // 1_000_000} megapixels"
+            )
+        if max(width, height) > MAX_SIDE:
+            raise UnreadableImage(
+                f"it is too large: {what}{width} x {height} px, and a side may have at most "
+                f"{MAX_SIDE:,} px"
+            )
+
+
+def _check_scans(image: Image.Image, data: bytes) -> None:
+    scans = data.count(b"\xff\xda") if image.format == "JPEG" else 0
+    if scans > MAX_SCANS or scans * image.width * image.height > MAX_SCANNED_PIXELS:
         raise UnreadableImage(
-            f"it is too large: {image.width} x {image.height} px, and {image.format} may have at "
-            f"most {most // 1_000_000} megapixels"
+            f"it takes too long to decode: {image.width} x {image.height} px in {scans} scans. "
+            "Save it again as a JPEG that is not progressive"
         )
 
 

@@ -17,7 +17,6 @@ from detect import Detector, Face, Search
 from gallery import UNKNOWN, Gallery
 from gallery_format import MAX_DISTANCE
 from gallery_s3 import S3Gallery
-from models import DEFAULT_DIR
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -65,7 +64,7 @@ class NamedFace:
         }
 
 
-def networks(folder: Path = DEFAULT_DIR) -> engine.Load:
+def networks(folder: Path) -> engine.Load:
     """How networks are loaded from `folder`: with the engine and threads of this environment.
 
     Raises EngineError if there is no such engine.

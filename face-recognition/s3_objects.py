@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import botocore.session
+import s3_data
 from botocore.config import Config
 from botocore.exceptions import (
     IncompleteReadError,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
+DATA = Path(__file__).resolve().parent / "s3-data"
 ATTEMPTS = 3
 # An invocation has three requests in a row: the gallery, the frame and the output. Each may be
 # given up once and answered the second time, which takes three eighths of the function's time.
@@ -27,17 +29,16 @@ BODY_ATTEMPTS = 2
 BODY_ERRORS = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
 
-def make_client() -> S3Client:
+def make_client(data: Path = DATA) -> S3Client:
     """A client that gives a request up in time for another attempt.
 
-    TIMEOUT_S has the seconds that the function may take.
+    TIMEOUT_S has the seconds that the function may take; `data` is what s3_data.py wrote.
     """
     timeout_s = float(os.environ.get("TIMEOUT_S") or DEFAULT_TIMEOUT_S)
     patience_s = timeout_s * SHARE_OF_TIMEOUT
     retries: Any = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
     config = Config(connect_timeout=min(3.0, patience_s), read_timeout=patience_s, retries=retries)
-    # Without boto3's layer above it, this takes three quarters of the time.
-    return cast("S3Client", botocore.session.get_session().create_client("s3", config=config))
+    return cast("S3Client", s3_data.session(data).create_client("s3", config=config))
 
 
 def read_object(s3: S3Client, **request: Any) -> tuple[GetObjectOutputTypeDef, bytes]:

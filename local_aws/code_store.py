@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import logging
+import os
 import shutil
 import threading
 import zipfile
@@ -18,6 +21,7 @@ from local_aws.image_sandbox import read_image
 
 log = logging.getLogger(__name__)
 
+PROCESSORS = {"amd64": "x86_64", "arm64": "arm64"}  # an image's word and Lambda's
 FindImage = Callable[[str, str], StoredImage | None]
 
 
@@ -44,22 +48,23 @@ class CodeStore:
         """
         return self._filled(base64.b64decode(sha256).hex()[:32], partial(_unzip, data))
 
+    def merged(self, layers: list[Path]) -> Path | None:
+        """The folder of the layers together, as /opt; None if there are none.
+
+        Of several files with the same path, the last layer's counts.
+        """
+        if len(layers) < 2:
+            return layers[0] if layers else None
+        name = hashlib.sha256("/".join(layer.name for layer in layers).encode()).hexdigest()[:32]
+        return self._filled(f"opt-{name}", partial(_merge, layers))
+
     def image_folder(self, uri: str) -> Path:
         """Return the folder that the image runs from; raise CannotStart if there is none."""
-        place = uri.partition("/")[2]
-        repository, _, reference = place.partition("@")
-        repository, _, tag = repository.partition(":")
-        pushed = self._find_pushed(repository, reference or tag or "latest")
-        if pushed is not None:
-            folder = self._filled(f"image-{pushed.digest.partition(':')[2][:32]}", pushed.unpack)
-        elif repository in self._images and self._images[repository].is_dir():
-            folder = self._images[repository]
+        found = self._find(uri)
+        if isinstance(found, StoredImage):
+            folder = self._filled(f"image-{found.digest.partition(':')[2][:32]}", found.unpack)
         else:
-            raise CannotStart(
-                f"the image {uri} has not been pushed to the local AWS. Push it with "
-                "deploy/image.py, or run it from a folder: start the local AWS with "
-                f"--image {repository}=FOLDER"
-            )
+            folder = found
         if uri not in self._announced:
             self._announced.add(uri)
             if read_image(folder) is None:
@@ -69,6 +74,36 @@ class CodeStore:
             else:
                 log.info("%s runs from the image unpacked in %s", uri, folder)
         return folder
+
+    def processor(self, uri: str) -> str | None:
+        """The processor that an image is for, in Lambda's words; None if the image runs on any.
+
+        Raise CannotStart if there is no such image, or Lambda would not accept it.
+        """
+        found = self._find(uri)
+        if isinstance(found, StoredImage):
+            config = found.config
+        elif read_image(found) is None:
+            return None  # a folder with Python code
+        else:
+            config = json.loads((found / "config.json").read_text())
+        return PROCESSORS.get(config.get("architecture", ""))
+
+    def _find(self, uri: str) -> StoredImage | Path:
+        """The pushed image, or else the folder given for it; raise CannotStart."""
+        place = uri.partition("/")[2]
+        repository, _, reference = place.partition("@")
+        repository, _, tag = repository.partition(":")
+        pushed = self._find_pushed(repository, reference or tag or "latest")
+        if pushed is not None:
+            return pushed
+        if repository in self._images and self._images[repository].is_dir():
+            return self._images[repository]
+        raise CannotStart(
+            f"the image {uri} has not been pushed to the local AWS. Push it with "
+            "deploy/image.py, or run it from a folder: start the local AWS with "
+            f"--image {repository}=FOLDER"
+        )
 
     def _filled(self, name: str, fill: Callable[[Path], None]) -> Path:
         """The folder of this name. The first call fills it; it never appears half full."""
@@ -81,6 +116,18 @@ class CodeStore:
                 fill(partial_folder)
                 partial_folder.rename(target)
         return target
+
+
+def _merge(layers: list[Path], folder: Path) -> None:
+    """Link the layers' files into one folder."""
+    for layer in layers:
+        for path in sorted(layer.rglob("*")):  # folders before what they contain
+            target = folder / path.relative_to(layer)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                target.unlink(missing_ok=True)
+                os.link(path, target)
 
 
 def _unzip(data: bytes, folder: Path) -> None:

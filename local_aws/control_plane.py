@@ -41,11 +41,11 @@ class ControlPlane:
         config = self._event_config(function, region)
         on_failure = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
         uri = function.code.get("ImageUri")
-        root, layers, image, obstacle = Path(), [], None, None
+        root, opt, image, obstacle = Path(), None, None, None
         try:
             root = self._store.image_folder(uri) if uri else self._unpacked(function)
             image = read_image(root) if uri else None
-            layers = list(map(self._unpacked, self._layers(function, region)))
+            opt = self._store.merged(list(map(self._unpacked, self._layers(function, region))))
         except CannotStart as error:
             obstacle = str(error)
         return FunctionSpec(
@@ -55,7 +55,9 @@ class ControlPlane:
             revision=_revision(function),
             handler=function.handler or "handler.handler",
             task_root=root,
-            layers=tuple(layers),
+            opt=opt,
+            from_folder=bool(uri) and image is None,
+            runtime=function.run_time or "python3.12",
             environment=dict(function.environment_vars or {}),
             memory_mb=int(function.memory_size),
             timeout_s=float(function.timeout),

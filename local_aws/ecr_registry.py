@@ -67,8 +67,6 @@ class Registry:
             response = Response(body, error.status, content_type="application/json")
             if error.status == 401:
                 response.headers["WWW-Authenticate"] = 'Basic realm="ECR"'
-            # The unread rest of the request's body would be taken for the next request.
-            response.headers["Connection"] = "close"
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         return response(environ, start)
 

@@ -12,21 +12,26 @@ import sys
 import threading
 import time
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from local_aws import cpu_share
-from local_aws.errors import InitError, InitTimeout
+from local_aws import cpu_share, zip_root
+from local_aws.errors import InitError, InitTimeout, NoSandbox
 from local_aws.function import FunctionSpec, Result, error_payload
 from local_aws.output import Output
-from local_aws.process_tree import members, resident_bytes
+from local_aws.process_tree import is_connected, members, resident_bytes
 from local_aws.runtime_api import Invocation, Message, RuntimeApi
+from local_aws.sandbox import PROCESSES, Sandbox, packed
+from local_aws.sandbox_entry import CANNOT_SET_UP
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_RESPONSE_BYTES = 6_291_556
 MEMORY_POLL_S = 0.1
+NO_LIBRARY = 127  # exit status of the system's loader
 
-# Kills the process group when the server dies for any reason: the system then closes the pipe.
+# Without a sandbox. Kills the process group when the server dies for any reason: the system then
+# closes the pipe.
 BOOTSTRAP = """
 import os, signal, sys, threading
 def end_with_server(fd):
@@ -35,16 +40,6 @@ def end_with_server(fd):
 threading.Thread(target=end_with_server, args=(int(sys.argv.pop(1)),), daemon=True).start()
 from awslambdaric.__main__ import main
 main(sys.argv)
-"""
-# The same for the command of an image, which need not be Python.
-AROUND = """
-import os, signal, subprocess, sys, threading
-def end_with_server(fd):
-    os.read(fd, 1)
-    os.killpg(0, signal.SIGKILL)
-threading.Thread(target=end_with_server, args=(int(sys.argv[1]),), daemon=True).start()
-code = subprocess.call(sys.argv[2:])
-sys.exit(code if code >= 0 else 128 - code)
 """
 _alive_read, _alive_write = os.pipe()
 
@@ -59,11 +54,13 @@ class Environment:
         credentials: dict[str, str],
         endpoint: str,
         *,
+        sandbox: Sandbox | None = None,
         has_cpu_share: bool = False,
         stream: str | None = None,
     ) -> None:
         """Start the process; `wait_ready` waits for the end of INIT.
 
+        Without a `sandbox`, it runs as the server's user among all of this machine's files.
         `has_cpu_share` limits it to the CPU that its memory buys. `stream` is the log stream, if
         this environment repeats an INIT that ran out of time.
         """
@@ -74,29 +71,18 @@ class Environment:
         self.init_ms: float | None = None
         self.idle_since = time.monotonic()
         self._folder = folder
+        self._sandbox = sandbox
         self._peak_rss = 0
         self._killed_for: str | None = None
         self._started = time.monotonic()
         self._api = RuntimeApi()
-        tmp = folder / "tmp"
-        tmp.mkdir(parents=True)
-        if spec.image is None:
-            argv = [sys.executable, "-c", BOOTSTRAP, str(_alive_read), spec.handler]
-        else:
-            inside = spec.image.argv(spec.image_config, spec.ephemeral_mb)
-            argv = [sys.executable, "-c", AROUND, str(_alive_read), *inside]
-        self._process = subprocess.Popen(
-            argv,
-            cwd=spec.task_root,
-            env=self._variables(tmp, credentials, endpoint),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-            start_new_session=True,
-            pass_fds=(_alive_read,),
-        )
+        try:
+            self._process = self._start(credentials, endpoint)
+        except OSError:
+            self._api.close()
+            raise
         pid = self._process.pid
+        self._api.start(partial(is_connected, pid))
         self._share = (
             cpu_share.limit(pid, cpu_share.cores(spec.memory_mb)) if has_cpu_share else None
         )
@@ -104,7 +90,35 @@ class Environment:
         self.output = Output(self._process.stdout)
         threading.Thread(target=self._wait_for_end, daemon=True).start()
 
-    def _variables(self, tmp: Path, credentials: dict[str, str], endpoint: str) -> dict[str, str]:
+    def _start(self, credentials: dict[str, str], endpoint: str) -> subprocess.Popen[bytes]:
+        spec, variables = self.spec, self._variables(credentials, endpoint)
+        if self._sandbox is None:
+            argv = [sys.executable, "-c", BOOTSTRAP, str(_alive_read), spec.handler]
+            return self._popen(argv, {**self._outside(), **variables}, _alive_read)
+        environ = os.memfd_create("environ")  # the server's own are for entering the sandbox
+        try:
+            os.write(environ, packed({**self._sandbox.environment, **variables}))
+            argv = self._sandbox.argv(_alive_read, environ, spec.ephemeral_mb)
+            return self._popen(argv, None, _alive_read, environ)
+        finally:
+            os.close(environ)
+
+    def _popen(
+        self, argv: list[str], environ: dict[str, str] | None, *files: int
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            argv,
+            cwd=self.spec.task_root,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+            start_new_session=True,
+            pass_fds=files,
+        )
+
+    def _variables(self, credentials: dict[str, str], endpoint: str) -> dict[str, str]:
         """The variables that AWS sets, and none from the server's own environment.
 
         https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
@@ -112,7 +126,6 @@ class Environment:
         spec = self.spec
         region = spec.arn.split(":")[3]
         return {
-            **(self._zip_variables(tmp) if spec.image is None else spec.image.environment),
             **spec.environment,
             "AWS_LAMBDA_RUNTIME_API": self._api.address,
             "AWS_LAMBDA_FUNCTION_NAME": spec.name,
@@ -121,7 +134,7 @@ class Environment:
             "AWS_LAMBDA_LOG_GROUP_NAME": spec.log_group,
             "AWS_LAMBDA_LOG_STREAM_NAME": self.stream,
             "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_EXECUTION_ENV": "AWS_Lambda_python3.12",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_{spec.runtime}",
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
             "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
@@ -131,23 +144,29 @@ class Environment:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def _zip_variables(self, tmp: Path) -> dict[str, str]:
-        """The variables of the runtime of a zip function. An image defines its own."""
-        spec = self.spec
-        bins = [str(layer / "bin") for layer in spec.layers]
-        packages = [str(layer / "python") for layer in spec.layers]
+    def _outside(self) -> dict[str, str]:
+        """The runtime's variables of a zip function without a sandbox, with paths of this machine.
+
+        It gets a folder for temporary files, which /tmp would be.
+        """
+        task, tmp = str(self.spec.task_root), self._folder / "tmp"
+        tmp.mkdir(parents=True)
+        opt = [] if self.spec.opt is None else [self.spec.opt]
         return {
-            "PATH": os.pathsep.join([*bins, "/usr/local/bin", "/usr/bin", "/bin"]),
-            "PYTHONPATH": os.pathsep.join([str(spec.task_root), *packages]),
+            **zip_root.variables(self.spec),
+            "PATH": ":".join([*(f"{one}/bin" for one in opt), "/usr/local/bin:/usr/bin:/bin"]),
+            "LD_LIBRARY_PATH": ":".join([task, f"{task}/lib", *(f"{one}/lib" for one in opt)]),
+            "PYTHONPATH": ":".join([task, *(f"{one}/python" for one in opt)]),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
             "HOME": str(tmp),
             "TMPDIR": str(tmp),
-            "LAMBDA_TASK_ROOT": str(spec.task_root),
-            "LAMBDA_RUNTIME_DIR": "/var/runtime",
-            "_HANDLER": spec.handler,
+            "LAMBDA_TASK_ROOT": task,
         }
+
+    @property
+    def has_sandbox(self) -> bool:
+        """Whether the function is isolated from this machine."""
+        return self._sandbox is not None
 
     @property
     def is_alive(self) -> bool:
@@ -167,7 +186,7 @@ class Environment:
         if message.kind == "init-error":
             raise InitError(message.body, self.output.take())
         if message.kind == "exit":
-            raise InitError(self._exit_payload(""), self.output.take())
+            raise self._exit_in_init()
         raise InitTimeout(limit_s, self.output.take())
 
     def invoke(self, request_id: str, payload: bytes, limit: float | None = None) -> Result:
@@ -217,6 +236,16 @@ class Environment:
             self._check_memory()
         return Message("timeout")
 
+    def _exit_in_init(self) -> InitError:
+        """Why the process ended before it was ready."""
+        payload, lines = self._exit_payload(""), self.output.take()
+        last = lines[-1][1] if lines else ""
+        reasons = {CANNOT_SET_UP: "sandbox: ", NO_LIBRARY: "error while loading shared libraries"}
+        reason = reasons.get(self._process.returncode)
+        if self._sandbox is not None and reason is not None and reason in last:
+            return NoSandbox(last, lines)
+        return InitError(payload, lines)
+
     def _exit_payload(self, request_id: str) -> bytes:
         code = self._process.wait()
         if self._killed_for:
@@ -226,9 +255,16 @@ class Environment:
         return error_payload("Runtime.ExitError", text)
 
     @property
+    def _ours(self) -> int:
+        """How many of its processes are not the function's."""
+        return 0 if self._sandbox is None else PROCESSES
+
+    @property
     def peak_mb(self) -> int:
         """The peak resident memory of the process tree during this invocation, in MB."""
-        return max(1, max(self._peak_rss, resident_bytes(self._process.pid)) // 1_048_576)
+        return max(
+            1, max(self._peak_rss, resident_bytes(self._process.pid, self._ours)) // 1_048_576
+        )
 
     def _wait_for_end(self) -> None:
         self._process.wait()
@@ -236,7 +272,7 @@ class Environment:
 
     def _check_memory(self) -> None:
         """Note the process tree's memory, and kill it if it exceeds the limit."""
-        rss = resident_bytes(self._process.pid)
+        rss = resident_bytes(self._process.pid, self._ours)
         self._peak_rss = max(self._peak_rss, rss)
         if rss > self.spec.memory_mb * 1_048_576 and self._killed_for is None:
             self._killed_for = (

@@ -7,7 +7,8 @@ InvocationError
 └── CannotStart
     ├── CannotAssume
     └── InitError
-        └── InitTimeout
+        ├── InitTimeout
+        └── NoSandbox
 """
 
 from __future__ import annotations
@@ -73,6 +74,17 @@ class InitTimeout(InitError):
         """INIT took longer than `limit_s`."""
         text = f"INIT took longer than {limit_s:g} s"
         super().__init__(json.dumps({"errorType": TIMED_OUT, "errorMessage": text}).encode(), lines)
+
+
+class NoSandbox(InitError):
+    """The sandbox of an environment could not be set up. `reason` says why."""
+
+    def __init__(self, reason: str, lines: list[tuple[int, str]]) -> None:
+        """Name the reason in the response."""
+        text = f"The local AWS cannot isolate this function: {reason}"
+        error = {"errorType": "Runtime.SandboxFailed", "errorMessage": text}
+        super().__init__(json.dumps(error).encode(), lines)
+        self.reason = reason
 
 
 class CannotDeliver(Exception):

@@ -10,8 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from local_aws.environment import Environment
-from local_aws.errors import CannotStart, InitError, InitTimeout, Throttled
+from local_aws.errors import CannotStart, InitError, InitTimeout, NoSandbox, Throttled
 from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
+from local_aws.sandboxes import Sandboxes
 from local_aws.slots import Concurrency
 
 IDLE_S = 600  # warm environments are stopped after this long without an invocation
@@ -54,6 +55,7 @@ class Executor:
         self._endpoint = endpoint
         self._credentials = credentials
         self._sink = sink
+        self._sandboxes = Sandboxes(folder.with_name("sandbox"))
         self._pools: dict[str, Pool] = defaultdict(partial(Pool, cap))
         self._concurrency = Concurrency()
         self._lock = threading.Lock()
@@ -87,7 +89,13 @@ class Executor:
         if environment is None:
             environment = self._start(spec)
             try:
-                environment.wait_ready(self._init_limit_s)
+                try:
+                    environment.wait_ready(self._init_limit_s)
+                except NoSandbox as error:
+                    self._sandboxes.refuse(spec, error)
+                    environment = self._start(spec)
+                    environment.wait_ready(self._init_limit_s)
+                self._sandboxes.have_worked(environment.has_sandbox)
                 init_ms = environment.init_ms
             except InitTimeout as error:
                 is_late = True
@@ -119,6 +127,7 @@ class Executor:
             self._folder / uuid4().hex,
             self._credentials(spec.role_arn),
             self._endpoint,
+            sandbox=self._sandboxes.of(spec),
             has_cpu_share=self._has_cpu_share,
             stream=stream,
         )

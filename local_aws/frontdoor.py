@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qs
-from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from local_aws.async_queue import AsyncQueue
+from local_aws.aws_errors import refuse
 from local_aws.control_plane import ControlPlane
 from local_aws.errors import CannotDeliver, CannotStart, NotActive, Throttled, UnknownFunction
 from local_aws.executor import Executor
@@ -102,6 +102,7 @@ class FrontDoor:
     def _invoke(
         self, environ: WSGIEnvironment, start: StartResponse, name: str, region: str
     ) -> Iterable[bytes]:
+        say = partial(refuse, environ, start, "lambda")
         kind = environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse")
         query = parse_qs(environ.get("QUERY_STRING", ""))
         qualifier = query["Qualifier"][0] if "Qualifier" in query else None
@@ -110,13 +111,13 @@ class FrontDoor:
         if length > limit:
             text = f"{length} bytes are too many for {kind}: at most {limit}"
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            return _refuse(start, status, "RequestTooLargeException", text)
+            return say("RequestTooLargeException", text, status)
         payload = environ["wsgi.input"].read(length) or b"{}"
         try:
             json.loads(payload)
         except ValueError as error:
             text = f"Could not parse request body into json: {error}"
-            return _refuse(start, HTTPStatus.BAD_REQUEST, "InvalidRequestContentException", text)
+            return say("InvalidRequestContentException", text, HTTPStatus.BAD_REQUEST)
         try:
             if kind != "RequestResponse":
                 self._plane.spec(name, qualifier, region)  # refuse an unknown function at once
@@ -128,15 +129,15 @@ class FrontDoor:
             spec = self._plane.spec_to_run(name, qualifier, region)
             result = self._executor.invoke(spec, payload)
         except UnknownFunction as error:
-            return _refuse(start, HTTPStatus.NOT_FOUND, "ResourceNotFoundException", str(error))
+            return say("ResourceNotFoundException", str(error), HTTPStatus.NOT_FOUND)
         except Throttled as error:
             status = HTTPStatus.TOO_MANY_REQUESTS
-            return _refuse(start, status, "TooManyRequestsException", str(error), error.reason)
+            return say("TooManyRequestsException", str(error), status, Reason=error.reason)
         except NotActive as error:
-            return _refuse(start, HTTPStatus.CONFLICT, "ResourceConflictException", str(error))
+            return say("ResourceConflictException", str(error), HTTPStatus.CONFLICT)
         except CannotStart as error:
             log.warning("%s cannot start: %s", name, error)
-            return _refuse(start, HTTPStatus.BAD_GATEWAY, "InvalidRuntimeException", str(error))
+            return say("InvalidRuntimeException", str(error), HTTPStatus.BAD_GATEWAY)
         return _result(start, result, environ.get("HTTP_X_AMZ_LOG_TYPE") == "Tail")
 
 
@@ -151,19 +152,6 @@ def _result(start: StartResponse, result: Result, with_tail: bool) -> Iterable[b
     if with_tail:
         headers["X-Amz-Log-Result"] = base64.b64encode(result.log_tail).decode()
     return _answer(start, HTTPStatus.OK, result.payload, headers)
-
-
-def _refuse(
-    start: StartResponse, status: HTTPStatus, kind: str, message: str, reason: str | None = None
-) -> Iterable[bytes]:
-    fields = {"Type": "User", "message": message, "Message": message}
-    body = json.dumps(fields if reason is None else {"Reason": reason, **fields}).encode()
-    headers = {
-        "Content-Type": "application/json",
-        "x-amzn-ErrorType": kind,
-        "x-amzn-RequestId": str(uuid4()),
-    }
-    return _answer(start, status, body, headers)
 
 
 def _answer(

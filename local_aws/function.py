@@ -25,11 +25,13 @@ class FunctionSpec:
     revision: str
     handler: str
     task_root: Path
-    layers: tuple[Path, ...]
     environment: dict[str, str]
     memory_mb: int
     timeout_s: float
     role_arn: str
+    opt: Path | None = None  # the layers, merged
+    from_folder: bool = False  # instead of from an image
+    runtime: str = "python3.12"
     reserved_concurrency: int | None = None
     unreserved_concurrency: int = 1000  # what the functions without a reservation share
     retries: int = 2

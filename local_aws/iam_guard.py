@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-from xml.sax.saxutils import escape
 
+from local_aws import sigv2, sigv4
+from local_aws.aws_errors import protocol, refuse
 from local_aws.iam_policy import Request, is_allowed
 from local_aws.iam_requests import TLS, meant_for_lambda, needed
-from local_aws.sigv4 import Signature, SignatureError, header, raw_target, read, verify
+from local_aws.post_form import PostForm, is_form
+from local_aws.sigv4 import Signature, SignatureError, raw_target
 
 MOTO_API = "/moto-api"  # can reset everything, whatever service a request is signed for
 NOT_FOUND = "404"
@@ -41,18 +41,16 @@ class Guard:
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Pass the request on, or refuse it."""
+        if is_form(environ):
+            return self._serve_form(environ, start)
         signature = None
         try:
-            signature = read(environ)
-            if signature is None:
-                raise SignatureError("AccessDenied", "Anonymous requests are not allowed.")
-            principal = self._principals(signature.access_key)
-            if principal is None:
-                raise SignatureError(
-                    _unknown_key(signature.service),
-                    "The AWS Access Key Id you provided does not exist in our records.",
-                )
-            verify(environ, signature, principal.secret_key, principal.session_token)
+            signature = _signed(sigv4.read(environ) or sigv2.read(environ))
+            principal = self._principal(environ, signature)
+            if isinstance(signature, sigv2.OldSignature):
+                sigv2.verify(environ, signature, principal.secret_key, principal.session_token)
+            else:
+                sigv4.verify(environ, signature, principal.secret_key, principal.session_token)
             if meant_for_lambda(environ, signature) and signature.service != "lambda":
                 signature = replace(signature, service="lambda")  # whose error format applies
                 raise SignatureError(
@@ -60,13 +58,50 @@ class Guard:
                     "Credential should be scoped to correct service: 'lambda'.",
                 )
         except SignatureError as error:
-            return _refuse(environ, start, signature, error.code, str(error))
+            return _refuse(environ, start, signature, error)
+        return self._serve(environ, start, signature, principal)
+
+    def _principal(self, environ: WSGIEnvironment, signature: Signature) -> Principal:
+        """Who claims to have signed the request; raise SignatureError if the key is unknown."""
+        principal = self._principals(signature.access_key)
+        if principal is None:
+            raise SignatureError(
+                _unknown_key(environ, signature.service),
+                "The AWS Access Key Id you provided does not exist in our records.",
+            )
+        return principal
+
+    def _serve_form(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Serve an upload to S3 from a form whose policy its signer may grant."""
+        signature = None
+        try:
+            form = PostForm(environ)
+            signature = _signed(form.signature())
+            principal = self._principal(environ, signature)
+            form.verify(signature, principal.secret_key, principal.session_token)
+        except SignatureError as error:
+            return _refuse(environ, start, signature, error)
+
+        def serve(put: WSGIEnvironment, begin: StartResponse) -> Iterable[bytes]:
+            return self._serve(put, begin, signature, principal)
+
+        return form.serve(serve, start)
+
+    def _serve(
+        self,
+        environ: WSGIEnvironment,
+        start: StartResponse,
+        signature: Signature,
+        principal: Principal,
+    ) -> Iterable[bytes]:
+        """Pass an authenticated request on if the principal may make it."""
         # moto routes by this header: it must name only the service that is authorized here.
-        environ["HTTP_AUTHORIZATION"] = header(signature)
+        environ["HTTP_AUTHORIZATION"] = sigv4.header(signature)
         if principal.policies is None:
             return self._app(environ, start)
+        service = signature.service
         if environ.get("PATH_INFO", "").startswith(MOTO_API):
-            return _refuse(environ, start, signature, "AccessDenied", "Not part of AWS.")
+            return refuse(environ, start, service, "AccessDenied", "Not part of AWS.")
         # The host name could name another bucket than the path.
         environ["HTTP_HOST"] = f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
         for request in needed(environ, signature, self._account_id):
@@ -76,10 +111,11 @@ class Guard:
                     f"resource: {request.resource} because no identity-based policy allows the "
                     f"{request.action} action"
                 )
-                code = "AccessDenied" if _is_xml(signature) else "AccessDeniedException"
-                return _refuse(environ, start, signature, code, text)
-        if signature.service == "s3" and not self._may_list(environ, principal.policies):
-            return self._hide_missing(environ, start, signature)
+                is_json = "json" in protocol(environ, service)
+                code = "AccessDeniedException" if is_json else "AccessDenied"
+                return refuse(environ, start, service, code, text)
+        if service == "s3" and not self._may_list(environ, principal.policies):
+            return self._hide_missing(environ, start)
         return self._app(environ, start)
 
     @staticmethod
@@ -87,9 +123,7 @@ class Guard:
         bucket = raw_target(environ)[0].lstrip("/").split("/")[0]
         return is_allowed(policies, Request("s3:ListBucket", f"arn:aws:s3:::{bucket}", TLS))
 
-    def _hide_missing(
-        self, environ: WSGIEnvironment, start: StartResponse, signature: Signature
-    ) -> Iterable[bytes]:
+    def _hide_missing(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         """Answer 403 instead of 404, as S3 does if the caller may not list the bucket."""
         statuses: list[str] = []
 
@@ -108,7 +142,7 @@ class Guard:
         if statuses[0].startswith(NOT_FOUND):
             if hasattr(body, "close"):
                 body.close()
-            return _refuse(environ, start, signature, "AccessDenied", "Access Denied")
+            return refuse(environ, start, "s3", "AccessDenied", "Access Denied")
         return body
 
 
@@ -125,45 +159,24 @@ def _chain(first: bytes, rest: Iterable[bytes], body: Any) -> Iterable[bytes]:
             body.close()
 
 
-def _unknown_key(service: str) -> str:
-    if service == "s3":
-        return "InvalidAccessKeyId"
-    return "InvalidClientTokenId" if service in QUERY else "UnrecognizedClientException"
-
-
-QUERY = ("iam", "sts")  # services that respond in the query protocol's XML
-
-
-def _is_xml(signature: Signature | None) -> bool:
-    return signature is None or signature.service in ("s3", *QUERY)
+def _signed(signature: Signature | None) -> Signature:
+    if signature is None:
+        raise SignatureError("AccessDenied", "Anonymous requests are not allowed.")
+    return signature
 
 
 def _refuse(
     environ: WSGIEnvironment,
     start: StartResponse,
     signature: Signature | None,
-    code: str,
-    message: str,
+    error: SignatureError,
 ) -> Iterable[bytes]:
-    """Respond 403 in the format of the service's protocol."""
-    request_id = str(uuid4())
-    headers = [("x-amzn-RequestId", request_id), ("x-amz-request-id", request_id)]
-    if not _is_xml(signature):
-        body = json.dumps({"__type": code, "message": message, "Message": message}).encode()
-        headers += [("Content-Type", "application/json"), ("x-amzn-ErrorType", code)]
-    else:
-        error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
-        if signature is not None and signature.service in QUERY:
-            text = (
-                f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error>"
-                f"<RequestId>{request_id}</RequestId></ErrorResponse>"
-            )
-        else:
-            text = f"<Error>{error}<RequestId>{request_id}</RequestId></Error>"
-        body = f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
-        headers.append(("Content-Type", "application/xml"))
-    if environ["REQUEST_METHOD"] == "HEAD":
-        body = b""
-    headers.append(("Content-Length", str(len(body))))
-    start("403 Forbidden", headers)
-    return [body]
+    service = signature.service if signature else "s3"
+    return refuse(environ, start, service, error.code, str(error), error.status)
+
+
+def _unknown_key(environ: WSGIEnvironment, service: str) -> str:
+    if service == "s3":
+        return "InvalidAccessKeyId"
+    is_query = protocol(environ, service) == "query"
+    return "InvalidClientTokenId" if is_query else "UnrecognizedClientException"

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from wsgiref.types import WSGIEnvironment
 
 from local_aws.iam_policy import Request
+from local_aws.operations import rest_operation
 from local_aws.sigv4 import Signature, query_pairs, raw_target, read_body
 
 TLS = {"aws:securetransport": "true"}  # loopback counts as TLS
@@ -122,42 +123,12 @@ def _object_action(method: str, parameters: dict[str, str]) -> str:
     return f"{action}Version" if action == "GetObject" and "versionId" in parameters else action
 
 
-# Lambda: method and the word after /functions/NAME/ -> action
-FUNCTION_ACTIONS = {
-    ("GET", ""): "GetFunction",
-    ("DELETE", ""): "DeleteFunction",
-    ("POST", "invocations"): "InvokeFunction",
-    ("PUT", "code"): "UpdateFunctionCode",
-    ("GET", "configuration"): "GetFunctionConfiguration",
-    ("PUT", "configuration"): "UpdateFunctionConfiguration",
-    ("GET", "policy"): "GetPolicy",
-    ("POST", "policy"): "AddPermission",
-    ("DELETE", "policy"): "RemovePermission",
-    ("GET", "concurrency"): "GetFunctionConcurrency",
-    ("PUT", "concurrency"): "PutFunctionConcurrency",
-    ("DELETE", "concurrency"): "DeleteFunctionConcurrency",
-    ("GET", "event-invoke-config"): "GetFunctionEventInvokeConfig",
-    ("PUT", "event-invoke-config"): "PutFunctionEventInvokeConfig",
-    ("POST", "event-invoke-config"): "UpdateFunctionEventInvokeConfig",
-    ("DELETE", "event-invoke-config"): "DeleteFunctionEventInvokeConfig",
-    ("POST", "versions"): "PublishVersion",
-    ("GET", "versions"): "ListVersionsByFunction",
-    ("POST", "aliases"): "CreateAlias",
-    ("GET", "aliases"): "ListAliases",
-    ("PUT", "aliases"): "UpdateAlias",
-    ("DELETE", "aliases"): "DeleteAlias",
-}
-LAYER_ACTIONS = {
-    "GET": "GetLayerVersion",
-    "POST": "PublishLayerVersion",
-    "DELETE": "DeleteLayerVersion",
-}
-MAPPING_ACTIONS = {
-    ("POST", False): "CreateEventSourceMapping",
-    ("GET", False): "ListEventSourceMappings",
-    ("GET", True): "GetEventSourceMapping",
-    ("PUT", True): "UpdateEventSourceMapping",
-    ("DELETE", True): "DeleteEventSourceMapping",
+# Lambda's operations whose action has another name
+LAMBDA_ACTIONS = {
+    "GetLayerVersionByArn": "GetLayerVersion",
+    "Invoke": "InvokeFunction",
+    "InvokeAsync": "InvokeFunction",
+    "InvokeWithResponseStream": "InvokeFunction",
 }
 PASSES_ROLE = ("CreateFunction", "UpdateFunctionConfiguration")
 
@@ -165,33 +136,21 @@ PASSES_ROLE = ("CreateFunction", "UpdateFunctionConfiguration")
 def lambda_requests(environ: WSGIEnvironment, place: Place) -> list[Request]:
     """What a request to the Lambda REST API (/DATE/functions/..., /DATE/layers/...) needs."""
     path, query = raw_target(environ)
-    method = environ["REQUEST_METHOD"]
-    _, *words = unquote(path).strip("/").split("/")
-    kind, name = words[0] if words else "", words[1] if len(words) > 1 else ""
-    tail = words[2] if len(words) > 2 else ""
-    if kind == "account-settings":
-        return [Request("lambda:GetAccountSettings", "*", TLS)]
-    if kind == "layers":
-        listing = method == "GET" and len(words) < 4
-        action = "ListLayerVersions" if listing else LAYER_ACTIONS.get(method, method)
-        return [Request(f"lambda:{action}", place.arn("lambda", f"layer:{name}"), TLS)]
+    path, method = unquote(path), environ["REQUEST_METHOD"]
+    operation = rest_operation("lambda", method, path, query) or f"{method} {path}"
+    action = LAMBDA_ACTIONS.get(operation, operation)
+    kind, name = (*path.strip("/").split("/")[1:3], "", "")[:2]
     if kind == "event-source-mappings":
-        return [_mapping_request(environ, method, name, place)]
+        return [_mapping_request(environ, action, name, place)]
+    if kind == "layers" and name:
+        return [Request(f"lambda:{action}", place.arn("lambda", f"layer:{name}"), TLS)]
     if kind != "functions":
-        return [Request(f"lambda:{method} {kind}", "*", TLS)]
-    body: dict[str, Any] = {}
-    if not name:
-        action = "CreateFunction" if method == "POST" else "ListFunctions"
-    else:
-        action = FUNCTION_ACTIONS.get((method, tail), f"{method} {tail}")
-    if action in PASSES_ROLE:
-        body = _json(environ)
+        return [Request(f"lambda:{action}", "*", TLS)]
+    body = _json(environ) if action in PASSES_ROLE else {}
     name = name or str(body.get("FunctionName", "*"))
     qualifier = dict(query_pairs(query)).get("Qualifier")
     actions = {action}
-    if (
-        action != "InvokeFunction"
-    ):  # moto would obey the action in the query; Invoke never gets there
+    if operation != "Invoke":  # moto would obey the action in the query; Invoke never gets there
         actions |= _named_actions(environ)
     arn = _function_arn(name, qualifier, place)
     requests = [Request(f"lambda:{each}", arn, TLS) for each in sorted(actions)]
@@ -201,12 +160,12 @@ def lambda_requests(environ: WSGIEnvironment, place: Place) -> list[Request]:
     return requests
 
 
-def _mapping_request(environ: WSGIEnvironment, method: str, uuid: str, place: Place) -> Request:
+def _mapping_request(environ: WSGIEnvironment, action: str, uuid: str, place: Place) -> Request:
     """What a request about event source mappings needs."""
-    action = MAPPING_ACTIONS.get((method, bool(uuid)), f"{method} event-source-mappings")
     resource = place.arn("lambda", f"event-source-mapping:{uuid}") if uuid else "*"
     context = dict(TLS)
-    if method in ("POST", "PUT") and (function := _json(environ).get("FunctionName")):
+    writes = environ["REQUEST_METHOD"] in ("POST", "PUT")
+    if writes and (function := _json(environ).get("FunctionName")):
         context["lambda:functionarn"] = _function_arn(str(function), None, place)
     return Request(f"lambda:{action}", resource, context)
 
@@ -269,10 +228,12 @@ def _resource(service: str, parameters: dict[str, Any], place: Place) -> str | N
     if service == "sqs" and ("QueueName" in parameters or "QueueUrl" in parameters):
         name = parameters.get("QueueName") or str(parameters.get("QueueUrl", "*")).split("/")[-1]
         return place.arn("sqs", str(name))
-    if service == "logs" and "logGroupName" in parameters:
+    if service == "logs" and ("logGroupName" in parameters or "logGroupIdentifier" in parameters):
+        group = parameters.get("logGroupName") or str(parameters.get("logGroupIdentifier", "*"))
+        group = group.partition(":log-group:")[2].removesuffix(":*") or group
         stream = parameters.get("logStreamName")
         tail = f":log-stream:{stream}" if stream else ""
-        return place.arn("logs", f"log-group:{parameters['logGroupName']}{tail}")
+        return place.arn("logs", f"log-group:{group}{tail}")
     if service == "ecr" and "repositoryName" in parameters:
         return place.arn("ecr", f"repository/{parameters['repositoryName']}")
     return None

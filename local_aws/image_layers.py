@@ -41,14 +41,25 @@ class StoredImage:
         content: dict[str, Any] = json.loads(self.manifest_bytes)
         return content
 
-    def unpack(self, folder: Path) -> None:
-        """Write rootfs/ and config.json below `folder`; raise CannotStart if that is impossible."""
+    @property
+    def config(self) -> dict[str, Any]:
+        """The parsed configuration; raise CannotStart if this is not a single image."""
+        content: dict[str, Any] = json.loads(self.blob(self._config_digest()).read_bytes())
+        return content
+
+    def _config_digest(self) -> str:
         manifest = self.manifest
         if "layers" not in manifest:
             raise CannotStart(
                 f"{self.digest} is an image index, which Lambda does not accept: build without "
                 "attestations (--provenance=false --sbom=false)"
             )
+        return str(manifest["config"]["digest"])
+
+    def unpack(self, folder: Path) -> None:
+        """Write rootfs/ and config.json below `folder`; raise CannotStart if that is impossible."""
+        config = self._config_digest()
+        manifest = self.manifest
         root = folder / "rootfs"
         root.mkdir(parents=True)
         for layer in manifest["layers"]:
@@ -59,7 +70,7 @@ class StoredImage:
                 raise CannotStart(
                     f"the layer {layer['digest']} cannot be unpacked: {error}"
                 ) from error
-        shutil.copyfile(self.blob(manifest["config"]["digest"]), folder / "config.json")
+        shutil.copyfile(self.blob(config), folder / "config.json")
 
 
 def _apply(archive: tarfile.TarFile, root: Path) -> None:

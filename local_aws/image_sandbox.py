@@ -1,9 +1,4 @@
-"""Runs an unpacked container image as Lambda does, without a daemon.
-
-The function gets its own user, mount and process namespaces, which need no root where the kernel
-lets any user create them. As in Lambda, the root file system is read-only, /tmp is a new tmpfs, and
-the user is unknown to the image.
-"""
+"""An unpacked container image, and the sandbox that it runs in as on Lambda, without a daemon."""
 
 from __future__ import annotations
 
@@ -13,23 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.errors import CannotStart
-
-# Like Lambda's, this user has no entry in the image's /etc/passwd and no home directory.
-USER, GROUP = 993, 990
-
-# $1: the root file system, $2: the size of /tmp in MB, $3: the working directory; then the command.
-ENTER = f"""
-set -e
-root=$1 size=$2 folder=$3
-shift 3
-mount --bind "$root" "$root"
-mount -t tmpfs -o "size=${{size}}m,mode=1777" tmpfs "$root/tmp"
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-mount --bind /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
-mount -o remount,bind,ro "$root"
-exec unshare --user --map-user={USER} --map-group={GROUP} --root="$root" --wd="$folder" -- "$@"
-"""
+from local_aws.sandbox import NAMES, Sandbox
 
 
 @dataclass(frozen=True)
@@ -42,14 +21,21 @@ class Image:
     command: tuple[str, ...]
     folder: str
 
-    def argv(self, overrides: dict[str, Any], tmp_mb: int) -> list[str]:
-        """The command that runs the image. `overrides` is the function's ImageConfig."""
+    def sandbox(self, overrides: dict[str, Any]) -> Sandbox:
+        """What it runs in. `overrides` is the function's ImageConfig."""
         entrypoint = tuple(overrides.get("EntryPoint") or self.entrypoint)
         command = tuple(overrides.get("Command") or self.command)
         folder = overrides.get("WorkingDirectory") or self.folder
-        enter = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
-        enter += ["--kill-child", "--", "sh", "-c", ENTER, "enter"]
-        return [*enter, str(self.root), str(tmp_mb), folder, *entrypoint, *command]
+        names = [name for name in NAMES if Path(name).exists() and self._has_file(name)]
+        binds = tuple((Path(name).resolve(), name) for name in names)
+        for name in ("dev", "proc", "tmp"):
+            (self.root / name).mkdir(exist_ok=True)
+        return Sandbox(self.root, binds, folder, (*entrypoint, *command), self.environment)
+
+    def _has_file(self, name: str) -> bool:
+        """Whether the image has this file itself, rather than a link to elsewhere."""
+        path = self.root / name[1:]
+        return path.is_file() and path.resolve() == path
 
 
 def read_image(folder: Path) -> Image | None:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from flask import has_request_context, request
 from moto.awslambda.models import LambdaFunction
 from moto.s3 import notifications
+from moto.s3.models import S3Backend
 
 from local_aws.moto_patch import Method, wrap_method
+from local_aws.post_form import IS_FORM
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def collect_events(pending: PendingEvents) -> None:
     """
 
     @wrap_method(LambdaFunction, "invoke")
-    def invoke(_: Method, function: Any, body: str, request: Any, response: Any) -> str:
+    def invoke(_: Method, function: Any, body: str, *args: Any) -> str:
         pending.add(function.function_arn, body)
         return "null"
 
@@ -67,6 +70,12 @@ def collect_events(pending: PendingEvents) -> None:
         pending.add(f"arn:aws:sqs:{region}:{account_id}:{queue}", json.dumps(event))
 
     notifications._send_sqs_message = send
+
+    @wrap_method(S3Backend, "put_object")
+    def put_object(put: Method, backend: Any, *args: Any, **settings: Any) -> Any:
+        if has_request_context() and request.environ.get(IS_FORM):  # which reaches moto as a PUT
+            settings["request_method"] = "POST"
+        return put(backend, *args, **settings)
 
 
 def complete_s3_event(event: Any, sequence: int) -> Any:

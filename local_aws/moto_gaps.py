@@ -15,9 +15,12 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 
 from local_aws import (
     disk_bodies,
+    moto_cloudwatch,
     moto_ecr,
     moto_events,
+    moto_iam,
     moto_lambda,
+    moto_logs,
     moto_mappings,
     moto_s3,
     moto_sqs,
@@ -37,6 +40,7 @@ def repairs(
     links: CodeLinks,
     pending: PendingEvents,
     on_mapping: Callable[[Mapping], None],
+    find_image: Callable[[str], str | None],
 ) -> list[Callable[[], None]]:
     """The repairs, in order, for a server at `endpoint` that stores S3 objects in `objects`."""
     return [
@@ -49,6 +53,9 @@ def repairs(
         moto_lambda.clear_environment,
         moto_lambda.update_ephemeral_storage,
         moto_lambda.update_image_config,
+        moto_lambda.show_only_given_image_config,
+        moto_lambda.write_times_as_lambda_does,
+        partial(moto_lambda.refuse_unusable_images, find_image),
         moto_lambda.refuse_impossible_memory,  # wraps the updates above: refuse, then change
         moto_lambda.refuse_untrusting_roles,
         moto_lambda.keep_published_code,
@@ -60,6 +67,10 @@ def repairs(
         moto_s3.refuse_undeliverable_notifications,
         moto_s3.announce_uploads_once,
         moto_s3.limit_metadata,
+        moto_s3.limit_keys,  # wraps the one above: a long key is refused first
+        moto_s3.route_any_key,
+        moto_s3.escape_carriage_returns,
+        moto_s3.refuse_unknown_subresources,
         moto_s3.read_tls_only_policies,
         partial(disk_bodies.keep_bodies_on_disk, objects),
         disk_bodies.forget_objects,
@@ -68,6 +79,11 @@ def repairs(
         moto_ecr.measure_layers,
         moto_sqs.take_messages_in_turn,
         moto_sqs.read_retention_alone,
+        moto_iam.load_managed_policies,
+        moto_cloudwatch.compute_metric_data,
+        moto_cloudwatch.compute_metric_statistics,
+        moto_logs.read_filter_patterns,
+        moto_logs.filter_log_events_in_order,
         route_once,
         parse_times_once,
     ]

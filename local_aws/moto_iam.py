@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
+from moto.core.config import default_user_config
+from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -13,6 +17,12 @@ from local_aws.errors import CannotAssume, CannotDeliver
 from local_aws.iam_guard import Principal
 from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
+from local_aws.sigv4 import SignatureError
+
+
+def load_managed_policies() -> None:
+    """moto leaves out AWS's own managed policies unless it is told to load its copies."""
+    default_user_config["iam"]["load_aws_managed_policies"] = True
 
 
 class Principals:
@@ -26,12 +36,21 @@ class Principals:
         self._admin = Principal(admin_arn, admin_secret, session_token=None, policies=None)
 
     def find(self, access_key: str) -> Principal | None:
-        """The principal with its current policies; None if the key is unknown."""
+        """The principal with its current policies; None if the key is unknown.
+
+        Raise SignatureError if it was temporary and has expired.
+        """
         if access_key == self._admin_key:
             return self._admin
         sts = sts_backends[self._account_id]["aws"]
         session = sts.get_assumed_role_from_access_key(access_key)
         if session is not None:
+            if session.expiration < utcnow():
+                raise SignatureError(
+                    "ExpiredToken",
+                    "The provided token has expired.",
+                    HTTPStatus.BAD_REQUEST,
+                )
             policies = role_policies(session.role_arn)
             secret = session.secret_access_key
             return Principal(session.arn, secret, session.session_token, policies)
@@ -40,7 +59,9 @@ class Principals:
         if user is None:
             return None
         key = next(k for k in iam.list_access_keys(user.name) if k.access_key_id == access_key)
-        return Principal(user.arn, key.secret_access_key, None, _policies_of(user))
+        holders = (user, *iam.get_groups_for_user(user.name))
+        policies = [policy for holder in holders for policy in _policies_of(holder)]
+        return Principal(user.arn, key.secret_access_key, None, policies)
 
 
 def _role(arn: str) -> Any:
@@ -70,12 +91,23 @@ def _policies_of(holder: Any) -> list[dict[str, Any]]:
     """Inline and attached policies of a moto role or user."""
     inline = holder.policies
     documents = list(inline.values() if isinstance(inline, dict) else inline)
-    documents += [policy.document for policy in holder.managed_policies.values()]
+    documents += map(_default_version, holder.managed_policies.values())
     return [_document(text) for text in documents]
 
 
+def _default_version(policy: Any) -> str:
+    """The document of a managed policy that is in force."""
+    in_force = (v for v in policy.versions if v.version_id == policy.default_version_id)
+    return str(next(in_force).document)
+
+
 def _document(text: str | dict[str, Any]) -> dict[str, Any]:
-    return dict(json.loads(unquote(text)) if isinstance(text, str) else text)
+    return _parsed(text) if isinstance(text, str) else text
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> dict[str, Any]:
+    return dict(json.loads(unquote(text)))
 
 
 def check_lambda_trust(role_arn: str) -> None:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from datetime import datetime, timezone
 from itertools import count
 from typing import Any
 
+from moto.awslambda import models
 from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
-from moto.awslambda.models import ImageConfig, LambdaBackend, LambdaFunction, LayerVersion
+from moto.awslambda.models import (
+    EventInvokeConfig,
+    ImageConfig,
+    LambdaBackend,
+    LambdaFunction,
+    LayerVersion,
+)
 from moto.awslambda.policy import Policy
 from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_links import CodeLinks
-from local_aws.errors import CannotAssume
+from local_aws.errors import CannotAssume, CannotStart
 from local_aws.moto_iam import check_lambda_trust
 from local_aws.moto_patch import Method, wrap_method
 from local_aws.slots import MIN_UNRESERVED
 
+DEFAULT_ARCHITECTURE = "x86_64"
 MIN_MEMORY_MB, MAX_MEMORY_MB = 128, 10_240
 
 
@@ -180,6 +190,70 @@ def update_image_config() -> None:
     def update_configuration(update: Method, function: Any, updates: dict[str, Any]) -> Any:
         if "ImageConfig" in updates:
             function.image_config = ImageConfig(updates["ImageConfig"])
+        return update(function, updates)
+
+
+def show_only_given_image_config() -> None:
+    """moto shows an empty ImageConfig for a function without one."""
+
+    @wrap_method(LambdaFunction, "get_configuration")
+    def get_configuration(
+        get: Method, function: Any, *args: Any, **settings: Any
+    ) -> dict[str, Any]:
+        config: dict[str, Any] = get(function, *args, **settings)
+        shown = config.pop("ImageConfigResponse", {}).get("ImageConfig", {})
+        given = {name: value for name, value in shown.items() if value}
+        return {**config, "ImageConfigResponse": {"ImageConfig": given}} if given else config
+
+
+def write_times_as_lambda_does() -> None:
+    """moto's LastModified has nanoseconds and a Z, and is a text in event invoke configurations."""
+
+    def now() -> str:
+        return (
+            datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "+0000")
+        )
+
+    models.iso_8601_datetime_with_nanoseconds = now
+
+    @wrap_method(EventInvokeConfig, "response")
+    def response(respond: Method, config: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = respond(config)
+        changed = datetime.strptime(answer["LastModified"], "%Y-%m-%dT%H:%M:%S.%f%z")
+        return {**answer, "LastModified": changed.timestamp()}
+
+
+def refuse_unusable_images(find: Callable[[str], str | None]) -> None:
+    """moto accepts images that do not exist or that run on another processor.
+
+    `find` returns the processor of an image, by its URI, in Lambda's words, or None if any will do.
+    It raises CannotStart if there is no such image, or Lambda would not accept it.
+    """
+
+    def check(uri: str | None, architectures: list[str]) -> None:
+        if uri is None:
+            return
+        try:
+            processor = find(uri)
+        except CannotStart as error:
+            raise InvalidParameterValueException(
+                f"Source image {uri} does not exist or is not supported. Provide a valid source "
+                f"image: {error}"
+            ) from error
+        if processor is not None and [processor] != architectures:
+            raise InvalidParameterValueException(
+                f"The image {uri} is for {processor}, the function for {', '.join(architectures)}. "
+                "Build the image for the function's architecture, or change Architectures."
+            )
+
+    @wrap_method(LambdaBackend, "create_function")
+    def create_function(create: Method, backend: Any, spec: dict[str, Any]) -> Any:
+        check(spec["Code"].get("ImageUri"), spec.get("Architectures") or [DEFAULT_ARCHITECTURE])
+        return create(backend, spec)
+
+    @wrap_method(LambdaFunction, "update_function_code")
+    def update_function_code(update: Method, function: Any, updates: dict[str, Any]) -> Any:
+        check(updates.get("ImageUri"), updates.get("Architectures") or function.architectures)
         return update(function, updates)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from moto.awslambda.utils import get_backend
 from moto.core.exceptions import JsonRESTError
+from moto.core.serialize import S3Serializer
 from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.moto_server.utilities import RegexConverter
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, S3Backend
 from moto.s3.responses import S3Response
@@ -19,6 +21,20 @@ from local_aws.iam_policy import as_list
 from local_aws.moto_patch import Method, wrap_method
 from local_aws.moto_sqs import lets_bucket_send
 
+UNKNOWN_SUBRESOURCES = {
+    "abac",
+    "analytics",
+    "annotation",
+    "intelligent-tiering",
+    "metadataConfiguration",
+    "metadataTable",
+    "metrics",
+    "renameObject",
+    "requestPayment",
+    "session",
+    "torrent",
+}
+KEY_BYTES = 1024
 METADATA_BYTES = 2048  # all user metadata of an object, names and values
 METADATA_PREFIX = "x-amz-meta-"
 
@@ -74,6 +90,44 @@ def announce_uploads_once() -> None:
         if settings.get("multipart") is not None:
             settings["disable_notification"] = True
         return put(backend, *args, **settings)
+
+
+def limit_keys() -> None:
+    """moto accepts keys of any length."""
+
+    @wrap_method(S3Response, "_key_response")
+    def key_response(respond: Method, response: Any, request: Any, full_url: str) -> Any:
+        if len(response.parse_key_name().encode()) > KEY_BYTES:
+            raise S3ClientError("KeyTooLongError", "Your key is too long")
+        return respond(response, request, full_url)
+
+
+def route_any_key() -> None:
+    """moto finds no route for a key with a line break."""
+
+    @wrap_method(RegexConverter, "__init__")
+    def init(init: Method, converter: Any, url_map: Any, *items: Any) -> None:
+        init(converter, url_map, *items)
+        if converter.regex == ".+":
+            converter.regex = "(?s:.+)"
+
+
+def refuse_unknown_subresources() -> None:
+    """moto takes a request about a subresource that it does not have for one without it."""
+
+    @wrap_method(S3Response, "setup_class")
+    def setup_class(set_up: Method, response: Any, request: Any, *args: Any, **more: Any) -> None:
+        if not UNKNOWN_SUBRESOURCES.isdisjoint(request.args):
+            raise NotImplementedError
+        set_up(response, request, *args, **more)
+
+
+def escape_carriage_returns() -> None:
+    """moto writes a carriage return in a key as it is, and XML readers take it for a line break."""
+
+    @wrap_method(S3Serializer, "_serialize_body")
+    def serialize_body(serialize: Method, serializer: Any, body: Any) -> str:
+        return str(serialize(serializer, body)).replace("\r", "&#xD;")
 
 
 def limit_metadata() -> None:

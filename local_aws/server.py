@@ -13,12 +13,12 @@ from functools import partial
 from types import TracebackType
 from wsgiref.types import WSGIApplication
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_aws import code_links, ecr_registry, inactive, moto_gaps
+from local_aws import code_links, ecr_registry, inactive, moto_errors, moto_gaps
 from local_aws.async_queue import AsyncQueue
 from local_aws.code_links import CodeLinks
 from local_aws.code_store import CodeStore
@@ -81,10 +81,10 @@ class Server:
         """Assemble the parts and serve them from a thread."""
         with contextlib.ExitStack() as stack:
             stack.callback(self._socket.close)
-            self._repair_moto()
             images = Images(ACCOUNT_ID, self.settings.region)
             registry = Registry(self.settings.data / "registry", images, self._registry_password)
             store = CodeStore(self.settings.data / "code", self.settings.images, registry.find)
+            self._repair_moto(store)
             invoker = self._invoker()
             plane = ControlPlane(ACCOUNT_ID, store, self.settings.account_concurrency)
             app = self._application(plane, invoker, registry)
@@ -101,7 +101,7 @@ class Server:
         log.info("serving at %s", self.endpoint)
         return self
 
-    def _repair_moto(self) -> None:
+    def _repair_moto(self, store: CodeStore) -> None:
         for repair in moto_gaps.repairs(
             endpoint=self.endpoint,
             region=self.settings.region,
@@ -111,6 +111,7 @@ class Server:
             links=self._links,
             pending=self._pending,
             on_mapping=self._pollers.add,
+            find_image=store.processor,
         ):
             repair()
 
@@ -145,7 +146,7 @@ class Server:
     def _application(
         self, plane: ControlPlane, invoker: Invoker, registry: Registry
     ) -> WSGIApplication:
-        moto = DomainDispatcherApplication(create_backend_app)
+        moto = DomainDispatcherApplication(moto_errors.create_app)
         door = FrontDoor(moto, plane, self._pending, invoker.executor, invoker.queue)
         principals = Principals(ACCOUNT_ID, self.access_key, self.secret_key)
         # Requests without AWS's signature, which therefore bypass the guard.

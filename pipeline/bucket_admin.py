@@ -1,4 +1,4 @@
-"""Buckets: whether this account has one, in which region, and emptying it."""
+"""Buckets: whether this account has one, in which region, what is in it, and emptying it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.aws import Aws, AwsError, error_code, read_or_none
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
 
 def bucket_region(aws: Aws, bucket: str) -> str | None:
@@ -63,6 +63,22 @@ def bucket_exists(aws: Aws, bucket: str, forbidden: str = "") -> bool:
             "or use another --prefix."
         )
     return region is not None
+
+
+def head(s3: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | None:
+    """Return an object's metadata, None if there is no object; raises AwsError if forbidden."""
+    try:
+        return s3.head_object(Bucket=bucket, Key=key)
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) == "404":
+            return None
+        if error_code(error) == "403":  # a HEAD response has no body to explain it
+            raise AwsError(
+                f"Cannot read s3://{bucket}/{key}: HeadObject failed: 403: Forbidden. It takes "
+                f"s3:GetObject on '{bucket}' and, if there is no such object, s3:ListBucket: ask "
+                "for these permissions, or pass another --profile."
+            ) from error
+        raise
 
 
 def empty_bucket(s3: S3Client, bucket: str, with_versions: bool = False) -> int:

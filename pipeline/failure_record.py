@@ -17,11 +17,15 @@ NO_WORD = "the splitter never finished: it was ended, or could not start (see it
 
 @dataclass(frozen=True)
 class FailedVideo:
-    """One video in a record; `uploaded` is in seconds since the epoch, 0 if unknown."""
+    """One video in a record; `uploaded` is in seconds since the epoch, 0 if unknown.
+
+    `etag` is that of the uploaded version, "" if unknown.
+    """
 
     bucket: str
     key: str
     uploaded: float
+    etag: str = ""
 
     @property
     def uri(self) -> str:
@@ -62,6 +66,7 @@ def failed_videos(record: dict[str, Any]) -> list[FailedVideo]:
                 r["s3"]["bucket"]["name"],
                 unquote_plus(r["s3"]["object"]["key"]),
                 _seconds(r.get("eventTime", "")),
+                str(r["s3"]["object"].get("eTag", "")),
             )
             for r in record["requestPayload"]["Records"]
         ]

@@ -27,6 +27,8 @@ def name_key(name: str) -> str:
     Compatibility caseless matching: https://www.unicode.org/versions/latest/core-spec/chapter-3/
     (definition D146), without format characters such as the zero-width space.
     """
+    if name.isascii():
+        return normalized(name.lower())  # the same, and a large gallery has a million names
     visible = "".join(char for char in name if unicodedata.category(char) != "Cf")
     folded = unicodedata.normalize("NFKC", visible).casefold()
     return normalized(unicodedata.normalize("NFKC", folded).casefold())
@@ -34,17 +36,19 @@ def name_key(name: str) -> str:
 
 def name_fault(name: str) -> str:
     """Why a person cannot have this name; empty if they can."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "the name is not UTF-8"
-    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
-        return f"the name {name!r} has a control character"
-    if not DIRECTION_MARKS.isdisjoint(name):
-        return f"the name {name!r} has a character that changes the reading direction"
-    if not name_key(name):
+    if not name.isprintable():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return "the name is not UTF-8"
+        if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in name):
+            return f"the name {name!r} has a control character"
+        if not DIRECTION_MARKS.isdisjoint(name):
+            return f"the name {name!r} has a character that changes the reading direction"
+    key = name_key(name)
+    if not key:
         return f"the name {name!r} shows nothing"
-    if name_key(name) in RESERVED:
+    if key in RESERVED:
         return f"{name!r} is reserved for another answer"
     return ""
 

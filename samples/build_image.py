@@ -28,6 +28,7 @@ from samples.clips import make_people
 from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
 from samples.pushed_image import LayerSize, PushedImage
+from samples.sbom import bill_of_materials
 from samples.stack import (
     ARCHITECTURE,
     BUILD,
@@ -42,6 +43,7 @@ from samples.stack import (
 from samples.undisturbed import undisturbed
 
 DEPLOYMENT = Deployment("image")
+BILL = BUILD / "image.cdx.json"
 # What the image may add to its base, unpacked and compressed, by engine.
 MAX_ADDED_BYTES = {"ncnn": (260_000_000, 140_000_000), "torch": (1_050_000_000, 400_000_000)}
 
@@ -215,6 +217,12 @@ def main(model: str | None, gallery: Path | None, tool: str | None) -> None:
             image = PushedImage(aws.client("ecr"), uri)
             sizes = size_table(image.layer_sizes())
             pull(uri, image, local_tag(context / "data.pt", chosen), IMAGE)
+            layer = BUILD / "ffmpeg.zip"
+            bill = bill_of_materials(
+                IMAGE / "rootfs", image.digest, layer if layer.exists() else None
+            )
+            BILL.write_text(json.dumps(bill, indent=1) + "\n")
+            say(f"Its bill of materials (CycloneDX) is {BILL.relative_to(ROOT)}.")
             say("Running it under Lambda's runtime client: read-only, as a user without a home ...")
             result = invoke_once(aws, uri, chosen, photos / "obama2.jpg")
     except (SampleError, AwsError, StartError) as error:

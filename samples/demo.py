@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,102 +13,91 @@ from local_aws.process import StartError
 from pipeline.cli import clear_errors
 from pipeline.keys import output_key
 from pipeline.names import printable
+from pipeline.setting_table import read_words
 from pipeline.settings import Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
 from samples.stack import BUILD, GALLERY, Stack, client_side, running, say
 from samples.undisturbed import undisturbed
 from workload.report import write_report
-from workload.reporting.faces import answer_face, faces_in, nearest_in, spoken
+from workload.reporting.recognized import Recognized, recognized
 from workload.running.drive import Drive
-from workload.running.expected import is_expected
 from workload.running.input_errors import InputError
-from workload.running.latency import text_table
-from workload.running.run import WorkloadRun
+from workload.running.latency import text_table, without_empty
+from workload.running.options import check_output_files, finite
+from workload.running.outputs import read_output, side_by_side
+from workload.running.progress import drive_with_progress
+from workload.running.run import VideoRun, WorkloadRun
 from workload.running.videos import find_videos, folder_expected, plan
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 UPLOADS_AT_ONCE = 4
 # Lambda waits one minute, then two: too long for a demo that shows why a video failed.
 RETRY_DELAYS = "2,4"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """One video of the run. `expected` is None if nothing is expected, `answer` if none came.
+    """One video of the run, and what its output says; None if no answer came."""
 
-    `nearest`: the person nearest to an unknown face. `frames`: how many were looked at.
-    """
-
-    video: str
-    expected: str | None
-    answer: str | None = None
-    distance: str = ""
-    faces: str = ""
-    frames: str = ""
-    nearest: str = ""
-    seconds: float | None = None
-    failure: str = ""
+    sent: VideoRun
+    found: Recognized | None = None
 
     @property
-    def is_right(self) -> bool:
-        """Whether an answer came and, if one was expected, is the expected one."""
-        if self.answer is None or self.expected is None:
-            return self.answer is not None
-        return is_expected(self.answer, self.expected)
+    def video(self) -> str:
+        """The video's name."""
+        return self.sent.key
 
     @property
-    def said(self) -> str:
-        """The answer as people read it."""
-        if self.answer is None:
-            return "(missing)"
-        return spoken(self.answer, self.nearest, float(self.distance) if self.distance else None)
+    def answer(self) -> str | None:
+        """The text of the answer."""
+        return self.found.answer if self.found else None
+
+    def cells(self) -> tuple[str, ...]:
+        """Its cells in the table."""
+        sent, found = self.sent, self.found
+        expected = ", ".join((sent.expected or "").split("\n"))
+        seconds = "" if sent.latency_s is None else f"{sent.latency_s:.1f}"
+        if found is None:
+            return (sent.key, expected, "", "", "", "", seconds, sent.outcome.value)
+        distance = "" if found.distance is None else f"{found.distance:g}"
+        figures = (distance, str(len(found.faces) or ""), str(found.frames), seconds)
+        return (sent.key, expected, found.said, *figures, sent.outcome.value)
 
 
 def run_videos(
     stack: Stack, videos: list[Path], expected: dict[str, str], limit: float
 ) -> tuple[WorkloadRun, list[Row]]:
     """Upload the videos and wait up to `limit` seconds; return the run and one row per video."""
-    aws = client_side(stack.aws)
-    drive = Drive(aws, stack.deployment, plan(videos, None), UPLOADS_AT_ONCE, 0, say)
-    with click.progressbar(length=len(videos), label="Recognizing", file=sys.stderr) as bar:
-        drive.upload_and_wait(limit, lambda: bar.update(drive.settled - bar.pos))
+    aws, bucket = client_side(stack.aws), stack.deployment.output_bucket
+    drive = Drive(aws, stack.deployment, plan(videos, None, expected), UPLOADS_AT_ONCE, 0, say)
+    drive_with_progress(drive, len(videos), wait=True, deadline_s=limit)
     run = drive.result()
-    rows = {video.name: Row(video.name, expected.get(video.name)) for video in videos}
+    keys = [video.key for video in run.videos if video.answered is not None]
+    s3 = aws.client("s3")
+    outputs = dict(side_by_side(lambda key: read_output(s3, bucket, output_key(key)), keys))
+    rows = []
     for video in run.videos:
-        row = rows[video.key]
-        row.seconds, row.failure = video.latency_s, video.failure
-        if video.answered is not None:
-            _read_answer(aws.client("s3"), stack.deployment.output_bucket, row)
-    return run, list(rows.values())
-
-
-def _read_answer(s3: S3Client, bucket: str, row: Row) -> None:
-    answer = s3.get_object(Bucket=bucket, Key=output_key(row.video))
-    row.answer = answer["Body"].read().decode()
-    metadata = answer["Metadata"]
-    row.distance = metadata.get("distance", "")
-    row.faces = str(len(json.loads(metadata["faces"]))) if "faces" in metadata else ""
-    row.frames = metadata.get("frames", "1")
-    faces = faces_in(row.answer, metadata)
-    row.nearest = nearest_in(row.answer, answer_face(faces, metadata), metadata)
+        output = outputs.get(video.key)
+        sent = replace(video, answer=output.text if output else None)
+        rows.append(Row(sent, recognized(output) if output else None))
+    return replace(run, videos=tuple(row.sent for row in rows)), rows
 
 
 def table(rows: list[Row]) -> str:
-    """The answers as a table of text columns."""
+    """The answers as a table of text columns, wrong ones first, and why videos failed."""
     head = ("video", "expected", "answer", "distance", "faces", "frames", "seconds", "")
-    cells = []
-    for row in rows:
-        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        verdict = (
-            "" if row.expected is None and row.is_right else "right" if row.is_right else "WRONG"
-        )
-        figures = (row.distance, row.faces, row.frames, seconds)
-        cells.append((row.video, row.expected or "", row.said, *figures, verdict))
-    failures = [printable(f"{row.video}: {row.failure}") for row in rows if row.failure]
-    return "\n".join([text_table(head, cells), *failures])
+    ordered = sorted(rows, key=lambda row: row.sent.outcome.rank)
+    made = text_table(*without_empty(head, [row.cells() for row in ordered]))
+    failures = [printable(f"{r.video}: {r.sent.failure}") for r in ordered if r.sent.failure]
+    return "\n".join([made, *failures])
+
+
+def keep_earlier(report: Path) -> Path | None:
+    """Rename an earlier report at this path by its time, so that it is kept; return its name."""
+    if not report.is_file():
+        return None
+    when = time.strftime("%Y%m%d-%H%M%S", time.localtime(report.stat().st_mtime))
+    return report.rename(report.with_name(f"{report.stem}-{when}{report.suffix}"))
 
 
 def demonstrate(
@@ -118,13 +105,18 @@ def demonstrate(
     model: str | None,
     people: Path | None,
     videos: Path | None,
+    frames: str | None,
     report: Path,
     limit: float,
-) -> tuple[Stack, list[Row]]:
-    """Run the demo, print the table and write the report; return the stack and one row per video.
+) -> tuple[Stack, WorkloadRun]:
+    """Run the demo, print the table and write the report; return the stack and the run.
 
-    Raises InputError if the user's files cannot be used, SampleError if the samples cannot.
+    Raises InputError if the user's files cannot be used, SampleError if the samples cannot, and
+    SettingsError if `frames` cannot.
     """
+    settings = {"video-splitting.FRAMES": frames} if frames else {}
+    read_words(tuple(f"{name}={value}" for name, value in settings.items()))  # before anything else
+    check_output_files(report)
     folder = BUILD / "samples"
     if people is None and videos is not None and GALLERY.is_file():
         people = GALLERY
@@ -135,12 +127,15 @@ def demonstrate(
     found = find_videos(videos)
     expected = folder_expected(videos, found) or {}
     aws_settings = {"async_retry_delays": RETRY_DELAYS}
-    with running(Deployment(prefix), people, model, aws_settings=aws_settings) as stack:
+    deployment = Deployment(prefix)
+    with running(deployment, people, model, settings=settings, aws_settings=aws_settings) as stack:
         say(f"Uploading the videos in {videos} to s3://{stack.deployment.input_bucket}/ ...")
         run, rows = run_videos(stack, found, expected, limit)
         click.echo(table(rows))
+        if earlier := keep_earlier(report):
+            say(f"The earlier report is kept: {earlier}")
         write_report(client_side(stack.aws), stack.deployment, run, report)
-    return stack, rows
+    return stack, run
 
 
 @click.command()
@@ -161,9 +156,17 @@ def demonstrate(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
     default=BUILD / "report.html",
-    help="Where to write the report; default: build/report.html.",
+    help="Where to write the report; default: build/report.html. An earlier one is kept beside it.",
 )
-@click.option("--limit", default=180.0, show_default=True, help="Seconds to wait for all answers.")
+@click.option("--frames", help="The splitter's FRAMES: auto, or a number of frames per video.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=0),
+    callback=finite,
+    default=180.0,
+    show_default=True,
+    help="Seconds to wait for all answers.",
+)
 def main(**options: Any) -> None:
     """Run videos through the pipeline on this machine: python3 -m samples.demo
 
@@ -172,14 +175,13 @@ def main(**options: Any) -> None:
     started = time.monotonic()
     try:
         with undisturbed(), clear_errors():
-            stack, rows = demonstrate(**options)
+            stack, run = demonstrate(**options)
     except (InputError, SampleError, StartError) as error:
         raise click.ClickException(str(error)) from error
-    wrong = sum(not row.is_right for row in rows)
     seconds = time.monotonic() - started
-    click.echo(f"{len(rows) - wrong} of {len(rows)} right, model {stack.model}, {seconds:.0f} s")
+    click.echo(f"{run.score}, model {stack.model}, {seconds:.0f} s")
     click.echo(f"Report: {options['report']}")
-    if wrong:
+    if not run.score.is_good:
         raise SystemExit(1)
 
 

@@ -123,6 +123,8 @@ def assemble_image(gallery: Path, model: str, folder: Path) -> Path:
     for module in RECOGNIZER.glob("*.py"):
         shutil.copy(module, folder)
     shutil.copyfile(gallery, folder / "data.pt")
+    s3_data = [sys.executable, str(RECOGNIZER / "s3_data.py"), str(folder / "s3-data")]
+    subprocess.run(s3_data, check=True)
     source = networks(model)
     for file in source.iterdir():
         if source != BUILD / "models" or file.name.startswith(model):

@@ -37,7 +37,12 @@ ON_ONE_PIPELINE = {
         "workload/test_timing.py",
         "workload/test_tune.py",
     ),
-    "e2e on a pipeline": ("e2e/test_inactive.py", "e2e/test_pipeline.py", "e2e/test_uploads.py"),
+    "e2e on a pipeline": (
+        "e2e/test_inactive.py",
+        "e2e/test_missing.py",
+        "e2e/test_pipeline.py",
+        "e2e/test_uploads.py",
+    ),
 }
 # A long group that starts last would leave the other processes idle.
 LONGEST_FIRST = (

@@ -15,7 +15,7 @@ require_packages()
 
 import click
 
-from pipeline.aws import MAX_CONNECTIONS, Aws
+from pipeline.aws import MAX_CONNECTIONS, Aws, AwsError
 from pipeline.names import printable, printable_lines
 from pipeline.settings import Deployment
 from workload.running.buckets import require_buckets
@@ -30,8 +30,9 @@ from workload.running.options import (
     finite,
     workload_options,
 )
+from workload.running.outputs import with_answers
 from workload.running.progress import drive_with_progress
-from workload.running.run import save
+from workload.running.run import WorkloadRun, save
 from workload.running.run_text import result_text
 from workload.running.videos import (
     Upload,
@@ -135,8 +136,8 @@ def main(
 ) -> None:
     """Upload videos and time their answers: workload/generate.py --prefix P --testcase-folder DIR
 
-    Exits with status 1 if an answer is missing at the deadline, and 130 after Ctrl-C. An output
-    from before the run counts only if it was made from the same content.
+    Exits with status 1 if an answer is missing at the deadline or is not the expected one, and 130
+    after Ctrl-C. An output from before the run counts only if it was made from the same content.
     """
     if interval is not None and rate is not None:
         raise click.UsageError("Pass either --interval or --rate, not both.")
@@ -148,8 +149,8 @@ def main(
     videos = find_videos(folder)
     for line in skipped_notes(folder):
         note(line)
-    uploads = plan(videos, repeat)
-    expected_file = _expected_file(folder, videos, uploads, repeat, expected_out)
+    uploads = plan(videos, repeat, _known(folder, videos))
+    expected_file = _expected_file(folder, uploads, repeat, expected_out)
     require_buckets(aws, deployment)
     if dry_run:
         if is_clear:
@@ -175,6 +176,10 @@ def main(
     finally:  # also after an error, so that nothing learned is lost
         run = drive.result()
         if run_file is not None:
+            save(run, run_file)  # before anything that may fail
+        if wait:
+            run = _with_answers(aws, deployment, run)
+        if run_file is not None:
             save(run, run_file)
             note(f"Run: {run_file} (for grade.py --run)")
         click.echo(result_text(run, len(uploads), drive.has_read_queue))
@@ -186,30 +191,40 @@ def main(
 
         write_report(aws, deployment, run, report_file)
         note(f"Report: {report_file}")
-    if wait and any(video.answered is None for video in run.videos):
+    if wait and not run.score.is_good:
         raise SystemExit(1)
 
 
+def _known(folder: Path, videos: list[Path]) -> dict[str, str] | None:
+    """The names in the folder's expected.csv, None without one; notes which it does not list."""
+    known = folder_expected(folder, videos)
+    unnamed = [] if known is None else [v.name for v in videos if v.name not in known]
+    if unnamed:
+        note(f"{folder / FILE_NAME} does not list {first_few(unnamed)}")
+    return known
+
+
 def _expected_file(
-    folder: Path,
-    videos: list[Path],
-    uploads: list[Upload],
-    repeat: int | None,
-    wanted: Path | None,
+    folder: Path, uploads: list[Upload], repeat: int | None, wanted: Path | None
 ) -> tuple[dict[str, str], Path] | None:
     """The expected names to write, and where to; None if there is nothing to write."""
-    known = folder_expected(folder, videos)
-    if known is None:
+    if not (folder / FILE_NAME).exists():
         if wanted is not None:
             raise InputError(f"--expected-out needs {folder / FILE_NAME}, which does not exist.")
         return None
-    unnamed = [video.name for video in videos if video.name not in known]
-    if unnamed:
-        note(f"{folder / FILE_NAME} does not list {first_few(unnamed)}")
     if repeat is None and wanted is None:
         return None
-    names = expected_of(uploads, known)
+    names = expected_of(uploads)
     return names, expected_path(folder, wanted, names)
+
+
+def _with_answers(aws: Aws, deployment: Deployment, run: WorkloadRun) -> WorkloadRun:
+    """`with_answers`, or the run as it is with a note if these credentials may not read them."""
+    try:
+        return with_answers(aws, deployment, run)
+    except AwsError as error:
+        note(f"{error} Whether the answers are right is not known.")
+        return run
 
 
 if __name__ == "__main__":

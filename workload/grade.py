@@ -90,7 +90,8 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     "--run",
     "run_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File written by generate.py --run; latencies are taken from it.",
+    help="File written by generate.py --run; latencies are taken from it, and the expected names "
+    "unless they are given.",
 )
 @click.option("--initial", is_flag=True, help="Check the state before a run.")
 @click.option("--menu", "is_menu", is_flag=True, help="Choose what to do from a menu.")
@@ -161,8 +162,9 @@ def main(
     if is_menu and (is_json or initial):
         raise click.UsageError("--menu cannot be combined with --json or --initial.")
     limits = Limits(max_split, max_recognition, min_concurrency, max_latency)
-    expected = _expected(expected_file, folder)
-    wanted = Wanted(expected, _run(run_file, deployment), frames, limits, metrics_wait)
+    run = _run(run_file, deployment)
+    expected = _expected(expected_file, folder, run)
+    wanted = Wanted(expected, run, frames, limits, metrics_wait)
     if is_menu:
         menu(aws, deployment, wanted)
         return
@@ -178,12 +180,15 @@ def main(
         raise SystemExit(1)
 
 
-def _expected(file: Path | None, folder: Path | None) -> dict[str, str] | None:
-    """The expected names, from the given CSV or the folder's; None without either."""
+def _expected(
+    file: Path | None, folder: Path | None, run: WorkloadRun | None
+) -> dict[str, str] | None:
+    """The expected names: of the given CSV, else of the folder's, else of the run; None without."""
     if file is None and folder is not None:
         file = folder / FILE_NAME
     if file is None:
-        return None
+        videos = run.videos if run else ()
+        return {v.key: v.expected for v in videos if v.expected is not None} or None
     names = read_expected(file)
     if not names:
         raise InputError(

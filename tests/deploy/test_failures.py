@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from deploy.failures import Redrive, ensure_queue, found, queue_url, received
+from deploy.failures import ensure_queue, found, queue_url, received
+from deploy.parts.redrive import Redrive
 from deploy.roles import ensure_roles
 from pipeline.aws import AwsError
 from pipeline.cli import Run

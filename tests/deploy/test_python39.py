@@ -17,6 +17,7 @@ def test_a_deployment_is_created_checked_and_removed(account: Account, cloudshel
         ["deploy/doctor.py", *layer, "--after"],
         ["deploy/status.py", "--json"],
         ["deploy/failures.py", "list"],
+        ["deploy/failures.py", "missing"],
         ["deploy/prune.py", "--yes"],
         ["deploy/destroy.py", "--yes"],
     ]

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
+from click.testing import CliRunner, Result
 
+from deploy.failures import main as failures
 from pipeline.settings import Deployment
 from samples.clips import make_people, make_videos
 from samples.stack import BUILD, Stack, client_side, running
@@ -101,3 +104,16 @@ def find_failure(stack: Stack, key: str) -> dict[str, Any] | None:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             return body
     return None
+
+
+def run_failures(stack: Stack, *words: str) -> Result:
+    """Run deploy/failures.py in this process, which saves the time to import boto3.
+
+    It does not wait for messages: the local AWS has one server of SQS.
+    """
+    words = (*words, "--config", str(stack.config))
+    with patch("deploy.failures.WAIT_S", 0):
+        done = CliRunner().invoke(failures, words, env=dict(stack.aws.environ))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done

@@ -93,6 +93,7 @@ def live(people: Path, videos: Path, ffmpeg_zip: Path) -> Iterator[Pipeline]:
             assemble_image(gallery, model, folder)
             if name == WITHOUT_GALLERY:
                 (folder / "data.pt").unlink()
+            assert (folder / "s3-data").is_dir()
         data = gallery.read_bytes()
     try:
         with LocalAWS(images=folders, async_retry_delays="600,600") as aws:

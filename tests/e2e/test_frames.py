@@ -12,7 +12,7 @@ import pytest
 from pipeline.settings import Deployment
 from samples.demo import run_videos
 from samples.stack import client_side, running
-from tests.e2e.conftest import AWS_SETTINGS
+from tests.e2e.conftest import AWS_SETTINGS, run_failures
 from workload.grading.checks import PASS, object_checks
 from workload.grading.objects import holdings, read_policy
 from workload.running.videos import find_videos
@@ -72,6 +72,7 @@ def test_several_frames_have_one_text_and_one_json_per_video(
             video: json.loads(s3.get_object(Bucket=names.output_bucket, Key=key)["Body"].read())
             for video, key in ((name, f"{name[:-4]}.json") for name in expected)
         }
+        missing = run_failures(stack, "missing", "--older-than", "0")
         held, policy = holdings(aws, names), read_policy(aws, names)
         kept = {
             name: s3.head_object(Bucket=names.stage_1_bucket, Key=name)["Metadata"]["frame-time"]
@@ -95,6 +96,8 @@ def test_several_frames_have_one_text_and_one_json_per_video(
     }
     assert both["Barack Obama"]["last"] < 1 <= both["Joe Biden"]["first"]
     assert details["test_10.mp4"]["people"] == []
+    # THEN none is missing
+    assert "0 of 4 videos have neither" in missing.stderr
     # THEN clients that count objects count right
     checks = object_checks(held, policy.frames, {}, policy.with_json)
     assert [check for check in checks if check.status != PASS] == []

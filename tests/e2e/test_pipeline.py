@@ -68,7 +68,10 @@ def test_every_sample_video_gets_the_right_name(stack: Stack, videos: Path, s3: 
 @pytest.mark.parametrize(
     ("key", "output"),
     [
-        ("a folder/with spaces+plus & 100%.mp4", "a folder/with spaces+plus & 100%.txt"),
+        (
+            "a folder/with spaces+plus & 100%,\na line.mp4",
+            "a folder/with spaces+plus & 100%,\na line.txt",
+        ),
         ("ünïcode/名前.mp4", "ünïcode/名前.txt"),
         ("clip.mov", "clip.mov.txt"),
         ("名" * 200 + ".mp4", "名" * 200 + ".txt"),

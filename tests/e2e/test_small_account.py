@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from bench.small_account import LIMIT, measure, targets
 from pipeline.bucket_admin import empty_bucket
 from pipeline.settings import Deployment
 from samples.stack import Stack, client_side, running
-from tests.e2e.conftest import eventually, find_failure
+from tests.e2e.conftest import eventually, find_failure, run_failures
 from workload.report import main as report
 from workload.running.videos import find_videos
 
@@ -107,8 +108,25 @@ def test_without_the_right_to_take_uploads_none_is_taken(small: Stack, videos: P
     with pytest.raises(pytest.fail.Exception, match="nothing came"):
         eventually(texts, 2)
     # THEN it was not lost: it waits until the right is back
+    waiting = rf"still under way: \d uploads wait in '{deployment.upload_queue}'"
+    assert re.search(waiting, run_failures(small, "missing").stderr)
     put(PolicyDocument=json.dumps(policy))
     assert eventually(texts, 30) == ["later.txt"]
+    # WHEN somebody empties the queue, THEN what is lost is found, and sent through the queue again
+    put(PolicyDocument=json.dumps(less))
+    s3.upload_file(str(videos / "test_02.mp4"), deployment.input_bucket, "later-lost.mp4")
+    sqs = client("sqs")
+    url = sqs.get_queue_url(QueueName=deployment.upload_queue)["QueueUrl"]
+    names: Any = ["ApproximateNumberOfMessages"]
+    wait = partial(sqs.get_queue_attributes, QueueUrl=url, AttributeNames=names)
+    eventually(lambda: int(wait()["Attributes"][names[0]]))
+    sqs.purge_queue(QueueUrl=url)
+    put(PolicyDocument=json.dumps(policy))
+    lost = run_failures(small, "missing", "--older-than", "0").stdout
+    assert f"s3://{deployment.input_bucket}/later-lost.mp4" in lost
+    assert f"s3://{deployment.input_bucket}/later.mp4" not in lost
+    run_failures(small, "redrive", "--missing", "--older-than", "0", "--yes")
+    assert eventually(lambda: len(texts()) == 2 and texts(), 30) == ["later-lost.txt", "later.txt"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
+import time
+import zlib
+from pathlib import Path
 from typing import Any
 
 import images
@@ -95,6 +100,82 @@ def test_a_format_has_a_limit_by_what_its_decoder_needs(kind: str, height: int, 
         UnreadableImage, match=f"10000 x {height} px, and {kind} may have at most {most} mega"
     ):
         read_rgb(large)
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A black PNG with one bit per pixel, made row by row."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    row = bytes(1 + (width + 7) // 8)
+    many = row * max(1, (1 << 17) // len(row))
+    packer, size = zlib.compressobj(9), len(row) * height
+    parts = [packer.compress(many[: size - at]) for at in range(0, size, len(many))]
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    pixels = chunk(b"IDAT", b"".join([*parts, packer.flush()]))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+def jpeg_of(width: int, height: int, scans: int) -> bytes:
+    """A gray progressive JPEG whose last scan is repeated."""
+    data = encoded(Image.new("L", (width, height), 128), "JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[last:end] * (scans - data.count(b"\xff\xda")) + data[end:]
+
+
+def tiff_of(tile: int) -> bytes:
+    """A TIFF of 16 x 16 px in one tile, which is much larger."""
+    packer = zlib.compressobj(9)
+    pixels = b"".join(packer.compress(bytes(3 * tile)) for _ in range(tile)) + packer.flush()
+    pixels += bytes(len(pixels) % 2)
+    entries = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 2)]
+    entries += [(277, 3, 1, 3), (322, 4, 1, tile), (323, 4, 1, tile), (324, 4, 1, 8)]
+    entries += [(325, 4, 1, len(pixels))]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+        + pixels
+        + struct.pack("<H", len(entries))
+        + directory
+        + bytes(4)
+    )
+
+
+def peak_kb(reset: bool = False) -> int:
+    """The most memory that this process had since the last reset."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: png_of(1, 99_999_999), "1 x 99999999 px, and a side may have at most 65,535"),
+        (lambda: png_of(99_999_999, 1), "99999999 x 1 px, and a side may have at most 65,535"),
+        (lambda: jpeg_of(3000, 2000, 2000), "takes too long to decode: .* in 2000 scans"),
+        (lambda: jpeg_of(8000, 8000, 100), "takes too long to decode: .* in 100 scans"),
+        (lambda: tiff_of(9000), "tiles of 9000 x 9000 px, and TIFF may have at most 70 mega"),
+    ],
+)
+def test_a_bomb_is_refused_before_it_costs_anything(make: Any, reason: str) -> None:
+    bomb = make()
+    assert len(bomb) < 400_000
+    before, started = peak_kb(reset=True), time.process_time()
+    with pytest.raises(UnreadableImage, match=reason):
+        read_rgb(bomb)
+    assert time.process_time() - started < 0.5
+    assert peak_kb() - before < 20_000
+
+
+def test_what_is_no_bomb_is_read() -> None:
+    assert read_rgb(png_of(1, 65_535)).shape == (65_535, 1, 3)
+    assert read_rgb(jpeg_of(400, 300, 100)).shape == (300, 400, 3)
+    assert read_rgb(tiff_of(256)).shape == (16, 16, 3)
 
 
 PHOTO = Image.effect_noise((48, 32), 90).convert("RGB")

@@ -1,6 +1,6 @@
 """What becomes of a video for each fault at each step. Prints docs/faults.md.
 
-    .venv/bin/python -m tests.faults.table > docs/faults.md
+.venv/bin/python -m tests.faults.table > docs/faults.md
 """
 
 from __future__ import annotations
@@ -70,7 +70,11 @@ class Cell:
     @property
     def outcome(self) -> str:
         """RIGHT, or the type of the error in the failure queue."""
-        if self.fault == "slow" or self.times == ONCE or (self.fault, self.step) in DONE_ALL_THE_SAME:
+        if (
+            self.fault == "slow"
+            or self.times == ONCE
+            or (self.fault, self.step) in DONE_ALL_THE_SAME
+        ):
             return RIGHT
         if self.times == FOUR and (self.fault, self.step) not in TRIED_ONCE_PER_ATTEMPT:
             return RIGHT

@@ -70,6 +70,13 @@ class RegistryUser:
     endpoint: str
     credentials: str | None
 
+    @classmethod
+    def of(cls, ecr: Any) -> RegistryUser:
+        """Whoever the client `ecr` is, with the password that ECR issues."""
+        (data,) = ecr.get_authorization_token()["authorizationData"]
+        credentials = base64.b64decode(data["authorizationToken"]).decode()
+        return cls(data["proxyEndpoint"], credentials)
+
     def send(
         self, method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:

@@ -38,7 +38,6 @@ SPEC = FunctionSpec(
     revision="1",
     handler="handler.handler",
     task_root=Path(),
-    layers=(),
     environment={},
     memory_mb=128,
     timeout_s=3,

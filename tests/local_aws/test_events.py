@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.process import LocalAWS
 from tests.local_aws.conftest import ANYTHING, Cloud
+from tests.local_aws.oci_images import RegistryUser, layer
 
 STORES = (
     "import boto3, json\ns3 = boto3.client('s3')\n"
@@ -168,13 +169,16 @@ def test_without_retries_an_event_is_tried_once(cloud: Cloud) -> None:
 def test_an_event_for_a_function_without_code_is_reported(cloud: Cloud) -> None:
     queue, name = cloud.name("queue"), cloud.name("function")
     url = cloud.client("sqs").create_queue(QueueName=queue)["QueueUrl"]
-    client = cloud.client("lambda")
+    client, ecr = cloud.client("lambda"), cloud.client("ecr")
+    uri = ecr.create_repository(repositoryName="gone")["repository"]["repositoryUri"]
+    RegistryUser.of(ecr).push("gone", "1", b'{"config": {"Cmd": ["x"]}}', [layer()])
     client.create_function(
         FunctionName=name,
         PackageType="Image",
-        Code={"ImageUri": "123456789012.dkr.ecr.us-east-1.amazonaws.com/gone:1"},
+        Code={"ImageUri": f"{uri}:1"},
         Role=cloud.role(ANYTHING),
     )
+    ecr.delete_repository(repositoryName="gone", force=True)
     client.put_function_event_invoke_config(
         FunctionName=name,
         DestinationConfig={

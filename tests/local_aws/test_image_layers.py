@@ -56,7 +56,8 @@ def test_a_pushed_image_is_unpacked_once(tmp_path: Path) -> None:
 
     image = read_image(found)
     assert image is not None
-    assert image.argv({}, 512)[-3:] == ["/w", "/run", "x"]
+    sandbox = image.sandbox({})
+    assert (sandbox.folder, sandbox.command) == ("/w", ("/run", "x"))
     assert (image.root / "run").stat().st_mode & 0o7777 == 0o755  # set-user-ID is not kept
     assert store.image_folder(f"127.0.0.1:1/team/app@{pushed.digest}") == found
     assert store.image_folder("127.0.0.1:1/team/app:never-pushed") == folder

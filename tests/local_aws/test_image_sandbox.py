@@ -89,9 +89,10 @@ def test_the_functions_settings_override_the_images(tmp_path: Path) -> None:
     assert image is not None
 
     assert image.environment == {"A": "b=c"}
-    assert image.argv({}, 512)[-5:] == [str(tmp_path / "rootfs"), "512", "/var/task", "/e", "c"]
-    overrides = {"Command": ["other"], "WorkingDirectory": "/w"}
-    assert image.argv(overrides, 1024)[-4:] == ["1024", "/w", "/e", "other"]
+    own = image.sandbox({})
+    assert (own.root, own.folder, own.command) == (tmp_path / "rootfs", "/var/task", ("/e", "c"))
+    other = image.sandbox({"Command": ["other"], "WorkingDirectory": "/w"})
+    assert (other.folder, other.command) == ("/w", ("/e", "other"))
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +172,10 @@ def test_everybody_may_read_an_image_whose_builder_keeps_files_private(built: Pa
     assert len(modes) > 1000
     assert [p for p, mode in modes.items() if not mode & stat.S_IROTH] == []
     assert [p for p, m in modes.items() if stat.S_ISDIR(m) and not m & stat.S_IXOTH] == []
+
+
+def test_the_image_has_only_the_part_of_botocores_data_that_it_needs(built: Path) -> None:
+    task = built / "rootfs" / "var" / "task"
+
+    assert (task / "s3-data" / "endpoints.json").is_file()
+    assert not (task / "botocore" / "data").exists()

@@ -10,9 +10,10 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -142,6 +143,7 @@ def names() -> list[str]:
         links=CodeLinks(""),
         pending=PendingEvents(),
         on_mapping=lambda _: None,
+        find_image=lambda _: None,
     )
     return [r.func.__name__ if isinstance(r, partial) else r.__name__ for r in listed]
 
@@ -232,6 +234,26 @@ def update_image_config(cloud: Cloud) -> bool:
 
 
 @gap
+def show_only_given_image_config(cloud: Cloud) -> bool:
+    name = image_function(cloud, f"{REGISTRY}/an-image:1")
+    config = cloud.client("lambda").get_function_configuration(FunctionName=name)
+    return "ImageConfigResponse" in config
+
+
+@gap
+def write_times_as_lambda_does(cloud: Cloud) -> bool:
+    client, name = cloud.client("lambda"), function(cloud)
+    changed = client.get_function_configuration(FunctionName=name)["LastModified"]
+    lambdas = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000"
+    return not re.fullmatch(lambdas, changed)
+
+
+@gap
+def refuse_unusable_images(cloud: Cloud) -> bool:
+    return succeeds(image_function, cloud=cloud, uri=f"{REGISTRY}/never-pushed:1")
+
+
+@gap
 def refuse_impossible_memory(cloud: Cloud) -> bool:
     update = cloud.client("lambda").update_function_configuration
     return succeeds(update, FunctionName=function(cloud), MemorySize=64_000)
@@ -318,6 +340,89 @@ def announce_uploads_once(cloud: Cloud) -> bool:
 def limit_metadata(cloud: Cloud) -> bool:
     put = cloud.client("s3").put_object
     return succeeds(put, Bucket=new_bucket(cloud), Key="k", Metadata={"name": "x" * 3000})
+
+
+@gap
+def limit_keys(cloud: Cloud) -> bool:
+    return succeeds(cloud.client("s3").put_object, Bucket=new_bucket(cloud), Key="ü" * 513)
+
+
+@gap
+def route_any_key(cloud: Cloud) -> bool:
+    return not succeeds(cloud.client("s3").put_object, Bucket=new_bucket(cloud), Key="a\nb")
+
+
+@gap
+def escape_carriage_returns(cloud: Cloud) -> bool:
+    s3, bucket = cloud.client("s3"), new_bucket(cloud)
+    deleted = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "a\rb"}]})["Deleted"]
+    return [item["Key"] for item in deleted] != ["a\rb"]
+
+
+@gap
+def refuse_unknown_subresources(cloud: Cloud) -> bool:
+    call = cloud.client("s3").list_bucket_metrics_configurations
+    return succeeds(call, Bucket=new_bucket(cloud))
+
+
+@gap
+def load_managed_policies(cloud: Cloud) -> bool:
+    attach, role = cloud.client("iam").attach_role_policy, cloud.role([]).split("/")[-1]
+    policy = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+    return not succeeds(attach, RoleName=role, PolicyArn=policy)
+
+
+def measured(cloud: Cloud) -> tuple[Any, dict[str, Any]]:
+    """A client, and where and when a metric has the values 1 to 4, all in the same minute."""
+    client, name = cloud.client("cloudwatch"), cloud.name("metric")
+    client.put_metric_data(
+        Namespace="N",
+        MetricData=[{"MetricName": name, "Values": [1, 2, 3, 4], "Timestamp": MINUTE}],
+    )
+    return client, {"Namespace": "N", "MetricName": name}
+
+
+MINUTE = datetime(2026, 11, 27, 11, 9, 21, tzinfo=timezone.utc)
+SPAN = {"StartTime": MINUTE - timedelta(seconds=10), "EndTime": MINUTE + timedelta(seconds=10)}
+
+
+@gap
+def compute_metric_data(cloud: Cloud) -> bool:
+    client, metric = measured(cloud)
+    query = {"Id": "a", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "p95"}}
+    return not succeeds(client.get_metric_data, MetricDataQueries=[query], **SPAN)
+
+
+@gap
+def compute_metric_statistics(cloud: Cloud) -> bool:
+    client, metric = measured(cloud)
+    points = client.get_metric_statistics(**metric, **SPAN, Period=60, ExtendedStatistics=["p50"])[
+        "Datapoints"
+    ]
+    return [point.get("ExtendedStatistics") for point in points] != [{"p50": 2.0}]
+
+
+def logged(cloud: Cloud, **options: Any) -> list[str]:
+    """The events of two streams, of which the one that began first has the last event."""
+    logs, group = cloud.client("logs"), cloud.name("/group")
+    logs.create_log_group(logGroupName=group)
+    now = int(time.time() * 1000)
+    for stream, events in (("a", {0: "one", 2: "three"}), ("b", {1: '{"step": "two"}'})):
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+        listed = [{"timestamp": now + after, "message": text} for after, text in events.items()]
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=listed)
+    found = logs.filter_log_events(logGroupName=group, **options)["events"]
+    return [event["message"] for event in found]
+
+
+@gap
+def read_filter_patterns(cloud: Cloud) -> bool:
+    return logged(cloud, filterPattern='{ $.step = "two" }') != ['{"step": "two"}']
+
+
+@gap
+def filter_log_events_in_order(cloud: Cloud) -> bool:
+    return logged(cloud) != ["one", '{"step": "two"}', "three"]
 
 
 @gap
@@ -580,6 +685,7 @@ MOTO_SYMBOLS = (
     ("moto.core.exceptions", "JsonRESTError"),
     ("moto.core.exceptions", "ServiceException"),
     ("moto.core.responses", "ActionResult"),
+    ("moto.core.serialize", "S3Serializer._serialize_body"),
     ("moto.core.serialize", "parse_to_aware_datetime"),
     ("moto.ecr.exceptions", "ImageAlreadyExistsException"),
     ("moto.ecr.models", "ecr_backends"),
@@ -593,7 +699,9 @@ MOTO_SYMBOLS = (
     ("moto.iam.models", "iam_backends"),
     ("moto.iam.models", "IAMBackend.get_user_from_access_key_id"),
     ("moto.iam.models", "IAMBackend.list_access_keys"),
+    ("moto.iam.models", "IAMBackend.get_groups_for_user"),
     ("moto.iam.models", "IAMBackend.get_roles"),
+    ("moto.iam.models", "Policy.update_default_version"),
     ("moto.logs.models", "logs_backends"),
     ("moto.logs.models", "LogsBackend.create_log_stream"),
     ("moto.logs.models", "LogsBackend.put_log_events"),
@@ -610,6 +718,24 @@ MOTO_SYMBOLS = (
     ("moto.s3.responses", "S3Response.get_object"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.s3.responses", "S3Response._key_response"),
+    ("moto.awslambda.models", "EventInvokeConfig.response"),
+    ("moto.awslambda.models", "LambdaFunction.update_function_code"),
+    ("moto.awslambda.models", "iso_8601_datetime_with_nanoseconds"),
+    ("moto.cloudwatch.models", "CloudWatchBackend.get_all_metrics"),
+    ("moto.cloudwatch.models", "CloudWatchBackend.get_metric_data"),
+    ("moto.cloudwatch.models", "CloudWatchBackend.get_metric_statistics"),
+    ("moto.cloudwatch.models", "MetricAggregatedDatum"),
+    ("moto.cloudwatch.models", "Statistics.get_statistics_for_type"),
+    ("moto.cloudwatch.responses", "CloudWatchResponse.get_metric_statistics"),
+    ("moto.core.config", "default_user_config"),
+    ("moto.core.request", "PRESERVED_HEADER_NAMES_ENVIRON_KEY"),
+    ("moto.core.request", "environ_key_for_header"),
+    ("moto.logs.models", "EventMessageFilter"),
+    ("moto.logs.models", "LogsBackend.filter_log_events"),
+    ("moto.logs.responses", "LogsResponse.filter_log_events"),
+    ("moto.moto_server.utilities", "RegexConverter"),
+    ("moto.s3.models", "S3Backend.put_object"),
+    ("moto.s3.responses", "S3Response.setup_class"),
     ("moto.sqs.models", "sqs_backends"),
     ("moto.sqs.models", "SQSBackend.send_message"),
     ("moto.sqs.models", "SQSBackend.receive_message"),

@@ -108,6 +108,15 @@ def test_a_changed_byte_of_the_body_is_refused(body: bytes, data: st.DataObject)
         check({**environ, "wsgi.input": io.BytesIO(changed)})
 
 
+def test_a_hash_must_be_of_the_body_unless_it_is_not_signed() -> None:
+    environ = signed("s3", "k", [], "", b"body")
+    check({**environ, "wsgi.input": io.BytesIO(b"body")})
+
+    with pytest.raises(SignatureError, match="does not match what was computed"):
+        check({**environ, "wsgi.input": io.BytesIO(b"b0dy")})
+    check({**signed("s3 presigned", "k", [], "", b""), "wsgi.input": io.BytesIO(b"anything")})
+
+
 @QUICK
 @given(KEYS, st.integers(0, 63))
 def test_a_changed_digit_of_the_signature_is_refused(key: str, at: int) -> None:

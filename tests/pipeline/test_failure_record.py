@@ -17,7 +17,10 @@ EVENT = {
     "Records": [
         {
             "eventTime": "2026-11-24T02:30:25.500Z",
-            "s3": {"bucket": {"name": "p-input"}, "object": {"key": "a+folder/%C3%BC%2B.mp4"}},
+            "s3": {
+                "bucket": {"name": "p-input"},
+                "object": {"key": "a+folder/%C3%BC%2B.mp4", "eTag": "e"},
+            },
         },
         {"s3": {"bucket": {"name": "p-input"}, "object": {"key": "b.mp4"}}},
     ]
@@ -28,7 +31,7 @@ def test_every_video_of_the_event_is_found() -> None:
     first, second = failed_videos({"requestPayload": EVENT})
 
     when = datetime(2026, 11, 24, 2, 30, 25, 500000, timezone.utc).timestamp()
-    assert first == FailedVideo("p-input", "a folder/ü+.mp4", when)
+    assert first == FailedVideo("p-input", "a folder/ü+.mp4", when, "e")
     assert first.uri == "s3://p-input/a folder/ü+.mp4"
     assert second == FailedVideo("p-input", "b.mp4", 0.0)
 

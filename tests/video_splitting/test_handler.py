@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+import botocore.session
 import pytest
 import recognizer
 import store
@@ -300,13 +301,13 @@ def test_clients_are_made_while_the_environment_starts(
     world: Any, monkeypatch: Any, missing: str, made: int
 ) -> None:
     clients: list[str] = []
-    client: Any = boto3.client
+    create: Any = botocore.session.Session.create_client
 
-    def counted(service: str, **options: Any) -> Any:
+    def counted(session: Any, service: str, **options: Any) -> Any:
         clients.append(service)
-        return client(service, **options)
+        return create(session, service, **options)
 
-    monkeypatch.setattr(boto3, "client", counted)
+    monkeypatch.setattr(botocore.session.Session, "create_client", counted)
     if missing:
         monkeypatch.delenv(missing)
     # GIVEN no Lambda, THEN importing makes none

@@ -24,6 +24,6 @@ def test_a_run_is_generated_graded_and_reported(
 
     assert made.returncode == 0, made.stdout + made.stderr
     assert "answered    4 of 4" in made.stdout
-    assert "4 of 4 videos answered" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>4 of 4 right</h1>" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert graded.returncode == 0, graded.stdout + graded.stderr
     assert "100/100 points" in graded.stdout

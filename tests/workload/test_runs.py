@@ -46,7 +46,8 @@ def test_a_good_run_passes_and_three_faults_are_found(
         assert run.started <= video.started <= video.stored <= video.answered <= run.ended
     assert 1.7 <= starts[-1] - starts[0] < 4
     assert abs(run.skew_s) < 0.3  # the local AWS has the same clock
-    for word in ("test_19.mp4", "answered    20 of 20", "p50", "p95", "p99", "videos/s"):
+    words = ("test_19.mp4", "answered    20 of 20", "names       20 of 20 right", "p99", "videos/s")
+    for word in words:
         assert word in done.stdout
     assert "Deleted" not in done.stderr
     # AND the grader is content with the CSV of the copies, in the current folder
@@ -56,6 +57,10 @@ def test_a_good_run_passes_and_three_faults_are_found(
     good = emptied.grade("--expected", "expected.csv", cwd=tmp_path)
     assert good.returncode == 0, good.stdout + good.stderr
     assert "100/100 points" in good.stdout
+    # AND it needs no CSV if it has the run
+    assert (
+        "names are right: 20 of 20 right" in emptied.grade("--run", "run.json", cwd=tmp_path).stdout
+    )
     assert emptied.grade("--initial").returncode == 1
 
     # WHEN a name is wrong, an output is missing, and there is an extra object
@@ -72,7 +77,8 @@ def test_a_good_run_passes_and_three_faults_are_found(
             f"s3://{names.stage_1_bucket}/stray.jpg",
         ]
         result = json.loads(bad.stdout)
-        assert (result["points"], result["of"], result["passed"]) == (55, 100, False)
+        # THEN a wrong name costs one point, and any other fault the whole check
+        assert (result["points"], result["of"], result["passed"]) == (74, 100, False)
         assert [c["points"] for c in result["checks"] if c["status"] == "FAIL"] == [5, 20, 20]
 
     # AND limits that are exceeded are named
@@ -80,7 +86,7 @@ def test_a_good_run_passes_and_three_faults_are_found(
     assert slow.stdout.count("FAIL") == 5
     # AND the menu gives the same results
     shown = emptied.grade("--expected", "expected.csv", "--menu", answers="2\n3\nq\n", cwd=tmp_path)
-    assert "55/100 points" in shown.stdout
+    assert "74/100 points" in shown.stdout
     assert f"s3://{names.stage_1_bucket}: 21 objects" in shown.stdout
     assert shown.returncode == 0
 

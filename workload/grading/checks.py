@@ -9,28 +9,35 @@ from typing import Any
 from pipeline.keys import frame_key, output_key, stem
 from pipeline.settings import VIDEO_SUFFIXES
 from workload.running.expected import is_expected
+from workload.running.score import Score
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
 
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check. `objects` are those at fault. A skipped check does not count."""
+    """The result of one check. `objects` are those at fault. A skipped check does not count.
+
+    `partly`: the points that it gives although it failed.
+    """
 
     name: str
     status: str
     points: int
     reason: str = ""
     objects: tuple[str, ...] = ()
+    partly: int = 0
 
     @property
     def earned(self) -> int:
-        """The points awarded."""
-        return self.points if self.status == PASS else 0
+        """The points awarded: all, or `partly` if the check failed."""
+        return self.points if self.status == PASS else self.partly
 
     def as_json(self) -> dict[str, Any]:
         """The check as a dictionary, for --json."""
-        return {**asdict(self), "objects": list(self.objects), "earned": self.earned}
+        fields = {**asdict(self), "objects": list(self.objects), "earned": self.earned}
+        del fields["partly"]
+        return fields
 
 
 def verdict(
@@ -159,21 +166,28 @@ def object_checks(
 def name_check(
     held: Holdings, expected: Mapping[str, str] | None, answers: Mapping[str, str]
 ) -> Check:
-    """Checks the answers, by video, against the expected names. A missing answer is not wrong."""
+    """Checks the answers, by video, against the expected names. A missing answer is not wrong.
+
+    Each wrong name costs a point, until none is left.
+    """
     name, points = "the names are right", 20
     if expected is None:
-        return Check(name, SKIP, points, "pass --expected expected.csv to check them")
+        return Check(
+            name, SKIP, points, "pass --expected expected.csv, or --run of a run that had one"
+        )
     bucket = held.buckets[2]
-    wrong = [
+    wrong = tuple(
         f"s3://{bucket}/{output_key(video)}: {answers[video]!r}, expected {expected[video]!r}"
         for video in sorted(answers)
         if not is_expected(answers[video], expected[video])
-    ]
-    unknown = len([video for video in held.videos if video not in expected])
-    right = f"{len(answers)} compared" + (f", {unknown} not in the CSV" if unknown else "")
+    )
     if not answers:
         return Check(name, FAIL, points, "there is no output to compare")
-    return verdict(name, points, wrong, "wrong", right)
+    score = Score(len(answers) - len(wrong), len(wrong), len(expected) - len(answers))
+    unnamed = len([video for video in held.videos if video not in expected])
+    reason = str(score) + (f", {unnamed} without an expected name" if unnamed else "")
+    status = FAIL if wrong else PASS
+    return Check(name, status, points, reason, wrong, max(0, points - len(wrong)))
 
 
 def time_check(seconds: Mapping[str, float], limit: float, source: str, untimed: str) -> Check:

@@ -7,9 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-import botocore.exceptions
-
-from pipeline.aws import NOT_FOUND, Aws, error_code, read_or_none
+from pipeline.aws import NOT_FOUND, Aws, read_or_none
 from pipeline.bucket_admin import bucket_exists
 from pipeline.cli import script_command
 from pipeline.keys import output_key
@@ -18,8 +16,8 @@ from workload.grading.checks import Check, Holdings, Item, verdict
 from workload.running.buckets import head, objects
 from workload.running.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
 from workload.running.input_errors import InputError
+from workload.running.outputs import read_outputs
 
-ANSWER_LIMIT = 1024  # bytes; names are shorter
 READERS = 16
 
 
@@ -147,22 +145,9 @@ def of_their_uploads(aws: Aws, held: Holdings, videos: Iterable[str]) -> set[str
 
 def read_answers(aws: Aws, held: Holdings, videos: Iterable[str]) -> dict[str, str]:
     """The text of each output that exists, by video; stale ones are left out."""
-    s3 = aws.client("s3")
     there = [v for v in videos if output_key(v) in held.outputs and output_key(v) not in held.stale]
-
-    def read(video: str) -> str | None:
-        try:
-            answer = s3.get_object(Bucket=held.buckets[2], Key=output_key(video))
-        except botocore.exceptions.ClientError as error:
-            if error_code(error) == "NoSuchKey":  # deleted since the listing
-                return None
-            raise
-        with answer["Body"] as body:
-            text: bytes = body.read(ANSWER_LIMIT)
-        return text.decode(errors="replace").strip()
-
-    with ThreadPoolExecutor(max_workers=READERS) as pool:
-        return {v: text for v, text in zip(there, pool.map(read, there)) if text is not None}
+    outputs = read_outputs(aws.client("s3"), held.buckets[2], map(output_key, there))
+    return {video: output.text for video, output in zip(there, outputs) if output is not None}
 
 
 def failure_reasons(

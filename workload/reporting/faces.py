@@ -49,12 +49,12 @@ def faces_in(answer: str, metadata: Mapping[str, str]) -> tuple[Face, ...]:
     threshold, items = number(metadata, "threshold"), _json(metadata, "faces")
     if isinstance(items, list):
         with contextlib.suppress(KeyError, ValueError, TypeError, AttributeError):
-            return tuple(_face(item, threshold) for item in items)
+            return tuple(parsed_face(item, threshold) for item in items)
     box = _json(metadata, "box")
     if box is None:
         return ()
     item = {"name": answer.split("\n")[0], "distance": number(metadata, "distance"), "box": box}
-    return (_face({**item, "nearest": unquote(metadata.get("nearest", ""))}, threshold),)
+    return (parsed_face({**item, "nearest": unquote(metadata.get("nearest", ""))}, threshold),)
 
 
 def answer_face(faces: tuple[Face, ...], metadata: Mapping[str, str]) -> Face | None:
@@ -111,7 +111,8 @@ def _json(metadata: Mapping[str, str], name: str) -> Any:
         return None
 
 
-def _face(item: dict[str, Any], threshold: float | None) -> Face:
+def parsed_face(item: dict[str, Any], threshold: float | None) -> Face:
+    """A face of an answer's JSON. Raises KeyError, TypeError or ValueError if it is none."""
     name, distance = str(item["name"]), _finite(item.get("distance"))
     verdict = face_verdict(name, distance, threshold)
     return Face(name, distance, _edges(item.get("box")), verdict, str(item.get("nearest") or ""))

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-import botocore.exceptions
-
-from pipeline.aws import Aws, AwsError, error_code
+from pipeline.aws import Aws, AwsError
 from pipeline.bucket_admin import bucket_exists
+from pipeline.bucket_admin import head as head
 from pipeline.cli import script_command
 from pipeline.settings import Deployment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectTypeDef
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 SKEW_REQUESTS = 60  # 50 ms apart, so the second changes three times
 
@@ -36,21 +35,6 @@ def objects(s3: S3Client, bucket: str, prefix: str = "") -> Iterator[ObjectTypeD
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
         yield from page.get("Contents", [])
-
-
-def head(s3: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | None:
-    """Return an object's metadata, None if there is no object; raises AwsError if forbidden."""
-    try:
-        return s3.head_object(Bucket=bucket, Key=key)
-    except botocore.exceptions.ClientError as error:
-        if error_code(error) == "404":
-            return None
-        if error_code(error) == "403":  # a HEAD response has no body to explain it
-            raise AwsError(
-                f"Cannot read s3://{bucket}/{key}: HeadObject failed: 403: Forbidden. It takes "
-                f"s3:GetObject on '{bucket}': ask for this permission, or pass another --profile."
-            ) from error
-        raise
 
 
 def count(s3: S3Client, bucket: str) -> int:

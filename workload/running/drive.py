@@ -103,6 +103,11 @@ class Drive:
             self._uploader.stop()
             self._ended = time.time()
 
+    def give_up(self, key: str, reason: str) -> None:
+        """Stop waiting for a video that has failed for good."""
+        if key not in self._answered_at:
+            self._failures.setdefault(key, reason)
+
     def _waiting(self) -> set[str]:
         return set(self._uploader.stored()) - set(self._answered_at) - set(self._failures)
 
@@ -154,6 +159,7 @@ class Drive:
                     answered=None if answered is None else answered + self.skew_s,
                     failure=self._failures.get(key, ""),
                     repeated=is_repeated,
+                    expected=sent.upload.expected,
                 )
             )
         return WorkloadRun(

@@ -101,18 +101,18 @@ def write_expected(names: dict[str, str], path: Path) -> None:
                 lineterminator="\n",
             )
             writer.writerow(COLUMNS)
-            writer.writerows([_quoted(cell) for cell in row] for row in names.items())
+            writer.writerows([quoted(cell) for cell in row] for row in names.items())
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror}.") from error
 
 
-def _quoted(cell: str) -> str:
+def quoted(cell: str) -> str:
     """The cell as a spreadsheet shows it, never as a formula; see `_unquoted`."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
 
 def _unquoted(cell: str) -> str:
-    """What `_quoted` was given, or a cell that somebody else wrote."""
+    """What `quoted` was given, or a cell that somebody else wrote."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 

@@ -43,13 +43,36 @@ def summarize(values: Sequence[float]) -> Summary | None:
     return Summary(min(values), average, p50, p95, p99, max(values))
 
 
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+class TextTable:
     """A plain-text table with aligned columns and one line per row, whatever is in the cells."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-        for line in [head, rule, *rows]
-    )
+
+    def __init__(self, head: Sequence[str]) -> None:
+        """`head` names the columns."""
+        self._head = head
+        self._widths = [len(cell) for cell in head]
+        self._is_begun = False
+
+    def lines(self, rows: Sequence[Sequence[str]]) -> str:
+        """The next rows, as lines; the first ones come with the head. Columns only get wider."""
+        rows = [[printable(cell) for cell in row] for row in rows]
+        for row in rows:
+            self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, row)]
+        above = [] if self._is_begun else [self._head, ["-" * width for width in self._widths]]
+        self._is_begun = True
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(line, self._widths)).rstrip()
+            for line in [*above, *rows]
+        )
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A whole table at once."""
+    return TextTable(head).lines(rows)
+
+
+def without_empty(
+    head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns in which no row has anything."""
+    kept = [n for n in range(len(head)) if any(row[n] for row in rows)]
+    return [head[n] for n in kept], [[row[n] for n in kept] for row in rows]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from workload.running.input_errors import RunError
+from workload.running.score import Outcome, Score
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ class VideoRun:
     `started`: the upload began. `stored`: S3 had the whole video. `answered`: its output was seen,
     None if it never was. `failure`: the reason in the failure queue, if any. `repeated`: an earlier
     output for the same content already answers it; `answered` then equals `stored` and is not a
-    measurement.
+    measurement. `expected`: the right name, None if nobody said. `answer`: the text of the output
+    at the end of the run, None if there was none or it was not read.
     """
 
     key: str
@@ -33,11 +35,20 @@ class VideoRun:
     answered: float | None = None
     failure: str = ""
     repeated: bool = False
+    expected: str | None = None
+    answer: str | None = None
 
     @property
     def latency_s(self) -> float | None:
         """Seconds from the start of the upload to the answer; None if the run saw none arrive."""
         return None if self.answered is None or self.repeated else self.answered - self.started
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the answer is right. Answered and right are two things."""
+        if self.answered is not None and self.answer is None:  # it was not read
+            return Outcome.UNCHECKED
+        return Outcome.of(self.answer, self.expected)
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,11 @@ class WorkloadRun:
     skew_s: float
     videos: tuple[VideoRun, ...]
     waited: bool = True
+
+    @property
+    def score(self) -> Score:
+        """How many of the videos were answered, and how many answers are right."""
+        return Score.of((video.outcome, video.expected is not None) for video in self.videos)
 
 
 def save(run: WorkloadRun, path: Path) -> None:
@@ -82,7 +98,7 @@ def _checked(made: T) -> T:
         if field.name == "videos":
             continue
         value = getattr(made, field.name)
-        if value is None and field.type == "float | None":
+        if value is None and str(field.type).endswith("| None"):
             continue
         kind = str(field.type).partition(" ")[0]
         if type(value) not in TYPES[kind]:

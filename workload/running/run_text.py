@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from pipeline.names import printable
-from workload.running.latency import summarize, text_table
+from workload.running.latency import summarize, text_table, without_empty
 from workload.running.run import VideoRun, WorkloadRun
 
+COLUMNS = ("video", "expected", "answer", "seconds", "")
 
-def video_rows(run: WorkloadRun) -> list[tuple[str, str, str]]:
-    """One row per video: its key, its latency, and a remark."""
-    rows = []
-    for video in run.videos:
-        seconds = "" if video.latency_s is None else f"{video.latency_s:.2f}"
-        if video.repeated:
-            rows.append((video.key, "", "already answered, same content"))
-        else:
-            rows.append((video.key, seconds, "MISSING" if video.answered is None else ""))
-    return rows
+
+def video_rows(run: WorkloadRun) -> list[tuple[str, ...]]:
+    """One row of COLUMNS per video: wrong ones first, then missing ones."""
+    return [
+        (
+            video.key,
+            ", ".join((video.expected or "").split("\n")),
+            ", ".join((video.answer or "").split("\n")),
+            "" if video.latency_s is None else f"{video.latency_s:.2f}",
+            _remark(video),
+        )
+        for video in sorted(run.videos, key=lambda video: video.outcome.rank)
+    ]
+
+
+def _remark(video: VideoRun) -> str:
+    before = "already answered, same content" if video.repeated else ""
+    return ", ".join(filter(None, (video.outcome.value, before)))
 
 
 def summary_lines(run: WorkloadRun, planned: int) -> list[str]:
@@ -27,6 +36,8 @@ def summary_lines(run: WorkloadRun, planned: int) -> list[str]:
     lines = [f"uploaded    {len(run.videos)} of {planned}{_upload_pace(run.videos)}"]
     before = f", {repeated} of them before this run (same content)" if repeated else ""
     lines.append(f"answered    {len(answered)} of {len(run.videos)}{before}")
+    if run.score.expected:
+        lines.append(f"names       {run.score}")
     figures = summarize([video.latency_s for video in measured if video.latency_s is not None])
     if figures is not None:
         lines.append(
@@ -65,10 +76,10 @@ def result_text(run: WorkloadRun, planned: int, is_queue_read: bool) -> str:
     """All of the above; only the uploads if the run did not wait for answers."""
     figures = summary_lines(run, planned)
     if not run.waited:
-        return "\n".join(line for line in figures if not line.startswith("answered"))
+        return "\n".join(x for x in figures if not x.startswith(("answered", "names")))
     lines = []
     if run.videos:
-        lines += [text_table(("video", "seconds", ""), video_rows(run)), ""]
+        lines += [text_table(*without_empty(COLUMNS, video_rows(run))), ""]
     missing = missing_lines(run, is_queue_read)
     lines += figures + ([f"missing     {len(missing)}"] if missing else []) + missing
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from workload.running.input_errors import InputError
 
 @dataclass(frozen=True)
 class Upload:
-    """A planned upload: a file and its key in S3."""
+    """A planned upload: a file, its key in S3, and the right name for it, if that is known."""
 
     key: str
     path: Path
     size_bytes: int
+    expected: str | None = None
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -37,19 +39,24 @@ def find_videos(folder: Path) -> list[Path]:
         suffixes = " ".join(dict.fromkeys(suffix.lower() for suffix in VIDEO_SUFFIXES))
         raise InputError(f"{folder} has no videos ({suffixes}).")
     for video in videos:
-        try:
-            if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for a writer
-                raise InputError(f"{video} is not a regular file: remove it from the folder.")
-            with video.open("rb") as file:
-                file.read(1)
-            video.name.encode()
-        except OSError as error:
-            raise InputError(f"Cannot read {video}: {error.strerror}.") from error
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"The name of {str(video)!r} is not valid UTF-8, which S3 requires: rename it."
-            ) from error
+        check_video(video)
     return videos
+
+
+def check_video(video: Path) -> None:
+    """Raise InputError unless this file can be uploaded."""
+    try:
+        if not stat.S_ISREG(video.stat().st_mode):  # reading a pipe would wait for a writer
+            raise InputError(f"{video} is not a regular file: pass a video file.")
+        with video.open("rb") as file:
+            file.read(1)
+        video.name.encode()
+    except OSError as error:
+        raise InputError(f"Cannot read {video}: {error.strerror}.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"The name of {str(video)!r} is not valid UTF-8, which S3 requires: rename it."
+        ) from error
 
 
 def is_video(path: Path) -> bool:
@@ -72,19 +79,22 @@ def skipped_notes(folder: Path) -> list[str]:
     return [f"Not uploaded, as their names are not those of videos: {first_few(others)}."]
 
 
-def plan(videos: list[Path], repeat: int | None) -> list[Upload]:
+def plan(
+    videos: list[Path], repeat: int | None, names: Mapping[str, str] | None = None
+) -> list[Upload]:
     """One upload per video, or `repeat` copies named test_00.mp4, test_01.mp4 ...
 
-    Copies cycle through the videos and keep their suffixes.
+    Copies cycle through the videos and keep their suffixes. `names`: expected ones, by file name.
     """
     sizes = {video: video.stat().st_size for video in videos}
+    expected = names or {}
     if repeat is None:
-        return [Upload(video.name, video, sizes[video]) for video in videos]
+        return [Upload(v.name, v, sizes[v], expected.get(v.name)) for v in videos]
     digits = max(2, len(str(repeat - 1)))
     sources = [videos[index % len(videos)] for index in range(repeat)]
     return [
-        Upload(f"test_{index:0{digits}d}{video.suffix}", video, sizes[video])
-        for index, video in enumerate(sources)
+        Upload(f"test_{index:0{digits}d}{v.suffix}", v, sizes[v], expected.get(v.name))
+        for index, v in enumerate(sources)
     ]
 
 
@@ -104,6 +114,6 @@ def folder_expected(folder: Path, videos: list[Path]) -> dict[str, str] | None:
     return names
 
 
-def expected_of(uploads: list[Upload], names: dict[str, str]) -> dict[str, str]:
-    """The expected name of each upload, from that of the file it copies."""
-    return {u.key: names[u.path.name] for u in uploads if u.path.name in names}
+def expected_of(uploads: list[Upload]) -> dict[str, str]:
+    """The expected names, by the key of the upload."""
+    return {u.key: u.expected for u in uploads if u.expected is not None}

@@ -139,8 +139,23 @@ def test_wrong_names_are_named_but_missing_answers_are_not_wrong() -> None:
 
     assert wrong.objects == ("s3://p-output/b.txt: 'Ann', expected 'Bob'",)
     assert right.status == PASS
+    assert (wrong.reason, right.reason) == (
+        "1 of 3 right, 1 wrong, 1 missing",
+        "2 of 3 right, 1 missing",
+    )
     assert name_check(holdings, None, {}).status == SKIP
     assert name_check(holdings, expected, {}).status == FAIL
+
+
+@pytest.mark.parametrize(("wrong", "earned"), [(0, 20), (1, 19), (12, 8), (20, 0), (100, 0)])
+def test_each_wrong_name_costs_one_point(wrong: int, earned: int) -> None:
+    videos = [f"{number:03}.mp4" for number in range(100)]
+    answers = {video: "Ann" if n < wrong else "Bob" for n, video in enumerate(videos)}
+
+    check = name_check(held(" ".join(videos), "", ""), dict.fromkeys(videos, "Bob"), answers)
+
+    assert (check.earned, check.points, len(check.objects)) == (earned, 20, wrong)
+    assert check.as_json()["earned"] == earned
 
 
 @pytest.mark.parametrize(

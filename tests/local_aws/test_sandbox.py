@@ -1,0 +1,297 @@
+"""Zip functions see what they see on Lambda, and nothing else of this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+from local_aws.process import LocalAWS
+from local_aws.zip_root import PACKAGES, packages
+from tests.local_aws.conftest import ANYTHING, Cloud, zipped
+
+BASE = Path(__file__).resolve().parents[2] / "build" / "base"
+FOLDER_HANDLER = """
+import os, moto
+def handler(event, context):
+    return [os.getuid(), os.getcwd(), os.listdir("/tmp"), os.access("/var/task", os.W_OK)]
+"""
+PROBE = """
+import grp, json, os, pwd, resource, shutil, sys
+from importlib.util import find_spec
+from pathlib import Path
+
+FOLDERS = "/ /dev /dev/shm /etc /home /mnt /opt /opt/bin /proc/sys/kernel /root /run /srv /tmp"
+FOLDERS += " /usr /usr/bin /usr/lib /usr/local /var /var/lang /var/runtime /var/task /var/tmp"
+MODULES = "awslambdaric boto3 botocore click dateutil jmespath moto ncnn numpy PIL pytest"
+MODULES += " s3transfer simplejson torch urllib3 werkzeug yaml"
+PROGRAMS = "aws bash cat ffmpeg gcc git pip pytest python3 sed sh unshare"
+
+def attempt(folder):
+    try:
+        path = Path(folder, "written")
+        path.touch()
+        path.unlink()
+        return True
+    except OSError:
+        return False
+
+def known(find, number):
+    try:
+        return bool(find(number))
+    except KeyError:
+        return False
+
+def handler(event, context):
+    disk = os.statvfs("/tmp")
+    found = os.listdir("/tmp")
+    Path("/tmp/left").touch()
+    Path("/tmp/large").write_bytes(bytes(1 << 20))
+    status = Path("/proc/self/status").read_text().splitlines()
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return {
+        "user": [os.getuid(), os.getgid()],
+        "known": [known(pwd.getpwuid, os.getuid()), known(grp.getgrgid, os.getgid())],
+        "home": os.path.expanduser("~"),
+        "rights": [line.split()[1] for line in status if line[:6] in ("CapEff", "NoNewP")],
+        "roots": [line.split()[1] for line in mounts].count("/"),
+        "parents": [os.getppid(), os.getpid() < 10],
+        "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
+        "writable": list(filter(attempt, FOLDERS.split())),
+        "tmp": [found, disk.f_blocks * disk.f_frsize >> 20],
+        "devices": sorted(os.listdir("/dev")),
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+        "modules": list(filter(find_spec, MODULES.split())),
+        "path": [place for place in sys.path if "packages" not in place and "/lang/" not in place],
+        "environ": sorted(os.environ),
+        "cwd": os.getcwd(),
+    }
+
+def programs(event, context):
+    return list(filter(shutil.which, PROGRAMS.split())), find_spec("pip") is not None
+"""
+ENVIRON = """
+AWS_ACCESS_KEY_ID AWS_DEFAULT_REGION AWS_EC2_METADATA_DISABLED AWS_ENDPOINT_URL AWS_EXECUTION_ENV
+AWS_LAMBDA_FUNCTION_MEMORY_SIZE AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_FUNCTION_VERSION
+AWS_LAMBDA_INITIALIZATION_TYPE AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME
+AWS_LAMBDA_RUNTIME_API AWS_REGION AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN LAMBDA_RUNTIME_DIR
+LAMBDA_TASK_ROOT LANG LC_CTYPE LD_LIBRARY_PATH PATH PYTHONPATH TZ _HANDLER _X_AMZN_TRACE_ID
+"""
+EXPECTED = {
+    "user": [993, 990],
+    "known": [False, False],
+    "home": "~",
+    "rights": ["0" * 16, "1"],
+    "roots": 1,
+    "parents": [1, True],
+    "processes": 2,
+    "writable": ["/tmp"],
+    "tmp": [[], 600],
+    "devices": ["fd", "full", "null", "random", "stderr", "stdin", "stdout", "urandom", "zero"],
+    "files": [1024, 1024],
+    "modules": [
+        *("awslambdaric", "boto3", "botocore", "dateutil", "jmespath"),
+        *("s3transfer", "simplejson", "urllib3"),
+    ],
+    "path": ["/var/task", "/opt/python", "/var/runtime"],
+    "environ": ENVIRON.split(),
+    "cwd": "/var/task",
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image with the probe, made like AWS's own Python image; empty if there is no base."""
+    folder = tmp_path_factory.mktemp("image")
+    if not BASE.is_dir():
+        return folder
+    root = folder / "rootfs"
+    subprocess.run(["cp", "-al", BASE, root], check=True)
+    (root / "var" / "task" / "handler.py").write_text(PROBE)
+    for source, name in packages():  # AWS's image has boto3, ours only awslambdaric
+        target = root / name[1:]
+        if source.is_dir() and not target.exists():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("data", "__pycache__"))
+        elif not target.exists():
+            shutil.copy(source, target)
+    variables = {
+        "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        "LD_LIBRARY_PATH": "/var/lang/lib:/opt/lib",
+        "PYTHONPATH": "/var/runtime",
+        "LANG": "en_US.UTF-8",
+        "TZ": ":/etc/localtime",
+        "LAMBDA_TASK_ROOT": "/var/task",
+        "LAMBDA_RUNTIME_DIR": "/var/runtime",
+    }
+    config = {
+        "Env": [f"{name}={value}" for name, value in variables.items()],
+        "Entrypoint": ["/lambda-entrypoint.sh"],
+        "Cmd": ["handler.handler"],
+        "WorkingDir": "/var/task",
+    }
+    (folder / "config.json").write_text(json.dumps({"config": config}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cloud(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A server with an image and a folder."""
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "handler.py").write_text(FOLDER_HANDLER)
+    with LocalAWS(images={"an-image": base, "a-folder": folder}) as aws:
+        yield Cloud(aws)
+
+
+def image_function(cloud: Cloud, repository: str) -> str:
+    """The name of a new function that runs this image."""
+    name = cloud.name("image")
+    uri = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{repository}:1"
+    cloud.client("lambda").create_function(
+        FunctionName=name,
+        PackageType="Image",
+        Code={"ImageUri": uri},
+        Role=cloud.role(ANYTHING),
+        Timeout=20,
+        MemorySize=256,
+        EphemeralStorage={"Size": 600},
+    )
+    return name
+
+
+def test_a_zip_function_sees_what_it_sees_on_lambda(cloud: Cloud) -> None:
+    seen = cloud.invoke(cloud.function(PROBE, EphemeralStorage={"Size": 600}))[0]
+
+    assert seen == EXPECTED
+    assert not Path("/tmp/left").exists()
+    assert "NOT ISOLATED" not in cloud.aws.log_path.read_text()
+
+
+def test_an_image_function_sees_the_same(cloud: Cloud) -> None:
+    if not BASE.is_dir():
+        pytest.skip("no base image here: make image makes one")
+
+    seen = cloud.invoke(image_function(cloud, "an-image"))[0]
+
+    # An image's own Python decides where it looks first.
+    differing = {"path": None, "environ": None}
+    assert {**seen, **differing} == {**EXPECTED, **differing}
+    assert set(ENVIRON.split()) - set(seen["environ"]) <= {"LC_CTYPE"}
+    assert set(seen["environ"]) - set(ENVIRON.split()) <= {"PWD"}  # by the entry point's shell
+
+
+def test_the_machines_programs_and_packages_are_missing(cloud: Cloud) -> None:
+    found = cloud.invoke(cloud.function(PROBE, Handler="handler.programs"))[0]
+
+    assert found == [["bash", "cat", "python3", "sed", "sh"], False]
+
+
+def test_environments_share_no_files_and_no_processes(cloud: Cloud) -> None:
+    code = (
+        "import os, pathlib, subprocess\ndef handler(event, context):\n"
+        "    found = os.listdir('/tmp')\n"
+        "    pathlib.Path('/tmp', context.function_name).touch()\n"
+        "    subprocess.Popen(['sleep', '60'])\n"
+        "    return found, len([pid for pid in os.listdir('/proc') if pid.isdigit()])\n"
+    )
+    first, second = cloud.function(code), cloud.function(code)
+
+    assert cloud.invoke(first)[0] == [[], 3]
+    assert cloud.invoke(second)[0] == [[], 3]
+    assert cloud.invoke(first)[0] == [[first], 4]  # its own are kept
+
+
+def test_tmp_has_the_size_that_was_set(cloud: Cloud) -> None:
+    code = (
+        "def handler(event, context):\n    with open('/tmp/large', 'wb') as file:\n"
+        "        for _ in range(600): file.write(bytes(1 << 20))\n"
+    )
+
+    payload, _, _ = cloud.invoke(cloud.function(code, EphemeralStorage={"Size": 520}))
+
+    assert "No space left on device" in payload["errorMessage"]
+
+
+def test_layers_are_merged_in_opt_and_the_last_wins(cloud: Cloud) -> None:
+    def layer(text: str, *more: str) -> str:
+        script = f"#!/bin/sh\necho {text}\n"
+        files = {"bin/tool": script, **dict.fromkeys(more, script)}
+        answer = cloud.client("lambda").publish_layer_version(
+            LayerName=cloud.name("layer"),
+            Content={"ZipFile": zipped(files, dict.fromkeys(files, 0o755))},
+        )
+        return str(answer["LayerVersionArn"])
+
+    code = (
+        "import os, subprocess\ndef handler(event, context):\n"
+        "    run = [['/opt/bin/tool'], ['tool'], ['/opt/bin/only']]\n"
+        "    return [subprocess.check_output(one, text=True) for one in run]\n"
+    )
+
+    layers = [layer("first", "bin/only"), layer("second")]
+
+    assert cloud.invoke(cloud.function(code, Layers=layers))[0] == [
+        "second\n",
+        "second\n",
+        "first\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("os.kill(os.getpid(), 9)", "signal: SIGKILL"),
+        ("os.abort()", "signal: SIGABRT"),
+        ("os._exit(137)", "exit status 137"),
+    ],
+)
+def test_how_a_function_ended_is_reported(cloud: Cloud, statement: str, text: str) -> None:
+    code = f"import os\ndef handler(event, context):\n    {statement}\n"
+
+    assert text in cloud.invoke(cloud.function(code))[0]["errorMessage"]
+
+
+def test_a_folder_function_imports_what_this_python_has(cloud: Cloud) -> None:
+    seen = cloud.invoke(image_function(cloud, "a-folder"))[0]
+
+    assert seen == [993, "/var/task", [], False]
+
+
+def test_without_namespaces_functions_run_and_a_warning_says_how(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    (image / "rootfs").mkdir(parents=True)
+    (image / "config.json").write_text(json.dumps({"config": {"Cmd": ["/run"]}}))
+    aws = LocalAWS(images={"an-image": image})
+    # In a user namespace of its own, anybody may forbid further ones.
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+    aws._argv = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *aws._argv]
+    with aws:
+        cloud = Cloud(aws)
+        code = "import os, moto\ndef handler(event, context):\n    return os.getcwd()\n"
+        for name in (cloud.function(code), cloud.function(code)):
+            assert Path(cloud.invoke(name)[0]).is_relative_to("/tmp")
+        failed = cloud.invoke(image_function(cloud, "an-image"))[0]
+        log = aws.log_path.read_text()
+
+    assert log.count("FUNCTIONS ARE NOT ISOLATED") == 1
+    assert "No space left on device (create namespaces)" in log
+    assert failed["errorType"] == "Runtime.SandboxFailed"
+
+
+def test_the_runtime_has_awss_packages_with_all_that_they_need() -> None:
+    def needed(name: str) -> Iterator[str]:
+        yield re.sub("[-_.]+", "_", name).lower()
+        for line in requires(name) or ():
+            if "extra ==" not in line:
+                yield from needed(re.split("[ <>=!~;(]", line)[0])
+
+    wanted = {*needed("boto3"), *needed("awslambdaric")}
+
+    assert wanted <= set(PACKAGES)
+    found = {re.split("[-.]", name.rpartition("/")[2])[0] for _, name in packages()}
+    assert found == set(PACKAGES)

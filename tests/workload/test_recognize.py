@@ -1,0 +1,116 @@
+"""One command that answers: uploads, waits, says who and when, and why not."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tests.workload.conftest import Place, wait_until
+
+WHY = "FfmpegTimeout: s3://b/a.mp4: over its time"
+
+
+def test_videos_are_answered_and_a_failure_has_its_reason(
+    pipeline: Place, videos: Path, tmp_path: Path
+) -> None:
+    # GIVEN two files of one name, several frames in one, and one that is no video
+    (tmp_path / "other").mkdir()
+    shutil.copy(videos / "test_02.mp4", tmp_path / "clip.mp4")
+    shutil.copy(videos / "test_15.mp4", tmp_path / "other" / "clip.mp4")
+    (tmp_path / "bad.mp4").write_text("This is not a video.")
+    files = ("clip.mp4", "other/clip.mp4", "bad.mp4")
+
+    done = pipeline.run("workload/recognize.py", *files, "--save", "frames", "--json", cwd=tmp_path)
+
+    assert done.returncode == 1, done.stderr
+    first, second, bad = json.loads(done.stdout)
+    assert (first["answer"], first["people"][0]["first"], first["people"][0]["last"]) == (
+        *("Joe Biden", 0.0),
+        0.0,
+    )
+    assert second["answer"] == "Eileen Collins"
+    assert 0 < second["people"][0]["first"] < second["people"][0]["last"]
+    assert second["seconds"] > 0
+    assert bad["failure"].startswith("UnreadableVideo: ")
+    assert bad["failure"] in done.stderr  # at once, before the results
+    # AND the uploads have a folder of their own
+    keys = [one["video"] for one in (first, second)]
+    assert len({key.rpartition("/")[0] for key in keys}) == 1
+    assert set(keys) < set(pipeline.keys(pipeline.deployment.input_bucket))
+    # AND a box is drawn where the face is
+    s3 = pipeline.client("s3")
+    (saved,) = first["saved"]
+    frame = s3.get_object(
+        Bucket=pipeline.deployment.stage_1_bucket, Key=keys[0].replace(".mp4", ".jpg")
+    )
+    with Image.open(tmp_path / saved) as marked, Image.open(io.BytesIO(frame["Body"].read())) as f:
+        assert marked.size == f.size
+        text = s3.head_object(
+            Bucket=pipeline.deployment.output_bucket, Key=keys[0].replace(".mp4", ".txt")
+        )
+        left, top, right, bottom = json.loads(text["Metadata"]["box"])
+        red, green, blue = marked.convert("RGB").getpixel((left + 1, (top + bottom) // 2))
+        assert green > red + 60
+        assert green > blue + 60
+        middle = ((left + right) // 2, (top + bottom) // 2)
+        pixels = (marked.convert("RGB").getpixel(middle), f.convert("RGB").getpixel(middle))
+        assert all(abs(a - b) < 20 for a, b in zip(*pixels, strict=True))
+
+
+def test_a_failed_try_is_told_at_once_and_the_retry_is_waited_for(
+    bare: Place, folder: Path
+) -> None:
+    # GIVEN a splitter that fails once, and answers when it is tried again
+    logs, s3, names = bare.client("logs"), bare.client("s3"), bare.deployment
+    group = names.splitter.log_group
+    logs.create_log_group(logGroupName=group)
+    logs.create_log_stream(logGroupName=group, logStreamName="s")
+    told: list[float] = []
+
+    def split() -> None:
+        wait_until(lambda: bool(bare.keys(names.input_bucket)))
+        (key,) = bare.keys(names.input_bucket)
+        notes = {"step": "video", "video": f"s3://{names.input_bucket}/{key}", "error": WHY}
+        event = {"timestamp": int(time.time() * 1000), "message": json.dumps(notes)}
+        logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=[event])
+        told.append(time.time())
+        time.sleep(3)
+        output = key.replace(".mp4", ".txt")
+        s3.put_object(Bucket=names.output_bucket, Key=output, Body=b"Ann")
+
+    splitter = threading.Thread(target=split)
+    splitter.start()
+    done = bare.run("workload/recognize.py", folder / "a.mp4", "--deadline", 20)
+    splitter.join()
+
+    assert done.returncode == 0, done.stderr
+    assert f"{folder / 'a.mp4'}: {WHY} AWS tries again in a minute or two ..." in done.stderr
+    assert done.stdout.splitlines()[2].split()[1] == "Ann"
+
+
+def test_a_video_without_an_answer_names_what_may_be_wrong(bare: Place, folder: Path) -> None:
+    done = bare.run("workload/recognize.py", folder / "a.mp4", "--deadline", 0.5)
+
+    assert done.returncode == 1
+    assert "(no answer)" in done.stdout
+    assert "No answer yet, and no failure" in done.stdout
+    assert "python3 deploy/doctor.py --prefix" in done.stdout
+
+
+def test_what_is_no_video_is_refused_before_anything_is_uploaded(bare: Place, folder: Path) -> None:
+    (folder / "notes.txt").write_text("")
+
+    for options, status in ((("a.mp4", "notes.txt"), 1), (("a.mp4", "missing.mp4"), 2)):
+        done = bare.run("workload/recognize.py", *options, cwd=folder)
+        assert (done.returncode, bare.keys(bare.deployment.input_bucket)) == (status, [])
+        assert options[1] in done.stderr
+    dry = bare.run("workload/recognize.py", "a.mp4", "--dry-run", cwd=folder)
+    assert dry.returncode == 0
+    assert "Would upload a.mp4 to s3://" in dry.stderr
+    assert bare.keys(bare.deployment.input_bucket) == []
