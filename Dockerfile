@@ -29,7 +29,7 @@ RUN umask 022 && python -m pip install --no-deps --require-hashes --only-binary 
  && mv torch/bin/torch_shm_manager . && rm -rf torch/bin/* && mv torch_shm_manager torch/bin/ \
  && rm -rf torch/include torch/test torch/lib/*.a bin share \
       sympy sympy-* isympy.py mpmath mpmath-* networkx networkx-*
-COPY face-recognition/models.py /build/
+COPY face-recognition/models.py face-recognition/command_line.py /build/
 RUN umask 022 && python /build/models.py fetch "${MODEL}" --dir /models
 # Of botocore's descriptions of AWS only those that the function needs are kept. Networks that do not
 # agree with torch's fail the build. ENGINE=torch puts torch itself and the model into the function instead.

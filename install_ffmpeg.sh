@@ -29,7 +29,8 @@ Build ffmpeg.zip, the Lambda layer with a pinned ffmpeg.
   --output PATH  where to write the zip (default: build/ffmpeg.zip next to this script)
   --arch ARCH    the function's architecture (default: that of this machine)
   --force        build even if a good zip exists
-  --help         print this text
+  -h, --help     print this text
+  --version      print the version of this project
 
 Needs python3 (3.9 or newer) with pip. Set PYTHON=... to use another python3.
 EOF
@@ -54,6 +55,10 @@ while [ $# -gt 0 ]; do
       ;;
     --force) force=yes && shift ;;
     -h | --help) usage && exit 0 ;;
+    --version)
+      sed -n 's/^version = "\(.*\)"$/video-face-recognition \1/p' "$(dirname "$0")/pyproject.toml"
+      exit 0
+      ;;
     *) fail "Unknown argument '$1'. See --help." ;;
   esac
 done

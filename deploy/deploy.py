@@ -16,12 +16,14 @@ require_packages()
 import click
 
 from createS3 import create_buckets, stage_1_days_option
+from deploy.alarms import ensure_alarms
 from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.image import check_build, ensure_image, image_option, image_options
 from deploy.layer import ensure_layer, zip_option
 from deploy.parts.ffmpeg_layer import check_zip
 from deploy.parts.gallery_file import check_gallery, check_gallery_in_s3
+from deploy.parts.monitoring import alarms_option, email_option
 from deploy.parts.ownership import refuse_foreign
 from deploy.parts.snapstart import snapstart_option
 from deploy.parts.targets import check_image_uri
@@ -59,6 +61,8 @@ def check_inputs(run: Run, zip_path: Path, image_uri: str | None, architecture: 
 @set_option
 @snapstart_option
 @stage_1_days_option
+@alarms_option
+@email_option
 def main(
     run: Run,
     zip_path: Path,
@@ -69,6 +73,8 @@ def main(
     architecture: str,
     snapstart: bool | None,
     stage_1_days: int,
+    has_alarms: bool,
+    email: str | None,
 ) -> None:
     """Deploy everything: python3 deploy/deploy.py --prefix 1225111111"""
     deployment = run.deployment
@@ -103,6 +109,9 @@ def main(
     ensure_trigger(run)
     click.echo("What is no longer used", err=True)
     remove_unused_rights(run)
+    if has_alarms:
+        click.echo("Alarms", err=True)
+        ensure_alarms(run, email)
     if run.dry_run:
         click.echo(f"{run.changes} changes would be made.", err=True)
         return

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -22,6 +25,7 @@ from deploy.parts.checks import Check, account_check, check
 from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
+from deploy.parts.monitoring import alarms_option
 from pipeline.cli import Run, deployment_options, set_option
 from pipeline.names import printable_lines
 
@@ -29,12 +33,14 @@ MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 
 
 @click.command()
-@deployment_options
+@partial(deployment_options, only_reads=True)
 @zip_option
 @set_option
+@alarms_option
 @click.option("--before", "when", flag_value="before", help="Check only what deploying needs.")
 @click.option("--after", "when", flag_value="after", help="Check only what is deployed.")
-def main(run: Run, zip_path: Path, when: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(run: Run, zip_path: Path, has_alarms: bool, when: str | None, as_json: bool) -> None:
     """Check a deployment before and after: python3 deploy/doctor.py --prefix 1225111111
 
     Without --before or --after, check what deploying needs and, if anything is deployed, that too.
@@ -44,13 +50,15 @@ def main(run: Run, zip_path: Path, when: str | None) -> None:
         checks = checks_before(run, zip_path)
     elif when == "after":
         checks = [account_check(run)]
-        checks += checks_after(run, zip_path) if checks[0].result == "ok" else []
+        checks += checks_after(run, zip_path, has_alarms) if checks[0].result == "ok" else []
     else:
         # Fails without valid credentials; the check of the credentials then reports that.
         deployed = check("deployed", lambda: str(is_deployed(run))).detail == "True"
         checks = checks_before(run, zip_path, deployed)
-        checks += checks_after(run, zip_path) if deployed else []
-    for done in checks:
+        checks += checks_after(run, zip_path, has_alarms) if deployed else []
+    if as_json:
+        click.echo(json.dumps([asdict(done) for done in checks], indent=2))
+    for done in checks if not as_json else []:
         click.echo(f"{MARKS[done.result]} {done.name}: {printable_lines(done.detail)}")
         if done.fix:
             click.echo(f"       -> {printable_lines(done.fix)}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -90,6 +90,22 @@ def found(run: Run, sweep: Sweep, message_id: str | None) -> Iterator[list[Faile
         raise AwsError(f"No message {message_id} is in the queue: `failures.py list` lists them.")
 
 
+def find_failure(run: Run, key: str, since: float) -> FailedEvent | None:
+    """Return a message about an upload of `key` since a time (epoch seconds); None without one.
+
+    Without a queue, says so and returns None.
+    """
+    if find_queue(run, run.deployment.failure_queue) is None:
+        run.note(f"There is no queue '{run.deployment.failure_queue}', so no failure is kept.")
+        return None
+    with received(run) as sweep:
+        for events in sweep:
+            for event in events:
+                if any(v.key == key and v.uploaded >= since for v in event.videos):
+                    return event
+    return None
+
+
 def queue_url(run: Run) -> str:
     """Return the queue's URL; raises AwsError if there is no queue."""
     sqs, name = run.aws.client("sqs"), run.deployment.failure_queue
@@ -152,6 +168,16 @@ def _waiting(run: Run) -> int:
     return messages_in(uploads[1]) if uploads else 0
 
 
+def _listed(event: FailedEvent) -> dict[str, Any]:
+    """Return what `list` shows of an event, for --json."""
+    return {
+        "message_id": event.message_id,
+        "time": event.when,
+        "videos": [video.uri for video in event.videos],
+        "reason": event.reason,
+    }
+
+
 def redrive_missing(run: Run, older_than_s: float | None, is_sure: bool) -> None:
     """Send the events of missing uploads to the splitter, after asking unless `is_sure`."""
     uploads = list(missing_uploads(run, older_than_s))
@@ -176,7 +202,7 @@ def show_missing(run: Run, older_than_s: float | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def handle_messages(run: Run, action: str, message_id: str | None) -> None:
+def handle_messages(run: Run, action: str, message_id: str | None, as_json: bool) -> None:
     """List, show or redrive the messages as they are received."""
     count = 0
     with received(run) as sweep:
@@ -188,7 +214,9 @@ def handle_messages(run: Run, action: str, message_id: str | None) -> None:
                 continue
             for event in events:
                 if action == "show":
-                    click.echo(json.dumps(event.record, indent=2))
+                    click.echo(json.dumps(event.record, indent=None if as_json else 2))
+                elif as_json:
+                    click.echo(json.dumps(_listed(event)))
                 else:
                     line = f"{event.message_id}  {event.when}  {videos_of(event)}  {event.reason}"
                     click.echo(printable(line))
@@ -221,7 +249,9 @@ def handle_messages(run: Run, action: str, message_id: str | None) -> None:
     help="missing, redrive --missing: how old an upload has to be. Default: so old that all its "
     "retries are over, a little more than an hour.",
 )
-@click.option("--json", "as_json", is_flag=True, help="missing: print a line of JSON for each.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="list, show, missing: print one JSON object per line."
+)
 @click.option("--yes", is_flag=True, help="redrive --missing: do not ask for confirmation.")
 def main(
     run: Run,
@@ -247,7 +277,7 @@ def main(
     of_action = {
         "--missing": action == "redrive",
         "--older-than": action == "missing" or is_missing,
-        "--json": action == "missing",
+        "--json": action in ("list", "show", "missing"),
         "--yes": is_missing,
         "MESSAGE_ID": action in ("show", "redrive") and not is_missing,
     }
@@ -264,7 +294,7 @@ def main(
         click.echo(ensure_queue(run))
         click.echo(f"Next: {run.command('deploy/roles.py')}", err=True)
     else:
-        handle_messages(run, action, message_id)
+        handle_messages(run, action, message_id, as_json)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,18 @@ require_packages()
 import click
 
 from createS3 import create_buckets, stage_1_days_option
-from deploy.failures import ensure_queue
+from deploy.alarms import ensure_alarms
+from deploy.failures import ensure_queue, find_failure
 from deploy.functions import ensure_functions
 from deploy.image import image_option
 from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
+from deploy.parts.log_search import video_key
+from deploy.parts.monitoring import alarms_option, email_option, may_see_alarms
 from deploy.parts.skipped import skipped_objects
 from deploy.parts.snapstart import snapstart_option
+from deploy.parts.video_path import ANSWERED, read_path
 from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.cli import Run, deployment_options, set_option
@@ -45,7 +51,14 @@ class Comparison(Run):
             self.differences.append(text)
 
 
-def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | None) -> list[str]:
+def drift(
+    run: Run,
+    stage_1_days: int,
+    image_uri: str | None,
+    snapstart: bool | None,
+    has_alarms: bool = True,
+    email: str | None = None,
+) -> list[str]:
     """Return what deploying this checkout would change, one line per change.
 
     Without `image_uri` or `snapstart`, the image or SnapStart is not compared; nor is the newest
@@ -67,6 +80,8 @@ def drift(run: Run, stage_1_days: int, image_uri: str | None, snapstart: bool | 
         ensure_functions(comparison, roles, layer, queue, image_uri, snapstart)
     ensure_trigger(comparison)
     remove_unused_rights(comparison)
+    if has_alarms and may_see_alarms(run):
+        ensure_alarms(comparison, email)
     return comparison.differences
 
 
@@ -89,15 +104,42 @@ def versions(run: Run) -> dict[str, Any]:
     return found
 
 
+def show_video(run: Run, key: str, as_json: bool) -> None:
+    """Print the path of a video; exit with status 1 unless it is answered."""
+    path = read_path(run, key, lambda since: find_failure(run, key, since), time.time())
+    if as_json:
+        click.echo(json.dumps(path.as_json(), indent=2))
+    else:
+        for line in path.lines():
+            click.echo(printable(line))
+    if path.state != ANSWERED:
+        raise SystemExit(1)
+
+
 @click.command()
-@deployment_options
+@partial(deployment_options, only_reads=True)
 @set_option
 @image_option
 @snapstart_option
 @stage_1_days_option
+@alarms_option
+@email_option
+@click.option(
+    "--video",
+    metavar="KEY",
+    help="Show the path of one video instead, and where it is or how it ended; the exit status is "
+    "0 only if it is answered.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
-    run: Run, image_uri: str | None, snapstart: bool | None, stage_1_days: int, as_json: bool
+    run: Run,
+    image_uri: str | None,
+    snapstart: bool | None,
+    stage_1_days: int,
+    has_alarms: bool,
+    email: str | None,
+    video: str | None,
+    as_json: bool,
 ) -> None:
     """Show what is deployed and what drifted: python3 deploy/status.py --prefix 1225111111
 
@@ -105,9 +147,12 @@ def main(
     The exit status is 1 if anything is missing or differs from this checkout, the deployment's
     file and these options.
     """
+    if video is not None:
+        show_video(run, video_key(video, run.deployment.input_bucket, "--video"), as_json)
+        return
     things = inventory(run)
     if things:
-        differences = drift(run, stage_1_days, image_uri, snapstart)
+        differences = drift(run, stage_1_days, image_uri, snapstart, has_alarms, email)
     else:
         differences = [f"Nothing of '{run.deployment.prefix}' is deployed in {run.aws.region}."]
     running = versions(run)

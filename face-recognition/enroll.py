@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import stat
 import sys
@@ -208,6 +209,9 @@ def main(argv: list[str] | None = None) -> int:
     except (EngineError, EnrollError, export.ExportError, models.ModelError, OSError) as error:
         _note(f"Error: {error}")
         return 1
+    if options.json:
+        print(json.dumps(now.as_json(), indent=2))
+        return 0
     review = now.review(now.written if options.is_list_only else None)
     for reason in done.refused:
         _note(f"refused: {reason}")

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from command_line import Parser
 from models import DEFAULT_DIR, MODELS
 
 # The function's own setting, which the image has as well: both must use one model.
@@ -13,9 +14,9 @@ DEFAULT_MODEL = os.environ.get("MODEL") or "facenet-vggface2"
 DEFAULT_IMAGE_SIZE = 240
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         description="Make a gallery from photos: "
         "python3 face-recognition/enroll.py people --output data.pt",
         epilog="With --list, --add, --remove or --merge, it shows or changes the gallery in "
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
         "people",
         type=Path,
         nargs="?",
-        help="a folder with one folder or one photo per person; makes a new gallery",
+        help="A folder with one folder or one photo per person; makes a new gallery.",
     )
     command.add_argument(
         "--output",
@@ -33,12 +34,17 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("data.pt"),
         metavar="FILE",
-        help="the gallery to write, or to change; default: data.pt",
+        help="The gallery to write, or to change; default: data.pt.",
     )
-    change = command.add_argument_group("a gallery that exists")
-    change.add_argument("--list", action="store_true", help="print its people and threshold")
+    change = command.add_argument_group("A gallery that exists")
+    change.add_argument("--list", action="store_true", help="Print its people and threshold.")
+    change.add_argument("--json", action="store_true", help="With --list, print JSON.")
     change.add_argument(
-        "--remove", action="append", default=[], metavar="NAME", help="remove a person (repeatable)"
+        "--remove",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Remove somebody (repeatable).",
     )
     change.add_argument(
         "--merge",
@@ -46,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         type=Path,
         metavar="OTHER.pt",
-        help="add the people of another gallery (repeatable)",
+        help="Add the people of another gallery (repeatable).",
     )
     change.add_argument(
         "--add",
@@ -54,28 +60,28 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         type=Path,
         metavar="DIR",
-        help="enroll more people, or more photos of the same (repeatable)",
+        help="Enroll more people, or more photos of the same (repeatable).",
     )
-    photos = command.add_argument_group("photos")
+    photos = command.add_argument_group("Photos")
     photos.add_argument(
-        "--strict", action="store_true", help="refuse photos that show more than one face"
+        "--strict", action="store_true", help="Refuse photos that show more than one face."
     )
-    default = f"default: MODEL, here {DEFAULT_MODEL}"
+    default = f"The model; default: MODEL, here {DEFAULT_MODEL}."
     photos.add_argument("--model", choices=list(MODELS), help=default)
     photos.add_argument(
         "--models-dir",
         type=Path,
         metavar="DIR",
-        help=f"the folder with the networks that export.py made; default: {_shown(DEFAULT_DIR)}, "
-        "then those that make demo made",
+        help=f"The folder with the networks that export.py made; default: {_shown(DEFAULT_DIR)}, "
+        "then those that make demo made.",
     )
     photos.add_argument(
         "--image-size",
         type=int,
         metavar="PX",
-        help=f"for facenet-vggface2; default: {DEFAULT_IMAGE_SIZE}",
+        help=f"For facenet-vggface2; default: {DEFAULT_IMAGE_SIZE}.",
     )
-    command.add_argument("--dry-run", action="store_true", help="say everything, but write nothing")
+    command.add_argument("--dry-run", action="store_true", help="Say it all, but write nothing.")
     return command
 
 
@@ -85,10 +91,12 @@ def _shown(folder: Path) -> str:
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
-def check_use(options: argparse.Namespace, command: argparse.ArgumentParser) -> None:
+def check_use(options: argparse.Namespace, command: Parser) -> None:
     """Exit with a usage error for options that do not go together, or folders that do not exist."""
     changes = options.remove or options.merge or options.add
     options.is_list_only = options.list and not changes
+    if options.json and not options.is_list_only:
+        command.error("--json goes with --list alone")
     if options.people is None and not (changes or options.list):
         command.error(
             "pass the folder with the people's photos, or one of --list, --add, --remove, --merge"

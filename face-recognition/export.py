@@ -8,7 +8,6 @@ when all of them agree are they put in place.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_weights
 import parity
+from command_line import Parser
 from engine import DETECTION, MANIFEST, EngineError, choose
 from images import UnreadableImage, read_rgb
 from models import DEFAULT_DIR, DEMO_DIR, MODELS, ModelError, installed_path, model_path
@@ -182,7 +182,7 @@ def _drawn(seed: int) -> Array:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    command = argparse.ArgumentParser(
+    command = Parser(
         description="Make and check the networks' files: python3 face-recognition/export.py sface"
     )
     command.add_argument("model", choices=list(MODELS))

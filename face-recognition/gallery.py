@@ -27,6 +27,7 @@ OLD_FORMAT_METADATA: dict[str, Any] = {"model": "facenet-vggface2", "image_size"
 # person, 1.1, would match strangers to someone among many.
 # SFace: a cosine similarity of 0.363 or more means the same person (OpenCV Zoo).
 THRESHOLDS = {"facenet-vggface2": 0.9, "sface": 1 - 0.363}
+METRICS = {"facenet-vggface2": "euclidean", "sface": "cosine"}
 LENGTHS = {"facenet-vggface2": 512, "sface": 128}  # dimensions of an embedding
 
 

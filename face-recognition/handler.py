@@ -9,7 +9,6 @@ gc.disable()  # INIT makes no garbage, and looking for it takes a twentieth of t
 # A second thread of NumPy's, which has nothing to do, takes 35 ms of one vCPU.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import json
 import time
 import traceback
 from collections.abc import Iterator
@@ -23,12 +22,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from frame_answer import FaceJson, answer, known_faces, output_metadata, says
 from gallery import UNKNOWN
 from images import UnreadableImage, read_rgb
+from log_line import begin, log
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 from s3_objects import make_client, read_object
+from unknown_faces import keep
 
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
+KEEPS_EMBEDDINGS = os.environ.get("KEEP_EMBEDDINGS") == "1"
 WRITE = ("always", "known", "never")  # when the output of a frame is written
 
 # Loaded once per environment, in its INIT phase.
@@ -38,7 +40,7 @@ try:
     _recognizer = Recognizer.from_environment(Path(__file__).resolve().parent, _s3)
 finally:
     gc.enable()
-print(json.dumps({"step": "init", "seconds": round(time.monotonic() - _started, 3)}))
+log("init", "Environment is ready", seconds=round(time.monotonic() - _started, 3))
 
 
 class InvocationError(Exception):
@@ -103,9 +105,11 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 
     Payload: {"bucket_name", "image_file_name"}, which writes the frame's output as "write" says
     (WRITE), or {"bucket_name", "image_file_names"}, the frames of one video, which writes nothing.
-    With "unchanged", nothing is computed if the settings are still the same. Tries every frame,
-    then raises RecognitionFailed if any failed. Raises BadPayload before trying any.
+    With "unchanged", nothing is computed if the settings are still the same. "correlation_id" is
+    for the log. Tries every frame, then raises RecognitionFailed if any failed. Raises BadPayload
+    before trying any.
     """
+    begin(context, event)
     payload = read_payload(event)
     output_bucket = os.environ["OUTPUT_BUCKET"]
     if output_bucket == payload.bucket:
@@ -165,6 +169,8 @@ def noting(frame: str, failures: list[str]) -> Iterator[None]:
     try:
         yield
     except (UnreadableImage, ClientError, BotoCoreError) as error:
+        text, kind = f"{type(error).__name__}: {error}", type(error).__name__
+        log("embed", "Failed: embed", "ERROR", frame=frame, error=text, exception_name=kind)
         failures.append(f"{frame}: {error}")
     except Exception as error:  # noqa: BLE001 - it must not be blamed on another frame
         traceback.print_exc()
@@ -208,6 +214,9 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
     if faces is None:
         named = _recognizer.name_faces(read_rgb(frame.data), payload.votes)
         faces = [face.as_json() for face in named]
+        if KEEPS_EMBEDDINGS:  # before the answer: a retry that finds the answer finds these as well
+            size = _recognizer.gallery.image_size
+            keep(_s3, frame.key, frame.bucket, wanted, size, named)
     if is_new:  # the faces of a crowd do not fit into the metadata, but the rest shows the answer
         is_said = output == output_metadata(wanted, faces)
     else:
@@ -215,8 +224,14 @@ def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recogni
     _, face = answer(faces, _recognizer.faces)
     is_known = face is not None and face["name"] != UNKNOWN
     asked = payload.write == "always" or (payload.write == "known" and is_known)
-    line = {"step": "embed", "frame": f"{frame.bucket}/{frame.key}", "new": is_new}
-    print(json.dumps({**line, "faces": faces, "seconds": round(time.monotonic() - started, 3)}))
+    log(
+        "embed",
+        "Frame recognized",
+        frame=f"{frame.bucket}/{frame.key}",
+        new=is_new,
+        faces=faces,
+        seconds=round(time.monotonic() - started, 3),
+    )
     return Recognized(frame, faces, wanted, is_said, asked and not is_said)
 
 

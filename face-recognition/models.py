@@ -6,9 +6,9 @@ Uses only the standard library, because it also runs while the image is built.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import http.client
+import json
 import shutil
 import subprocess
 import sys
@@ -19,6 +19,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from command_line import Parser
 
 DEFAULT_DIR = Path(__file__).resolve().parent / "models"
 DEMO_DIR = Path(__file__).resolve().parent.parent / "build" / "models"  # `make demo` fetches here
@@ -315,24 +317,29 @@ def say(text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Fetch and check model files: python3 face-recognition/models.py fetch sface"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    helps = {"fetch": "fetch a model file", "check": "check the SHA-256 of a model file"}
+    helps = {"fetch": "Fetch a model file.", "check": "Check the SHA-256 of a model file."}
     for command, text in helps.items():
-        sub = commands.add_parser(command, help=text)
-        sub.add_argument("name", help=", ".join(MODELS))
-        sub.add_argument(
-            "--dir", type=Path, default=DEFAULT_DIR, help="default: models/ next to this script"
-        )
-    commands.add_parser("list", help="list the known models")
+        sub = commands.add_parser(command, help=text, description=text)
+        sub.add_argument("name", help=f"{', '.join(MODELS)}.")
+        where = "Folder of the files; default: models/ next to this script."
+        sub.add_argument("--dir", type=Path, default=DEFAULT_DIR, help=where)
+    listing = "List the known models."
+    commands.add_parser("list", help=listing, description=listing).add_argument(
+        "--json", action="store_true", help="Print JSON."
+    )
     options = parser.parse_args(argv)
     try:
         if options.command == "fetch":
             print(fetch(options.name, options.dir))
         elif options.command == "check":
             print(f"{_check(options.name, options.dir)}: correct")
+        elif options.json:
+            found = [{"name": m.name, "bytes": m.size, "sha256": m.sha256} for m in MODELS.values()]
+            print(json.dumps(found, indent=2))
         else:
             print("\n".join(f"{m.name}\t{m.size:,} bytes" for m in MODELS.values()))
     except ModelError as error:

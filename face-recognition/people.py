@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import gallery
 import numpy as np
@@ -125,6 +126,16 @@ class People:
             f"{name:{width}}  {photos[name]} photo{'' if photos[name] == 1 else 's'}"
             for name in sorted(photos)
         ]
+
+    def as_json(self) -> dict[str, Any]:
+        """The people, the model and the threshold in the file, for --json."""
+        photos = Counter(self.names)
+        return {
+            "model": self.model,
+            "image_size": self.image_size,
+            "threshold": self.written,
+            "people": [{"name": name, "photos": photos[name]} for name in sorted(photos)],
+        }
 
     def threshold_line(self, is_kept: bool) -> str:
         """The threshold that fits and its reason, and the one in the file if it differs.

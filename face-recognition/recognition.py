@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ class SettingsError(ValueError):
 class NamedFace:
     """A face and the person nearest to it; `box` is x1, y1, x2, y2 in px.
 
-    `name` is UNKNOWN if `nearest` is too far away, else the same.
+    `name` is UNKNOWN if `nearest` is too far away, else the same. `embedding` is a unit vector.
     """
 
     name: str
@@ -47,6 +47,7 @@ class NamedFace:
     probability: float
     box: tuple[float, float, float, float]
     nearest: str
+    embedding: gallery.Array | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_known(self) -> bool:
@@ -160,7 +161,10 @@ class Recognizer:
             for face, row in zip(some, self._embedder.embed(image, some), strict=True):
                 match = self.gallery.nearest(row)
                 named.append(
-                    NamedFace(match.name, match.distance, face.probability, face.box, match.nearest)
+                    NamedFace(
+                        *(match.name, match.distance, face.probability, face.box, match.nearest),
+                        embedding=row,
+                    )
                 )
         return named
 

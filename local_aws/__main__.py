@@ -16,6 +16,7 @@ import click
 
 from local_aws import client_environ, malloc
 from local_aws.server_settings import LAMBDAS_INIT_S, LOOSE_INIT_S, PortBusy, Settings, listen
+from pipeline.settings import NAME, VERSION
 
 
 def _image(
@@ -47,6 +48,8 @@ def _first_and_longest(
 
 
 @click.command()
+@click.help_option("-h", "--help")
+@click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -228,6 +228,10 @@ def _resource(service: str, parameters: dict[str, Any], place: Place) -> str | N
     if service == "sqs" and ("QueueName" in parameters or "QueueUrl" in parameters):
         name = parameters.get("QueueName") or str(parameters.get("QueueUrl", "*")).split("/")[-1]
         return place.arn("sqs", str(name))
+    if service == "sns":
+        name = parameters.get("Name") and place.arn("sns", str(parameters["Name"]))
+        arn = parameters.get("TopicArn") or parameters.get("ResourceArn") or name
+        return str(arn) if arn else None
     if service == "logs" and ("logGroupName" in parameters or "logGroupIdentifier" in parameters):
         group = parameters.get("logGroupName") or str(parameters.get("logGroupIdentifier", "*"))
         group = group.partition(":log-group:")[2].removesuffix(":*") or group

@@ -17,9 +17,10 @@ from pipeline.aws import AWS_ERRORS, Aws, explain
 from pipeline.deployment_file import DEFAULT_PATH, DeploymentFile, read_file, write_file
 from pipeline.names import printable, printable_lines
 from pipeline.setting_table import DEPLOYMENT, UserError, help_table, merged, read_words, rows
-from pipeline.settings import Deployment, SettingsError
+from pipeline.settings import NAME, VERSION, Deployment, SettingsError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = "pipeline.deployment_file"  # the key of the file in a click context's meta
 
@@ -89,6 +90,16 @@ class Run:
         self.changes += 1
         self.note(f"{verb:7} {thing}")
         return result
+
+
+def about_options(function: F) -> F:
+    """Add --version, -h and --help to a click command, after its other options."""
+    others = getattr(function, "__click_params__", [])  # the last first
+    vars(function)["__click_params__"] = []
+    version = click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")
+    command = version(click.help_option("-h", "--help")(function))
+    vars(command)["__click_params__"] += others
+    return command
 
 
 config_option = click.option(
@@ -209,14 +220,25 @@ def select(
     return Deployment(values["prefix"], values["namespace"], settings, selected_by), file
 
 
+def _as_it_is(function: F) -> F:
+    """Return the function: a decorator that adds nothing."""
+    return function
+
+
 def deployment_options(
-    function: Callable[..., None], saves_first: bool = False
+    function: Callable[..., None], saves_first: bool = False, only_reads: bool = False
 ) -> Callable[..., None]:
     """Add the shared options to a click command, which gets a `Run` as its first argument.
 
-    With `saves_first`, Run.save also writes a file that does not exist yet.
+    With `saves_first`, Run.save also writes a file that does not exist yet. A command that
+    `only_reads` has no --dry-run.
     """
+    dry_run_option = click.option(
+        "--dry-run", is_flag=True, help="Print what would be done; change nothing."
+    )
+    maybe_dry_run = _as_it_is if only_reads else dry_run_option
 
+    @about_options
     @click.option("--prefix", help="Start of every bucket name, e.g. 1225111111.")
     @click.option("--namespace", default="", help="Lets deployments share an account.")
     @click.option("--region", help="AWS region; default: that of the profile or CloudShell.")
@@ -224,9 +246,9 @@ def deployment_options(
     @click.option("--endpoint-url", help="Endpoint of another AWS, such as the local one.")
     @config_option
     @click.option("--save", is_flag=True, help="Write the options and settings to that file.")
-    @click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
+    @maybe_dry_run
     @functools.wraps(function)
-    def command(save: bool, dry_run: bool, **values: Any) -> None:
+    def command(save: bool, dry_run: bool = False, **values: Any) -> None:
         with clear_errors():
             words = values.pop("settings", ())
             deployment, file = select(values, words, is_saving=save or saves_first)

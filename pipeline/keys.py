@@ -10,6 +10,9 @@ import re
 
 from pipeline.settings import NOT_VIDEOS, VIDEO_SUFFIXES
 
+# The ending of what is kept beside a frame with KEEP_EMBEDDINGS=1.
+EMBEDDINGS_ENDING = ".faces.json"
+
 
 def is_video(key: str) -> bool:
     """Return whether an upload under `key` is taken for a video: by its suffix, in any case."""
@@ -53,3 +56,8 @@ def output_key(video: str) -> str:
 def details_key(video: str) -> str:
     """Return the key of the details beside the name, with ANSWERS=txt+json."""
     return f"{stem(video)}.json"
+
+
+def embeddings_key(frame: str) -> str:
+    """Return the key of the embeddings of unknown faces beside the frame with the key `frame`."""
+    return f"{frame}{EMBEDDINGS_ENDING}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.keys import EMBEDDINGS_ENDING
 from pipeline.settings import Deployment, Function, s3_location
 
 Policy = dict[str, Any]
@@ -144,6 +145,12 @@ def recognizer_permissions(
     """
     s3 = f"arn:{partition}:s3:::"
     bucket, key = s3_location(gallery_uri) if gallery_uri else ("", "")
+    keeps = deployment.recognizer.environment.get("KEEP_EMBEDDINGS") == "1"
+    strangers = _allow(
+        "KeepUnknownFaces",
+        ["s3:PutObject", "s3:DeleteObject"],
+        f"{s3}{deployment.stage_1_bucket}/*{EMBEDDINGS_ENDING}",
+    )
     gallery = [_allow("ReadGallery", ["s3:GetObject"], f"{s3}{bucket}/{key}")]
     return _policy(
         _allow("ReadFrames", ["s3:GetObject"], f"{s3}{deployment.stage_1_bucket}/*"),
@@ -155,5 +162,6 @@ def recognizer_permissions(
         ),
         _allow("WriteNames", ["s3:PutObject", "s3:GetObject"], f"{s3}{deployment.output_bucket}/*"),
         *(gallery if gallery_uri else []),
+        *([strangers] if keeps else []),
         _own_logs(deployment.recognizer, region, account, partition),
     )

@@ -116,6 +116,7 @@ NAMESPACE = Text(
 S3_OBJECT = Text("s3://BUCKET/KEY", r"s3://[a-z0-9.-]+/.+")
 IMAGE_PATH = Text("a path in the image", r"[\w./-]+")
 REGION = Text("a region such as us-east-1", r"[a-z]{2,}(-[a-z]+)+-\d+")
+EMAIL = Text("a mail address", r"[^@\s#]+@[^@\s#]+\.[^@\s#]+")
 WORD = Text("a text without spaces", r"\S+")
 
 
@@ -162,6 +163,10 @@ TABLE = (
         "start the recognizer from a snapshot of its INIT"),
     Setting(DEPLOYMENT, "stage-1-days", "7", whole(1, 3650),
         "days until frames are deleted"),
+    Setting(DEPLOYMENT, "alarms", "yes", choice("yes", "no"),
+        "make alarms and a dashboard"),
+    Setting(DEPLOYMENT, "email", "", EMAIL,
+        "where alarms are mailed to"),
 
     Setting(SPLITTER, "memory_mb", "1024", MEMORY_MB, MEMORY),
     Setting(SPLITTER, "timeout_s", "280", TIMEOUT_S,
@@ -191,6 +196,9 @@ TABLE = (
     Setting(RECOGNIZER, "FACES", "known", choice("known", "largest", "all"),
         "whom a frame names: the largest face that is known; the largest, whoever it is; or every "
         "face, one name per line"),
+    Setting(RECOGNIZER, "KEEP_EMBEDDINGS", "0", choice("0", "1"),
+        "`1` keeps the embedding of every unknown face beside its frame, for as long as the frame: "
+        "biometric data of people who did not agree to it (docs/privacy.md)"),
     Setting(RECOGNIZER, "THRESHOLD", "",
         empty_or(Number("a distance from 0 to 2", 0, 2, is_whole=False), "the gallery's own"),
         "the largest distance that still counts as a match"),

@@ -18,8 +18,19 @@ from pipeline.setting_table import (
 from pipeline.setting_table import SettingsError as SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = "video-face-recognition"
 
-PROJECT = {"project": "video-face-recognition"}  # on every resource that can be tagged
+
+def _version() -> str:
+    """Return the version that pyproject.toml states; every command prints it."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+VERSION = _version()
+
+PROJECT = {"project": NAME}  # on every resource that can be tagged
 
 # Uploads with these suffixes, in any case, are taken for videos. video-splitting/keys.py has its
 # own copy of both lists, as Lambdas import nothing from here.

@@ -20,7 +20,7 @@ from deploy.image import ensure_image
 from deploy.parts.containers import find_tool, run_tool
 from local_aws.process import LocalAWS, StartError
 from pipeline.aws import Aws, AwsError
-from pipeline.cli import Run
+from pipeline.cli import Run, about_options
 from pipeline.policies import lambda_trust, recognizer_permissions
 from pipeline.settings import ROOT, Deployment
 from samples.base_image import make_base_image, make_root
@@ -187,6 +187,7 @@ def invoke_once(aws: Aws, uri: str, model: str, frame: Path) -> dict[str, Any]:
 
 
 @click.command()
+@about_options
 @click.option("--model", help="facenet-vggface2 or sface; default: the first available.")
 @click.option(
     "--gallery",

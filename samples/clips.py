@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli import about_options
 from samples.one_at_a_time import one_at_a_time
 from samples.packages import SampleError, fetch_photos
 from samples.scenes import CLIPS, PEOPLE, Clip, Pane, named_clips
@@ -130,6 +131,7 @@ def make_people(photos: Path, folder: Path) -> Path:
 
 
 @click.command()
+@about_options
 @click.option("--ffmpeg", default="ffmpeg", show_default=True, help="The ffmpeg to encode with.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def main(ffmpeg: str, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from local_aws.process import StartError
-from pipeline.cli import clear_errors
+from pipeline.cli import about_options, clear_errors
 from pipeline.keys import output_key
 from pipeline.names import printable
 from pipeline.setting_table import read_words
@@ -139,6 +139,7 @@ def demonstrate(
 
 
 @click.command()
+@about_options
 @click.option("--prefix", default="demo", show_default=True, help="Prefix of the bucket names.")
 @click.option("--model", help="facenet-vggface2 or sface; default: the first available.")
 @click.option(

@@ -10,7 +10,7 @@ import click
 
 from local_aws.client_environ import shell_lines
 from local_aws.process import StartError
-from pipeline.cli import clear_errors
+from pipeline.cli import about_options, clear_errors
 from pipeline.keys import output_key
 from pipeline.settings import ROOT, Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos
@@ -33,6 +33,7 @@ def lines_for(stack: Stack, inherited: dict[str, str]) -> str:
 
 
 @click.command()
+@about_options
 @click.option("--prefix", default="demo", show_default=True, help="Prefix of the bucket names.")
 @click.option("--model", help="facenet-vggface2 or sface; default: the first available.")
 @click.option(

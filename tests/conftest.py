@@ -38,7 +38,9 @@ ON_ONE_PIPELINE = {
         "workload/test_tune.py",
     ),
     "e2e on a pipeline": (
+        "e2e/test_faults.py",
         "e2e/test_inactive.py",
+        "e2e/test_logs.py",
         "e2e/test_missing.py",
         "e2e/test_pipeline.py",
         "e2e/test_uploads.py",

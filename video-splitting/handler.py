@@ -28,7 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 from configuration import SettingsError, SplitterError, number, setting
 from splitting import Splitter
-from step_log import log, logged
+from step_log import begin, log, logged
 from video_errors import VideoError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
     The event comes from S3, or in messages of a queue, each of which succeeds or fails alone.
     Raises what `answer` raises for an event of S3.
     """
+    begin(context)
     if not messages.are_in(event):
         return answer(event, context)
 
@@ -102,6 +103,7 @@ def answer(event: dict[str, Any], context: Context) -> dict[str, Any]:
         if reason := keys.skip_reason(source.key):
             log("skipped", source, reason=reason)
             continue
+        log("start", source)
         try:
             with logged("video", source) as notes, naming_errors(source):
                 notes.update(splitter(context).split(source))

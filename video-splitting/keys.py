@@ -35,6 +35,8 @@ NOT_VIDEOS = (
 )
 # fmt: on
 MAX_KEY_BYTES = 1024  # S3's limit
+# The ending of what the recognizer keeps beside a frame, with KEEP_EMBEDDINGS=1.
+EMBEDDINGS_ENDING = ".faces.json"
 # The longest ending of an object made from a video, for up to 100 frames.
 LONGEST_ENDING = "/output-99.jpg"
 
@@ -103,6 +105,12 @@ def text_key(key: str) -> str:
 def json_key(key: str) -> str:
     """The key of the details beside the text of the video `key`."""
     return f"{stem(key)}.json"
+
+
+def is_of_frame(made: str, key: str) -> bool:
+    """Whether `made` names the embeddings kept beside any frame of the video `key`."""
+    frame = made.removesuffix(EMBEDDINGS_ENDING)
+    return frame != made and (frame == frame_key(key) or is_surplus(frame, key, 0))
 
 
 def is_surplus(made: str, key: str, count: int) -> bool:

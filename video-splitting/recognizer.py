@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from agreement import Face
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
+from step_log import correlation_id
 
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
@@ -186,6 +187,8 @@ class Recognizer:
     def _call(
         self, payload: dict[str, Any], keys: list[str], remaining_s: Callable[[], float]
     ) -> Answer:
+        if shared := correlation_id():
+            payload = {**payload, "correlation_id": shared}
         text, is_error, slot_s = self._invoke(json.dumps(payload).encode(), remaining_s)
         if is_error:
             raise self._failure(keys, text)

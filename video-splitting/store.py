@@ -279,13 +279,19 @@ def remove_surplus(s3: S3Client, bucket: str, source: Source, count: int) -> int
     )
     made = [item["Key"] for page in pages for item in page.get("Contents", [])]
     if count:
-        made.append(keys.frame_key(source.key))
+        single = keys.frame_key(source.key)
+        made += [single, single + keys.EMBEDDINGS_ENDING]
     surplus = [
         key
         for key in made
         if keys.is_surplus(key, source.key, count)
         and is_made_from(source, described(s3, bucket, key)[1])
     ]
+    # Embeddings stay for as long as their version of the video is the current one.
+    for key in (key for key in made if keys.is_of_frame(key, source.key)):
+        metadata = described(s3, bucket, key)[1]
+        if is_made_from(source, metadata) and metadata.get("source-etag") != source.etag:
+            surplus.append(key)
     for key in surplus:
         s3.delete_object(Bucket=bucket, Key=key)
     return len(surplus)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The report on a run: one HTML file with faces, a timeline, latencies and a receipt."""
+"""The report on a run, or on two: one HTML file with faces, a timeline, latencies and a receipt."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,20 @@ require_packages()
 import click
 
 from pipeline.aws import Aws, AwsError
-from pipeline.cli import clear_errors, config_option, file_for, is_given
+from pipeline.cli import about_options, clear_errors, config_option, file_for, is_given
 from pipeline.settings import Deployment
 from workload.running.input_errors import RunError
 from workload.running.options import both_keys, key_options, prices_option
 from workload.running.run import WorkloadRun, load
 
 try:
-    from workload.reporting.evidence import gather
+    from workload.reporting.comparison import Side, compare
+    from workload.reporting.evidence import Evidence, gather
     from workload.reporting.page import Findings, render
-    from workload.reporting.prices import load_prices
+    from workload.reporting.prices import Prices, load_prices
     from workload.reporting.receipt import write_receipt
     from workload.reporting.sightings import look_at
+    from workload.reporting.stranger_cards import as_references, strangers_of
     from workload.reporting.timeline import timeline
 except ImportError as error:
     if __name__ != "__main__":
@@ -44,25 +47,32 @@ def write_report(
     run: WorkloadRun,
     path: Path,
     prices: Path | None = None,
+    earlier: tuple[Aws, WorkloadRun] | None = None,
 ) -> None:
     """Write the report on `run` to `path`, atomically. `prices` is a JSON file of overrides.
+
+    `earlier`: a run to compare it with, of this or another deployment, and the client for its logs.
 
     Waits for the logs of a run that has just ended, up to 30 s. Raises PricesError for `prices`,
     and AwsError if logs or objects cannot be read or `path` cannot be written.
     """
     rates = load_prices(prices)
     evidence = gather(aws, deployment, run)
-    names = (deployment.splitter.name, deployment.recognizer.name)
+    sightings = look_at(aws, deployment, run, evidence.of_video)
+    strangers = strangers_of(aws, deployment, sightings)
+    side = _side(run, deployment, evidence, rates)
     findings = Findings(
         run=run,
-        sightings=look_at(aws, deployment, run),
-        rows=timeline(run, evidence, deployment),
+        sightings=sightings,
+        rows=side.rows,
         evidence=evidence,
-        receipt=write_receipt(
-            names, evidence.splitter, evidence.recognizer, len(run.videos), rates
-        ),
+        receipt=side.receipt,
         prices=rates,
         is_local=not _is_aws(aws),
+        strangers=strangers,
+        references=as_references(deployment, aws.region, strangers) if strangers else "",
+        command=f"python3 face-recognition/enroll.py --add-stranger {shlex.quote(str(path))}",
+        comparison=compare(_earlier_side(*earlier, rates), side) if earlier else None,
     )
     page = render(findings)
     partial = path.with_name(f".{path.name}.part")
@@ -73,6 +83,22 @@ def write_report(
         raise AwsError(f"Cannot write the report to {path}: {error}") from error
 
 
+def _side(run: WorkloadRun, deployment: Deployment, evidence: Evidence, prices: Prices) -> Side:
+    """The run with its timeline and receipt."""
+    names = (deployment.splitter.name, deployment.recognizer.name)
+    return Side(
+        run,
+        timeline(run, evidence, deployment),
+        write_receipt(names, evidence.splitter, evidence.recognizer, len(run.videos), prices),
+    )
+
+
+def _earlier_side(aws: Aws, run: WorkloadRun, prices: Prices) -> Side:
+    """The run that another one is compared with."""
+    deployment = Deployment(run.prefix, run.namespace)
+    return _side(run, deployment, gather(aws, deployment, run), prices)
+
+
 def _is_aws(aws: Aws) -> bool:
     """Whether requests go to the real AWS, which charges for them."""
     host = urlsplit(aws.client("s3").meta.endpoint_url).hostname or ""
@@ -80,6 +106,7 @@ def _is_aws(aws: Aws) -> bool:
 
 
 @click.command()
+@about_options
 @click.option(
     "--prefix", "--asu_id", "prefix", help="What every bucket name starts with; default: the run's."
 )
@@ -89,41 +116,60 @@ def _is_aws(aws: Aws) -> bool:
 @click.option("--endpoint-url", help="URL of another AWS, such as the local one.")
 @config_option
 @key_options
+@click.argument(
+    "run_files",
+    nargs=-1,
+    metavar="[EARLIER.json] [RUN.json]",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
 @click.option(
     "--run",
     "run_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="File written by generate.py --run.",
+    help="The same as RUN.json: a file written by generate.py --run.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Where to write the HTML file.",
+    help="The HTML file to write; default: RUN.html beside RUN.json.",
 )
 @prices_option
 def main(
     access_key: str | None,
     secret_key: str | None,
-    run_file: Path,
-    output: Path,
+    run_files: tuple[Path, ...],
+    run_file: Path | None,
+    output: Path | None,
     prices_file: Path | None,
     **place: Any,
 ) -> None:
-    """Report on a run: workload/report.py --prefix P --run run.json --output report.html
+    """Report on a run: workload/report.py run.json --output report.html
 
-    Reads the frames, answers and logs of the run, and changes nothing on AWS.
+    With two runs, compare the second with the first: workload/report.py before.json after.json
+
+    Reads the frames, answers and logs, and changes nothing on AWS.
     """
+    files = [*run_files, *([run_file] if run_file else [])]
+    if not 1 <= len(files) <= 2:
+        raise click.UsageError("Pass the file of one run, or of two to compare the second.")
     with clear_errors():
-        run = load(run_file)
-        deployment = _deployment(run, run_file, place)
+        run = load(files[-1])
+        deployment = _deployment(run, files[-1], place)
         keys = both_keys(access_key, secret_key, place["profile"])
-        region = place["region"] if is_given("region") else run.region or place["region"]
         profile = None if keys else place["profile"]
-        aws = Aws(region, profile, place["endpoint_url"], keys)
-        write_report(aws, deployment, run, output, prices_file)
-        click.echo(output)
+
+        def client(run: WorkloadRun) -> Aws:
+            region = place["region"] if is_given("region") else run.region or place["region"]
+            return Aws(region, profile, place["endpoint_url"], keys)
+
+        aws, earlier = client(run), None
+        if len(files) == 2:
+            before = load(files[0])
+            _check_waited(before, files[0])
+            earlier = client(before), before
+        page = output or files[-1].with_suffix(".html")
+        write_report(aws, deployment, run, page, prices_file, earlier)
+        click.echo(page)
 
 
 def _deployment(run: WorkloadRun, run_file: Path, place: dict[str, Any]) -> Deployment:
@@ -142,12 +188,17 @@ def _deployment(run: WorkloadRun, run_file: Path, place: dict[str, Any]) -> Depl
             f"The run in {run_file} has --prefix {run.prefix} --namespace '{run.namespace}': pass "
             "these options, or the file of another run."
         )
+    _check_waited(run, run_file)
+    return deployment
+
+
+def _check_waited(run: WorkloadRun, file: Path) -> None:
+    """Raise RunError for a run without answers."""
     if not run.waited:
         raise RunError(
-            f"The run in {run_file} did not wait for answers, which the report is about: upload "
+            f"The run in {file} did not wait for answers, which the report is about: upload "
             "with workload/generate.py --run FILE, without --no-wait."
         )
-    return deployment
 
 
 if __name__ == "__main__":

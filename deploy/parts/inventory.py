@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,21 @@ from typing import Any
 
 from deploy.parts.deployed import get_function
 from deploy.parts.ffmpeg_layer import delete_layer_version, layer_versions
-from deploy.parts.ownership import foreign, foreign_function, foreign_role
+from deploy.parts.monitoring import (
+    MADE_BY,
+    NO_DASHBOARD,
+    NO_TOPIC,
+    dashboard_name,
+    foreign_monitoring,
+    found_alarms,
+    found_dashboard,
+    found_topic,
+    may_see_alarms,
+    subscriptions,
+    topic_arn,
+    topic_name,
+)
+from deploy.parts.ownership import foreign, foreign_function, foreign_role, owner_tags
 from deploy.parts.queues import find_queue, messages_in
 from deploy.parts.upload_queue import mappings
 from pipeline.aws import NO_QUEUE, NOT_FOUND, read_or_none
@@ -19,7 +34,7 @@ from pipeline.cli import Run
 # What services say about a resource that was deleted between two calls.
 GONE = (
     *(NOT_FOUND, "RepositoryNotFoundException", "NoSuchEntity", "NoSuchBucket"),
-    *NO_QUEUE,
+    *(*NO_QUEUE, *NO_TOPIC, *NO_DASHBOARD),
 )
 
 
@@ -50,6 +65,7 @@ def inventory(run: Run) -> list[Thing]:
     """
     namespaced = not foreign(run)
     return [
+        *(_monitoring(run) if may_see_alarms(run) else []),
         *_event_sources(run),
         *_functions(run),
         *(_layers(run) if namespaced else []),
@@ -68,7 +84,30 @@ def not_ours(run: Run) -> list[str]:
         for bucket in run.deployment.buckets
         if (region := _region_of(run, bucket)) not in (None, run.aws.region)
     )
-    return [*foreign(run), *elsewhere]
+    monitoring = foreign_monitoring(run) if may_see_alarms(run) else []
+    return [*foreign(run), *elsewhere, *monitoring]
+
+
+def _monitoring(run: Run) -> list[Thing]:
+    """The alarms first, so that none goes off while the rest is removed."""
+    cloudwatch, sns = run.aws.client("cloudwatch"), run.aws.client("sns")
+    things = [
+        Thing(
+            "alarm", name, alarm["StateValue"], partial(cloudwatch.delete_alarms, AlarmNames=[name])
+        )
+        for name, alarm in found_alarms(run).items()
+        if MADE_BY in alarm.get("AlarmDescription", "")
+    ]
+    body, tags = found_dashboard(run), found_topic(run)
+    if body is not None and MADE_BY in json.dumps(body):
+        name = dashboard_name(run.deployment)
+        delete = partial(cloudwatch.delete_dashboards, DashboardNames=[name])
+        things.append(Thing("dashboard", name, "", delete))
+    if tags is not None and owner_tags(run).items() <= tags.items():
+        detail = ", ".join(subscriptions(run))
+        delete = partial(sns.delete_topic, TopicArn=topic_arn(run))
+        things.append(Thing("topic", topic_name(run.deployment), detail, delete))
+    return things
 
 
 def _functions(run: Run) -> list[Thing]:

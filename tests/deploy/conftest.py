@@ -164,6 +164,14 @@ class Account:
                 layer["LatestMatchingVersion"]["LayerVersionArn"]
                 for layer in functions.list_layers()["Layers"]
             ],
+            "alarms": [
+                a["AlarmName"] for a in self.client("cloudwatch").describe_alarms()["MetricAlarms"]
+            ],
+            "dashboards": [
+                d["DashboardName"]
+                for d in self.client("cloudwatch").list_dashboards()["DashboardEntries"]
+            ],
+            "topics": [t["TopicArn"] for t in self.client("sns").list_topics()["Topics"]],
             "queues": self.client("sqs").list_queues().get("QueueUrls", []),
             "log groups": [
                 g["logGroupName"] for g in self.client("logs").describe_log_groups()["logGroups"]

@@ -212,6 +212,15 @@ def test_what_was_never_deployed_or_cannot_be_seen_is_one_line(
     assert line.startswith("credentials" if broken == "keys" else "deployment: No function of")
 
 
+def test_the_doctor_prints_json(account: Account) -> None:
+    done = account.run("deploy/doctor.py", account.deployment(), "--after", "--json")
+
+    credentials, deployment = json.loads(done.stdout)
+
+    assert (credentials["result"], deployment["result"], done.returncode) == ("ok", "failed", 1)
+    assert deployment["fix"].startswith("python3 deploy/deploy.py")
+
+
 def test_status_says_that_nothing_is_deployed(account: Account) -> None:
     deployment = account.deployment()
 

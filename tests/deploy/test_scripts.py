@@ -15,7 +15,7 @@ from tests.deploy.conftest import Account, image_uri
 
 STEPS = (
     *("createS3.py", "deploy/failures.py", "deploy/roles.py", "deploy/layer.py"),
-    *("deploy/functions.py", "deploy/trigger.py"),
+    *("deploy/functions.py", "deploy/trigger.py", "deploy/alarms.py"),
 )
 ELSEWHERE = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/face-recognition:1"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,12 @@ def test_list_shows_people_and_writes_nothing(tmp_path: Path, run: Run) -> None:
     assert done.out.splitlines()[-2].startswith("threshold: 0.500 is in the file; this one would")
     assert done.out.splitlines()[-1].startswith("threshold: 0.637, the model's own")
     assert "rote" not in done.out
+    assert json.loads(run("--list", "--json").out) == {
+        "model": "sface",
+        "image_size": 240,
+        "threshold": 0.5,
+        "people": [{"name": "Ann Lee", "photos": 2}, {"name": "Cid", "photos": 1}],
+    }
     assert path.read_bytes() == before
 
 

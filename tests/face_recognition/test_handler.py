@@ -551,3 +551,39 @@ def test_a_cold_start_with_invalid_settings_raises_a_named_error(
 ) -> None:
     with pytest.raises(error):
         load_handler(**variables)
+
+
+def test_the_log_has_the_fields_of_powertools_and_the_callers_id(
+    handler: ModuleType, put: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Context:
+        aws_request_id = "own"
+        function_name = "n-face-recognition"
+
+    put("log.jpg", "obama.jpg")
+    capsys.readouterr()
+    handler.handler(one("log.jpg", correlation_id="callers"), Context())
+    with pytest.raises(handler.RecognitionFailed):
+        handler.handler(one("none.jpg"), Context())
+    handler.handler(one("log.jpg"), None)
+
+    good, bad, outside = map(json.loads, capsys.readouterr().out.splitlines())
+
+    assert (good["level"], good["service"], good["step"]) == ("INFO", "face-recognition", "embed")
+    assert (good["function_request_id"], good["correlation_id"]) == ("own", "callers")
+    assert good["location"].startswith("recognize:")
+    assert good["function_name"] == "n-face-recognition"
+    assert (bad["level"], bad["exception_name"]) == ("ERROR", "NoSuchKey")
+    assert bad["correlation_id"] == "own"  # without a caller's, its own finds it
+    assert "correlation_id" not in outside
+
+
+def test_both_functions_log_the_same_fields(root: Path) -> None:
+    def fields(path: str) -> list[str]:
+        text = (root / path).read_text()
+        return [line.split('"')[1] for line in text.splitlines() if line.startswith('        "')]
+
+    ours, theirs = fields("face-recognition/log_line.py"), fields("video-splitting/step_log.py")
+
+    assert len(ours) > 9
+    assert ours == theirs

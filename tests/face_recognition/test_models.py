@@ -193,7 +193,7 @@ def test_the_command_line(models_dir: Path, tmp_path: Path) -> None:
 
 
 def test_it_needs_only_the_standard_library() -> None:
-    isolated = [sys.executable, "-I", "-S", models.__file__, "list"]
+    isolated = [sys.executable, "-E", "-s", "-S", models.__file__, "list"]
 
     assert subprocess.run(isolated, capture_output=True).returncode == 0
 

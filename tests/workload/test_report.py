@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ from PIL import Image
 
 from pipeline.keys import frame_key, output_key
 from samples.scenes import CLIPS
-from tests.workload.chromium import BINARY, Page, browsing
+from tests.workload.chromium import BINARY, Screen, browsing
 from tests.workload.conftest import Place, aws_of
 from tests.workload.pdf import texts
 from workload.report import write_report
@@ -21,17 +24,20 @@ from workload.reporting.page import FIRST_CARDS
 from workload.running.run import VideoRun, WorkloadRun, load, save
 
 SHOWN = "[...document.querySelectorAll('.card')].filter(c => c.offsetParent !== null).length"
+CARDS = "[...document.querySelectorAll('.sheet .card')]"
+ROWS = "[...document.querySelectorAll('.videos tbody tr')]"
 WIDTHS = {"desktop": 1280, "tablet": 768, "phone": 390, "small phone": 320}
 COUNT = len(CLIPS) + 1  # one of them unreadable
 LONG = f"holiday_{'x' * 90}.mp4"
 # Words that are broken across lines, except the long name.
 BROKEN = """(() => {
-  const broken = [];
-  for (const cell of document.querySelectorAll('.videos th, .videos td')) {
-    for (const word of cell.textContent.matchAll(/\\S+/g)) {
+  const broken = [], texts = document.createTreeWalker(
+    document.querySelector('.videos'), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const word of texts.currentNode.data.matchAll(/\\S+/g)) {
       const range = document.createRange();
-      range.setStart(cell.firstChild, word.index);
-      range.setEnd(cell.firstChild, word.index + word[0].length);
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
       if (range.getClientRects().length > 1 && word[0].length < 60) broken.push(word[0]);
     }
   }
@@ -55,7 +61,7 @@ BARS = """[...document.querySelectorAll('figure > svg')].filter(s => s.clientWid
     const kind = painted.style.fill.match(/var\\(--(.*)\\)/)?.[1];
     if (kind && box.width > 0 && box.height > 1 && box.left >= within.left
         && box.right <= within.right && box.top >= within.top && box.bottom <= within.bottom)
-      bars[kind] = (bars[kind] ?? 0) + 1;
+      bars[kind] = (bars[kind] ?? 0) + path.getAttribute('d').split('M').length - 1;
   }
   return [svg.closest('section').querySelector('h2').id, svg.classList.value, bars];
 })"""
@@ -74,11 +80,11 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A headless Chromium that the tests share, each opening its own page."""
+def browser() -> Iterator[Screen]:
+    """A headless Chromium that the tests share, each with a page of its own."""
     if BINARY is None:
         pytest.skip("no Chromium here")
-    with browsing(tmp_path_factory.mktemp("profile")) as started:
+    with browsing() as started:
         yield started
 
 
@@ -91,7 +97,9 @@ def page(pipeline: Place, videos: Path, tmp_path_factory: pytest.TempPathFactory
     (sent / "unreadable.mp4").write_bytes(b"not a video")
     (sent / "test_00.mp4").rename(sent / LONG)
     expected = (sent / "expected.csv").read_text()
-    (sent / "expected.csv").write_text(expected.replace("test_00.mp4", LONG))
+    expected = expected.replace("test_00.mp4", LONG)
+    expected = expected.replace("test_03.mp4,Eileen Collins", "test_03.mp4,Grace Hopper")
+    (sent / "expected.csv").write_text(expected)
     done = pipeline.generate(
         *("--testcase-folder", sent, "--report", folder / "report.html"),
         *("--run", folder / "run.json", "--deadline", 60),
@@ -101,10 +109,11 @@ def page(pipeline: Place, videos: Path, tmp_path_factory: pytest.TempPathFactory
     return folder / "report.html"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", list(WIDTHS))
+@pytest.mark.parametrize(
+    ("device", "scheme"), list(zip(WIDTHS, ["light", "dark"] * 2, strict=True))
+)
 def test_the_page_is_complete_on_every_screen(
-    page: Path, browser: Page, device: str, scheme: str
+    page: Path, browser: Screen, device: str, scheme: str
 ) -> None:
     browser.open(page, WIDTHS[device], scheme)
 
@@ -135,11 +144,8 @@ def test_the_page_is_complete_on_every_screen(
     total = browser.run("document.querySelector('.receipt .total td').textContent")
     assert float(total.lstrip("$")) == pytest.approx(sum(parts), abs=4e-6)
     # there are no errors, and nothing is fetched
-    problems = [e["entry"]["text"] for e in browser.named("Log.entryAdded")]
-    assert problems == []
-    assert browser.named("Runtime.exceptionThrown") == []
-    urls = {e["request"]["url"].split(":")[0] for e in browser.named("Network.requestWillBeSent")}
-    assert urls <= {"file", "data"}
+    assert browser.problems == []
+    assert {url.split(":")[0] for url in browser.urls} <= {"file", "data"}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +170,7 @@ def faces(pipeline: Place, page: Path) -> dict[str, list[list[float]]]:
 
 @pytest.mark.parametrize("device", list(WIDTHS))
 def test_boxes_are_drawn_on_the_faces(
-    page: Path, browser: Page, faces: dict[str, list[list[float]]], device: str
+    page: Path, browser: Screen, faces: dict[str, list[list[float]]], device: str
 ) -> None:
     browser.open(page, WIDTHS[device], "light")
     shown = browser.run(BOXES)
@@ -176,7 +182,7 @@ def test_boxes_are_drawn_on_the_faces(
             assert box == pytest.approx(face, abs=0.01), key
 
 
-def test_cards_can_be_filtered_and_the_page_printed(page: Path, browser: Page) -> None:
+def test_cards_can_be_filtered_and_the_page_printed(page: Path, browser: Screen) -> None:
     browser.open(page, 1280, "light")
     assert browser.run(SHOWN) == COUNT
 
@@ -188,6 +194,154 @@ def test_cards_can_be_filtered_and_the_page_printed(page: Path, browser: Page) -
     # all cards are printed, whatever the filter, and so is the table
     printed = [run for page in pages for run in page]
     assert printed.count("test_01.mp4") == 3  # card, timeline, table
+
+
+def test_the_wrong_answers_come_first_and_say_what_was_expected(
+    page: Path, browser: Screen
+) -> None:
+    browser.open(page, 1280)
+    videos = browser.run(f"{CARDS}.map(c => c.dataset.video)")
+    rows = browser.run(f"{ROWS}.map(r => [...r.cells].slice(0, 4).map(c => c.innerText))")
+
+    assert f"{COUNT - 2} of {COUNT - 1} right, 1 wrong" in browser.run("document.title")
+    assert browser.run("document.querySelector('h1').innerText") in browser.run("document.title")
+    assert videos[:2] == ["test_03.mp4", "unreadable.mp4"]
+    assert "expected Grace Hopper" in browser.run(f"{CARDS}[0].innerText")
+    video, expected, answer, nearest = rows[0]
+    assert (video, expected) == ("test_03.mp4", "Grace Hopper")
+    assert answer.startswith("✗ Eileen Collins")
+    assert 0 < float(nearest) < 0.5
+    (stranger,) = (row for row in rows if row[0] == "test_04.mp4")
+    assert stranger[1:3] == ["Unknown", "Unknown"]
+    assert stranger[3].rpartition(" ")[0] in ("Barack Obama", "Joe Biden", "Eileen Collins")
+
+    browser.run("document.getElementById('show-wrong').click()")
+
+    assert browser.run(SHOWN) == 1
+
+
+def test_videos_can_be_found_sorted_and_grouped_by_person(page: Path, browser: Screen) -> None:
+    browser.open(page, 1280)
+    shown = f"{CARDS}.filter(c => c.offsetParent).map(c => c.dataset.video)"
+
+    browser.page.fill("#find", "grace")
+    assert browser.run(shown) == ["test_03.mp4"]
+    assert browser.page.inner_text("#found") == f"1 of {COUNT}"
+    assert browser.run(f"{ROWS}.filter(r => r.offsetParent).length") == 1
+
+    browser.page.fill("#find", "")
+    browser.page.select_option("#order", "slow")
+    latencies = browser.run(f"{CARDS}.map(c => +c.dataset.latency || -1)")
+    assert latencies == sorted(latencies, reverse=True)
+    assert len(latencies) == COUNT
+
+    browser.page.select_option("#group", "answer")
+    groups = browser.run("[...document.querySelectorAll('.group-head')].map(h => h.innerText)")
+    assert groups == [
+        "Barack Obama 6",
+        "Eileen Collins 2",
+        "Joe Biden 3",
+        "No answer 1",
+        "No face 1",
+        "Unknown 6",
+    ]
+
+    browser.page.click(".videos thead th:has-text('Latency')")
+    seconds = browser.run(f"{ROWS}.map(r => r.cells[4].innerText)")
+    times = [float(t.split()[0]) / (1000 if "ms" in t else 1) for t in seconds if t != "never"]
+    assert times == sorted(times)
+    assert seconds[-1] == "never"
+    assert browser.problems == []
+
+
+def test_a_click_shows_the_whole_frame(page: Path, browser: Screen, pipeline: Place) -> None:
+    browser.open(page, 1280)
+    card = "[data-video='test_01.mp4']"
+    frame = (
+        pipeline.client("s3")
+        .get_object(Bucket=pipeline.deployment.stage_1_bucket, Key="test_01.jpg")["Body"]
+        .read()
+    )
+
+    browser.page.click(f"{card} .open")
+
+    assert browser.page.inner_text("dialog .key span") == "test_01.mp4"
+    shown = browser.run("document.querySelector('dialog img').src")
+    assert base64.b64decode(shown.partition(",")[2]) == frame
+    width = browser.run("document.querySelector('dialog .mat img').getBoundingClientRect().width")
+    assert width > 500
+    browser.page.keyboard.press("ArrowRight")
+    assert browser.page.inner_text("dialog .key span") != "test_01.mp4"
+    browser.page.keyboard.press("Escape")
+    assert browser.run("document.querySelector('dialog').open") is False
+    assert browser.problems == []
+
+
+def test_without_scripts_all_is_there(page: Path, browser: Screen) -> None:
+    browser.open(page, 1280, scripts=False)
+
+    assert browser.page.locator(".card:visible").count() == COUNT
+    assert browser.page.locator(".videos tbody tr:visible").count() == COUNT
+    assert browser.page.locator(".tools:visible").count() == 0  # what needs a script
+    small = browser.page.locator("[data-video='test_01.mp4'] img").bounding_box()
+    browser.page.click("[data-video='test_01.mp4'] .open")
+    large = browser.page.locator("[data-video='test_01.mp4'] img").bounding_box()
+    assert small is not None
+    assert large is not None
+    assert large["width"] > 2 * small["width"]
+
+
+def test_the_rows_can_be_saved_as_csv_and_json(page: Path, browser: Screen) -> None:
+    browser.open(page, 1280)
+    saved = {}
+    for kind in ("csv", "json"):
+        with browser.page.expect_download() as download:
+            browser.page.click(f".downloads a[download$='.{kind}']")
+        saved[kind] = Path(download.value.path()).read_text(encoding="utf-8")
+
+    rows = {row["video"]: row for row in csv.DictReader(io.StringIO(saved["csv"]))}
+    whole = json.loads(saved["json"])
+    assert len(rows) == len(whole["videos"]) == COUNT
+    wrong = rows["test_03.mp4"]
+    assert (wrong["expected"], wrong["answer"]) == ("Grace Hopper", "Eileen Collins")
+    assert wrong["outcome"] == "wrong"
+    assert float(wrong["latency_s"]) > 0
+    (same,) = (row for row in whole["videos"] if row["video"] == "test_03.mp4")
+    assert same["faces"][0]["name"] == "Eileen Collins"
+    assert same["seconds"]["split"] == float(wrong["split_s"])
+
+
+def test_two_runs_are_compared(pipeline: Place, page: Path, tmp_path: Path) -> None:
+    run = page.with_name("run.json")
+    before = json.loads(run.read_text())
+    before["videos"] = [v for v in before["videos"] if v["key"] != "test_05.mp4"]
+    for video in before["videos"]:
+        if video["key"] in ("test_01.mp4", "test_02.mp4"):
+            video["answer"] = "Unknown"
+        if video["key"] == "test_03.mp4":
+            video["answer"] = "Grace Hopper"
+        if video["answered"]:
+            video["answered"] += 60
+    (tmp_path / "before.json").write_text(json.dumps(before))
+    (tmp_path / "after.json").write_text(run.read_text())
+
+    done = pipeline.run("workload/report.py", tmp_path / "before.json", tmp_path / "after.json")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "after.html")
+    found = (tmp_path / "after.html").read_text()
+    section = found[found.index('id="compared"') : found.index('id="time"')]
+    words = " ".join(re.sub(r"<[^>]*>", " ", section).split())
+    assert f"{COUNT - 1} videos in common" in words
+    assert re.search(r"median [\d.]+ s [\d.]+ s better, -\d\d %", words)
+    changes = words[words.index("Videos that differ") :]
+    assert "test_03.mp4 Grace Hopper Grace Hopper Eileen Collins worse" in changes
+    assert "test_02.mp4 Joe Biden Unknown Joe Biden better" in changes
+    assert "test_05.mp4 Unknown not in this run Unknown only one" in changes
+    assert changes.index("test_03.mp4") < changes.index("test_01.mp4") < changes.index("test_05")
+
+    three = pipeline.run("workload/report.py", run, run, run)
+    assert three.returncode == 2
 
 
 def test_the_page_names_failures_and_is_one_file(page: Path) -> None:
@@ -224,7 +378,7 @@ def test_the_command_writes_the_same_page_again(
 
 @pytest.mark.parametrize("count", [40, 100])
 def test_a_printed_plot_stays_below_its_heading_and_names_unbroken(
-    pipeline: Place, browser: Page, tmp_path: Path, count: int
+    pipeline: Place, browser: Screen, tmp_path: Path, count: int
 ) -> None:
     keys = [f"test_{number:02}.mp4" for number in range(count - 1)]
     videos = tuple(VideoRun(key, 10, 1.0, 2.0, None) for key in [*keys, LONG])
@@ -240,6 +394,8 @@ def test_a_printed_plot_stays_below_its_heading_and_names_unbroken(
     )
 
     assert broken == []
+    # no page is nearly empty: the fewest runs of text are those of a plot's page
+    assert min(len([run for run in page if run.strip()]) for page in pages) >= 10
     assert min(scales) > 0.6  # 10 pixels of text stay larger than 6
     (timeline,) = [page for page in pages if "Where the time went" in page]
     assert "seconds since the run began" in timeline
@@ -253,7 +409,7 @@ def test_a_printed_plot_stays_below_its_heading_and_names_unbroken(
 
 
 def test_names_are_shown_as_text_whatever_they_look_like(
-    pipeline: Place, browser: Page, tmp_path: Path
+    pipeline: Place, browser: Screen, tmp_path: Path
 ) -> None:
     # GIVEN a run in which no video was ever answered
     failure = "<img src=x onerror=alert(2)>"
@@ -264,7 +420,7 @@ def test_names_are_shown_as_text_whatever_they_look_like(
     browser.open(tmp_path / "nasty.html", 390, "light")
     assert NASTY in browser.run("document.querySelector('.card').textContent")
     assert browser.run("document.querySelectorAll('img, .card script, .card b').length") == 0
-    assert browser.named("Page.javascriptDialogOpening") == []
+    assert browser.dialogs == []
     for form in ("wide", "narrow"):
         script = f"[...document.querySelectorAll('svg.{form} text')].map(t => t.textContent)"
         assert set(ODD) <= set(browser.run(script)), form
@@ -273,7 +429,7 @@ def test_names_are_shown_as_text_whatever_they_look_like(
 
 
 def test_a_long_contact_sheet_shows_its_first_cards(
-    pipeline: Place, browser: Page, tmp_path: Path
+    pipeline: Place, browser: Screen, tmp_path: Path
 ) -> None:
     videos = tuple(VideoRun(f"{i:03}.mp4", 10, 1.0, 2.0, None) for i in range(FIRST_CARDS + 5))
     run = WorkloadRun(pipeline.deployment.prefix, "", pipeline.aws.region, 1.0, 3.0, 0.0, videos)

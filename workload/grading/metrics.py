@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pipeline.aws import Aws
+from pipeline.log_events import read_events
 from pipeline.settings import Deployment, Function
 from workload.reporting.invocations import WAITING_STEP, Step, parse_step
-from workload.reporting.logs import read_events
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient

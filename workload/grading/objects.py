@@ -10,7 +10,7 @@ from functools import partial
 from pipeline.aws import NOT_FOUND, Aws, read_or_none
 from pipeline.bucket_admin import bucket_exists
 from pipeline.cli import script_command
-from pipeline.keys import output_key
+from pipeline.keys import EMBEDDINGS_ENDING, output_key
 from pipeline.settings import Deployment
 from workload.grading.checks import Check, Holdings, Item, verdict
 from workload.running.buckets import head, objects
@@ -107,12 +107,13 @@ def read_policy(aws: Aws, deployment: Deployment, frames: int | None = None) -> 
 
 
 def holdings(aws: Aws, deployment: Deployment) -> Holdings:
-    """All objects in the three buckets, and which outputs belong to an earlier upload."""
+    """All objects but kept embeddings, and which outputs belong to an earlier upload."""
     s3 = aws.client("s3")
     inputs, frames, outputs = (
         {
             item["Key"]: Item(item["LastModified"].timestamp(), item["ETag"].strip('"'))
             for item in objects(s3, bucket)
+            if bucket != deployment.stage_1_bucket or not item["Key"].endswith(EMBEDDINGS_ENDING)
         }
         for bucket in deployment.buckets
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from pipeline.aws import Aws
 from pipeline.keys import frame_key, stem
+from pipeline.log_events import read_events
 from pipeline.settings import Deployment, Function
 from workload.reporting.invocations import Invocation, read_invocations
-from workload.reporting.logs import read_events
 from workload.running.run import WorkloadRun
 
 CLOCK_S = 1.0  # how much S3's clock, which times the run, and Lambda's may differ

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.aws import Aws
+from pipeline.log_events import read_events
 from pipeline.settings import Deployment
-from workload.reporting.logs import read_events
 
 POLL_S = 1.0
 CLOCK_S = 2.0  # how much the clocks of S3 and the log may differ

@@ -11,6 +11,11 @@ from typing import Any
 WAITING_STEP = "invoke"  # the step in which the splitter waits for the recognizer
 QUEUED_STEP = "queued"  # how long an upload has waited in the queue of a small account
 SKIPPED_STEP = "skipped"  # an object that is plainly not a video
+# Fields that lines have in common and no report needs.
+COMMON = (
+    *("level", "location", "message", "timestamp", "service", "function_name"),
+    *("function_request_id", "cold_start", "correlation_id", "xray_trace_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,8 @@ def parse_step(message: str, ended: float) -> Step | None:
     try:
         notes = json.loads(message)
         name = notes.pop("step")
+        for field_name in COMMON:
+            notes.pop(field_name, None)
         if name == SKIPPED_STEP:
             notes.setdefault("seconds", 0)
         seconds = float(notes["ms"]) / 1000 if "ms" in notes else float(notes["seconds"])

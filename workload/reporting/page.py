@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from workload.reporting.comparison import Comparison
 from workload.reporting.evidence import Evidence
+from workload.reporting.moments import label_of, presences
 from workload.reporting.plots import latency_svgs, timeline_svgs
 from workload.reporting.prices import Prices
 from workload.reporting.receipt import SQS_REQUESTS_PER_FRAME, Receipt
+from workload.reporting.rows import as_csv, as_json, data_uri, rows_of
 from workload.reporting.sightings import Sighting
+from workload.reporting.stranger_cards import Stranger
 from workload.reporting.timeline import KINDS, Row
 from workload.reporting.verdict import UNSURE_SHARE, Verdict
 from workload.running.latency import PERCENTILES, percentile
 from workload.running.run import WorkloadRun
+from workload.running.score import Outcome
 
 FIRST_CARDS = 60  # how many cards are shown until the reader asks for all
 FOLDER = Path(__file__).resolve().parent
@@ -28,7 +36,11 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything on the page. `is_local`: not the real AWS, so nothing was charged."""
+    """Everything on the page. `is_local`: not the real AWS, so nothing was charged.
+
+    `comparison`: with an earlier run, if there is one. `strangers`: those whose faces were kept,
+    and `references`, where, as JSON. `command` adds one to a gallery, up to the number.
+    """
 
     run: WorkloadRun
     sightings: Sequence[Sighting]
@@ -37,6 +49,10 @@ class Findings:
     receipt: Receipt
     prices: Prices
     is_local: bool
+    comparison: Comparison | None = None
+    strangers: Sequence[Stranger] = ()
+    references: str = ""
+    command: str = ""
 
 
 def render(findings: Findings) -> str:
@@ -49,8 +65,10 @@ def render(findings: Findings) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(usd=usd, price=price, seconds=seconds, when=when)
-    environment.filters.update(distance=distance, moment=moment)
-    template = environment.get_template("report.html.j2")
+    environment.filters.update(distance=distance, moment=moment, lines=lines, measure=measure)
+    environment.globals.update(presences=presences, label_of=label_of)
+    source = (FOLDER / "report.html.j2").read_text(encoding="utf-8")
+    template = environment.from_string(re.sub(r"^ +", "", source, flags=re.MULTILINE))
     return template.render(**_content(findings))
 
 
@@ -64,10 +82,31 @@ def _content(findings: Findings) -> dict[str, Any]:
     ]
     values = [value for value, _ in latencies]
     counts = Counter(sighting.verdict for sighting in findings.sightings)
+    outcomes = Counter(sighting.outcome for sighting in findings.sightings)
+    cards = [(_noted(sighting), rows[sighting.video.key]) for sighting in findings.sightings]
+    slots = [row.total("slot") for row in findings.rows if row.answered is not None]
+    data = rows_of(cards)
+    script = (FOLDER / "report.js").read_text(encoding="utf-8")
     return {
         "run": run,
         "first_cards": FIRST_CARDS,
-        "cards": [(_noted(sighting), rows[sighting.video.key]) for sighting in findings.sightings],
+        "cards": cards,
+        "csv": data_uri("text/csv", as_csv(data)),
+        "json": data_uri("application/json", as_json(run, data)),
+        "script": Markup(script),  # noqa: S704
+        "script_hash": base64.b64encode(sha256(script.encode()).digest()).decode(),
+        "outcomes": [
+            (name, outcomes[outcome])
+            for name, outcome in (("wrong", Outcome.WRONG), ("right", Outcome.RIGHT))
+            if outcomes[outcome]
+        ],
+        "is_checked": run.score.expected > 0,
+        "slot_median": percentile(slots, 50) if any(slots) else None,
+        "comparison": findings.comparison,
+        "strangers": findings.strangers,
+        "anchors": {card.video.key: f"v{place}" for place, (card, _) in enumerate(cards, 1)},
+        "references": Markup(findings.references),  # noqa: S704  it has no <
+        "command": findings.command,
         "looked_again": {video.partition("://")[2].partition("/")[2] for video in second.videos},
         "verdicts": [(verdict, counts[verdict]) for verdict in Verdict if counts[verdict]],
         "models": sorted({s.model for s in findings.sightings if s.model}),
@@ -80,6 +119,7 @@ def _content(findings: Findings) -> dict[str, Any]:
         "timeline": [Markup(text) for text in timeline_svgs(findings.rows)],  # noqa: S704
         "latency": [Markup(text) for text in latency_svgs(latencies)],  # noqa: S704
         "kinds": KINDS,
+        "table_kinds": [kind for kind in KINDS if kind != "failed"],
         "evidence": findings.evidence,
         "receipt": findings.receipt,
         "prices": findings.prices,
@@ -95,6 +135,15 @@ def _noted(sighting: Sighting) -> Sighting:
         return sighting
     notes = ("Answered before this run, same content.", sighting.note)
     return replace(sighting, note=" ".join(filter(None, notes)))
+
+
+def measure(value: float | None, unit: str) -> str:
+    """A figure of a comparison."""
+    if value is None:
+        return "unknown"
+    if unit == "percent":
+        return f"{value:.0f} %"
+    return {"seconds": seconds, "usd": usd, "count": "{:,.0f}".format}[unit](value)
 
 
 def usd(dollars: float) -> str:
@@ -123,6 +172,11 @@ def moment(value: float) -> str:
 def when(epoch: float) -> str:
     """A time in UTC, to the minute."""
     return datetime.fromtimestamp(epoch, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def lines(text: str | None) -> str:
+    """A text of several lines in one: with FACES=all, an answer has one name per line."""
+    return ", ".join((text or "").split("\n"))
 
 
 def distance(value: float | None) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workload.reporting.invocations import QUEUED_STEP, WAITING_STEP, Invocation
+from workload.reporting.invocations import QUEUED_STEP, WAITING_STEP, Invocation, Step
 from workload.reporting.prices import Prices
 
 REQUESTS = 3  # of SQS for each upload: send, receive, delete
@@ -27,8 +27,12 @@ class SlotWaits:
 
 def slot_s(invocation: Invocation) -> float:
     """Seconds that a splitter waited because Lambda refused its calls of the recognizer."""
-    waits = [step for step in invocation.steps if step.name == WAITING_STEP]
-    return math.fsum(float(step.notes.get("slot_ms", 0)) / 1000 for step in waits)
+    return math.fsum(refused_s(step) for step in invocation.steps if step.name == WAITING_STEP)
+
+
+def refused_s(step: Step) -> float:
+    """Seconds of a WAITING_STEP in which Lambda refused the call."""
+    return float(step.notes.get("slot_ms", 0)) / 1000
 
 
 def slot_waits(splitter: Sequence[Invocation], prices: Prices) -> SlotWaits:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from pipeline.aws import Aws
-from pipeline.cli import clear_errors, config_option, is_given, select
+from pipeline.cli import about_options, clear_errors, config_option, is_given, select
 from workload.running.input_errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,6 +59,7 @@ prices_option = click.option(
 def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that select the deployment; the command gets `aws, deployment` first."""
 
+    @about_options
     @click.option("--prefix", "--asu_id", "prefix", help="What every bucket name starts with.")
     @click.option("--namespace", default="", help="The deployment's namespace, if it has one.")
     @click.option("--region", help="AWS region; default: the region of the profile or CloudShell.")

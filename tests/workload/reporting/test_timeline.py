@@ -46,3 +46,43 @@ def test_without_a_queue_there_is_only_delivery() -> None:
     (row,) = timeline(run, evidence, DEPLOYMENT)
 
     assert [s.kind for s in row.segments] == ["upload", "queue", "split"]
+
+
+def test_an_event_that_waits_while_all_splitters_run_waits_for_a_slot() -> None:
+    # GIVEN two splitters that are busy from 101 to 109, and two events stored at 101
+    videos = tuple(
+        VideoRun(f"{name}.mp4", 1, started=100, stored=101, answered=113) for name in "ab"
+    )
+    run = WorkloadRun("p", "", "us-east-1", 100, 113, 0, videos)
+    late = [attempt(109, 0), attempt(109.1, 0)]
+    busy = [attempt(start, 0) for start in (101, 101, 103, 103, 105, 105, 107, 107)]
+    of_video = {
+        f"{name}.mp4": [(DEPLOYMENT.splitter, one)] for name, one in zip("ab", late, strict=True)
+    }
+
+    rows = timeline(run, Evidence([*busy, *late], [], of_video), DEPLOYMENT)
+
+    assert [(s.kind, s.start, s.end) for s in rows[0].segments][1:3] == [
+        ("queue", 1, 2),
+        ("slot", 2, 9),
+    ]
+    # WHEN one of them is idle for most of the time, delivery is slow
+    rows = timeline(run, Evidence([*busy[::2], attempt(101, 0), *late], [], of_video), DEPLOYMENT)
+    assert [s.kind for s in rows[0].segments] == ["upload", "queue", "split"]
+
+
+def test_refused_calls_wait_for_a_slot_within_the_call() -> None:
+    video = VideoRun("a.mp4", 1, started=100, stored=101, answered=113)
+    run = WorkloadRun("p", "", "us-east-1", 100, 113, 0, (video,))
+    call = Step("invoke", 106, 4, {**VIDEO, "slot_ms": 3000})
+    splitter = Invocation("r", 101, [call], Report("r", 6000, 6000, 512, 90))
+    evidence = Evidence(of_video={"a.mp4": [(DEPLOYMENT.splitter, splitter)]})
+
+    (row,) = timeline(run, evidence, DEPLOYMENT)
+
+    assert [(s.kind, s.start, s.end) for s in row.segments][2:] == [
+        ("split", 1, 2),
+        ("slot", 2, 5),
+        ("wait", 5, 6),
+        ("split", 6, 7),
+    ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def read_events(
     aws: Aws, function: Function, start: float, end: float, pattern: str = ""
 ) -> Iterator[FilteredLogEventTypeDef]:
-    """The log events of `function` from `start` to `end`, in seconds since the epoch.
+    """The log events of `function` from `start` to `end`, in seconds since the epoch, in order.
 
     `pattern` filters them on the server. A function that has never run has no events.
     Raises AwsError if these credentials may not read the log.
@@ -30,6 +30,7 @@ def read_events(
             startTime=int(start * 1000),
             endTime=int(end * 1000),
             filterPattern=pattern,
+            interleaved=True,  # AWS always does this
         )
     )
     try:
