@@ -59,9 +59,9 @@ class VideosFailed(SplitterError):
 SHARE_OF_TIMEOUT = 1 / 9
 DEFAULT_TIMEOUT_S = 280
 
+
 class Unforeseen(SplitterError):
     """An error that this code does not know; the message has its type, the log its traceback."""
-
 
 
 class Context(Protocol):

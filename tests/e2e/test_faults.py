@@ -242,7 +242,9 @@ def numbered(number: int) -> Any:
 
 
 @pytest.mark.parametrize("number", [numbered(number) for number in range(len(GRID))])
-def test_every_video_is_answered_right_or_in_the_failure_queue(run: Run, number: int) -> None:
+def test_every_video_is_answered_right_or_in_the_failure_queue(
+    stack: Stack, run: Run, number: int
+) -> None:
     cell, key = GRID[number], run.key(number)
 
     eventually(lambda: run.faults.ended[number] or run.failure(number), 300)
@@ -257,7 +259,7 @@ def test_every_video_is_answered_right_or_in_the_failure_queue(run: Run, number:
     assert failure is not None, "answered, but a failure was expected"
     assert failure["responsePayload"]["errorType"] == cell.outcome
     message = failure["responsePayload"]["errorMessage"]
-    assert f"s3://{run.names.input_bucket}/{key}" in message
+    assert f"s3://{stack.deployment.input_bucket}/{key}" in message
     assert set(KEY.findall(message)) == {f"{number:03d}"}
     if failure["requestContext"]["condition"] != "PermanentFailure":
         assert failure["requestContext"]["approximateInvokeCount"] == 3
