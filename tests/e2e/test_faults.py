@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import pytest
@@ -182,7 +182,7 @@ def stack(request: pytest.FixtureRequest, people: Path) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def client(stack: Stack) -> Client:
     """Makes boto3 clients with the user's credentials."""
-    return client_side(stack.aws).client
+    return cast("Client", client_side(stack.aws).client)
 
 
 def numbers(request: pytest.FixtureRequest) -> list[int]:
