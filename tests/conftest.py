@@ -38,6 +38,7 @@ ON_ONE_PIPELINE = {
         "workload/test_tune.py",
     ),
     "e2e on a pipeline": (
+        "e2e/test_faults.py",
         "e2e/test_inactive.py",
         "e2e/test_logs.py",
         "e2e/test_missing.py",

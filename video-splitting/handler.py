@@ -8,6 +8,7 @@ gc.disable()  # INIT makes no garbage, and looking for it takes a fifth of its t
 
 import json
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -58,8 +59,9 @@ class VideosFailed(SplitterError):
 SHARE_OF_TIMEOUT = 1 / 9
 DEFAULT_TIMEOUT_S = 280
 
-# Errors of one video, which must not keep the event's other videos from being tried.
-PER_VIDEO_ERRORS = (VideoError, recognizer.RecognitionError, StoreRefused, OSError)
+
+class Unforeseen(SplitterError):
+    """An error that this code does not know; the message has its type, the log its traceback."""
 
 
 class Context(Protocol):
@@ -106,7 +108,7 @@ def answer(event: dict[str, Any], context: Context) -> dict[str, Any]:
             with logged("video", source) as notes, naming_errors(source):
                 notes.update(splitter(context).split(source))
                 done.append({"video": str(source), **notes})
-        except PER_VIDEO_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - reported, and the other videos are tried
             failed.append((source, error))
     if not failed:
         return {"videos": done}
@@ -182,13 +184,21 @@ def videos_in(event: dict[str, Any]) -> dict[store.Source, dict[str, Any]]:
 
 @contextmanager
 def naming_errors(source: store.Source) -> Iterator[None]:
-    """Prefix every error with the video's name; raise AWS errors as StoreRefused."""
+    """Prefix every error with the video's name; raise AWS errors as StoreRefused.
+
+    Errors of the settings concern no single video.
+    """
     try:
         yield
+    except SplitterError:
+        raise
     except (ClientError, BotoCoreError) as error:
         raise StoreRefused(f"{source}: {error}") from error
-    except PER_VIDEO_ERRORS as error:
+    except (VideoError, recognizer.RecognitionError, OSError) as error:
         raise type(error)(f"{source}: {error}") from error
+    except Exception as error:
+        traceback.print_exc()
+        raise Unforeseen(f"{source}: {type(error).__name__}: {error}") from error
 
 
 class OurServices(Loader):

@@ -151,6 +151,7 @@ def test_the_function_reads_its_gallery_from_s3_and_refreshes_it(
     tmp_path: Path,
     load_handler: Callable[..., ModuleType],
     output_bucket: None,
+    capsys: Capture,
 ) -> None:
     s3.upload_file(str(sample_photos / "obama2.jpg"), "p-stage-1", "kept-up.jpg")
     s3.upload_file(str(data_pt), "p-stage-1", "galleries/data.pt")
@@ -166,3 +167,9 @@ def test_the_function_reads_its_gallery_from_s3_and_refreshes_it(
 
     assert first == "Barack Obama"
     assert handler.handler(payload, None)["results"][0]["faces"][0]["name"] == "Unknown"
+
+    # WHEN it is replaced by a broken one, THEN videos are answered as before
+    s3.put_object(Bucket="p-stage-1", Key="galleries/data.pt", Body=b"no gallery")
+    capsys.readouterr()
+    assert handler.handler(payload, None)["results"][0]["faces"][0]["name"] == "Unknown"
+    assert "is not a gallery" in capsys.readouterr().out

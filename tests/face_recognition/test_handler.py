@@ -430,7 +430,9 @@ def test_a_request_that_fails_once_is_repeated_in_time(
 
     def once(request: Request) -> str | None:
         step = (request.command, request.path)
-        return None if step in seen else seen.add(step) or fault
+        is_first = step not in seen
+        seen.add(step)
+        return fault if is_first else None
 
     with breaking(endpoint, once) as proxy:
         handler = load_handler(AWS_ENDPOINT_URL=proxy.url, TIMEOUT_S="8")

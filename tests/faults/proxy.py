@@ -69,8 +69,7 @@ class Request(http.server.BaseHTTPRequestHandler):
             return
         if fault == "half":
             head, gap, body = answer.partition(b"\r\n\r\n")
-            half = head + gap + body[: len(body) // 2] if body else head[: len(head) // 2]
-            self.wfile.write(half)
+            self.wfile.write(head + gap + body[: len(body) // 2] if body else head[:9])
             time.sleep(0.05)  # a reset would take back what has not been read yet
         reset = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)

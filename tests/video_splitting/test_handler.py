@@ -99,6 +99,26 @@ class _Context:
         return 60_000
 
 
+def test_an_error_that_nobody_foresaw_names_its_video_and_spares_the_others(
+    world: Any, monkeypatch: pytest.MonkeyPatch, clip: Path, capsys: Any
+) -> None:
+    world.put("odd.mp4", clip)
+    world.put("sound.mp4", clip)
+    inspect = store.inspect
+
+    def odd(s3: Any, named: store.Source) -> store.Source:
+        if named.key == "odd.mp4":
+            raise KeyError("ContentLength")  # as for an answer whose headers were cut
+        return inspect(s3, named)
+
+    monkeypatch.setattr(store, "inspect", odd)
+    with pytest.raises(world.module.Unforeseen) as error:
+        world.handle("odd.mp4", "sound.mp4")
+    assert str(error.value) == f"s3://{world.input}/odd.mp4: KeyError: 'ContentLength'"
+    assert "Traceback" in capsys.readouterr().err
+    assert world.keys(world.output) == ["sound.txt"]
+
+
 EDITED = {
     "frame-count": ("1000000000", "101", "-1", "0", "many", ""),
     "frame-index": ("x", "-1"),
