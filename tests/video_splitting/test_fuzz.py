@@ -205,6 +205,7 @@ def test_a_damaged_mp4_is_answered_or_refused_by_name(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_mp4s_damaged_in_200_places_are_answered_or_refused_by_name(
     world: Any, scratch: Path, peak: Peak, clips: list[Path]
 ) -> None:
