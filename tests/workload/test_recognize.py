@@ -107,7 +107,7 @@ def test_what_is_no_video_is_refused_before_anything_is_uploaded(bare: Place, fo
     (folder / "notes.txt").write_text("")
 
     for options, status in ((("a.mp4", "notes.txt"), 1), (("a.mp4", "missing.mp4"), 2)):
-        done = bare.run("workload/recognize.py", *options, cwd=folder)
+        done = bare.run("workload/recognize.py", *options, "--deadline", 1, cwd=folder)
         assert (done.returncode, bare.keys(bare.deployment.input_bucket)) == (status, [])
         assert options[1] in done.stderr
     dry = bare.run("workload/recognize.py", "a.mp4", "--dry-run", cwd=folder)
