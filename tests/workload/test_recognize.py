@@ -12,6 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from tests.workload.conftest import Place, wait_until
+from workload.reporting.marked_frames import frames_of, save_frames
+from workload.reporting.recognized import recognized
+from workload.running.outputs import Output
 
 WHY = "FfmpegTimeout: s3://b/a.mp4: over its time"
 
@@ -114,3 +117,43 @@ def test_what_is_no_video_is_refused_before_anything_is_uploaded(bare: Place, fo
     assert dry.returncode == 0
     assert "Would upload a.mp4 to s3://" in dry.stderr
     assert bare.keys(bare.deployment.input_bucket) == []
+
+
+def test_each_frame_has_the_boxes_of_its_own_faces(bare: Place, tmp_path: Path) -> None:
+    # GIVEN a video with FRAMES=3, an answer from the second one, and details of the first two
+    s3, names = bare.client("s3"), bare.deployment
+    out = io.BytesIO()
+    Image.new("RGB", (200, 150), "#808080").save(out, "JPEG")
+    etags = []
+    for number in range(3):
+        body = out.getvalue() + bytes(number)  # each has an ETag of its own
+        stored = s3.put_object(
+            Bucket=names.stage_1_bucket,
+            Key=f"a/output-{number:02d}.jpg",
+            Body=body,
+            Metadata={"frame-time": str(number)},
+        )
+        etags.append(stored["ETag"].strip('"'))
+    ann = {"name": "Ann", "distance": 0.3, "box": [20, 30, 60, 80]}
+    stranger = {"name": "Unknown", "distance": 0.8, "box": [-5, -5, 400, 9000]}
+    frames = [{"time": 0, "faces": [stranger]}, {"time": 1, "faces": [ann]}]
+    details = json.dumps({"frames": frames}).encode()
+    s3.put_object(Bucket=names.output_bucket, Key="a.json", Body=details)
+    metadata = {
+        **{"source-key": "a.mp4", "frames": "3", "frame-etag": etags[1]},
+        "faces": json.dumps([ann]),
+    }
+
+    found = recognized(Output("a.txt", "Ann", metadata))
+    kept = list(frames_of(s3, names, found))
+    paths, bare_count = save_frames(iter(kept), tmp_path, "a.mp4")
+
+    assert [None if f.faces is None else [x.name for x in f.faces] for f in kept] == [
+        ["Unknown"],
+        ["Ann"],
+        None,
+    ]
+    assert ([path.name for path in paths], bare_count) == (
+        ["a.mp4.jpg", "a.mp4-01.jpg", "a.mp4-02.jpg"],
+        1,
+    )
