@@ -19,6 +19,13 @@ from workload.running.outputs import Output
 WHY = "FfmpegTimeout: s3://b/a.mp4: over its time"
 
 
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    """Red, green and blue at a place."""
+    value = image.convert("RGB").getpixel((x, y))
+    assert isinstance(value, tuple)
+    return value
+
+
 def test_videos_are_answered_and_a_failure_has_its_reason(
     pipeline: Place, videos: Path, tmp_path: Path
 ) -> None:
@@ -58,11 +65,11 @@ def test_videos_are_answered_and_a_failure_has_its_reason(
             Bucket=pipeline.deployment.output_bucket, Key=keys[0].replace(".mp4", ".txt")
         )
         left, top, right, bottom = json.loads(text["Metadata"]["box"])
-        red, green, blue = marked.convert("RGB").getpixel((left + 1, (top + bottom) // 2))
+        red, green, blue = pixel(marked, left + 1, (top + bottom) // 2)
         assert green > red + 60
         assert green > blue + 60
-        middle = ((left + right) // 2, (top + bottom) // 2)
-        pixels = (marked.convert("RGB").getpixel(middle), f.convert("RGB").getpixel(middle))
+        x, y = (left + right) // 2, (top + bottom) // 2
+        pixels = (pixel(marked, x, y), pixel(f, x, y))
         assert all(abs(a - b) < 20 for a, b in zip(*pixels, strict=True))
 
 
