@@ -32,6 +32,11 @@ class Face:
     verdict: Verdict
     nearest: str = ""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it has a name."""
+        return self.name != UNKNOWN
+
 
 @dataclass(frozen=True)
 class Person:
@@ -49,12 +54,12 @@ def faces_in(answer: str, metadata: Mapping[str, str]) -> tuple[Face, ...]:
     threshold, items = number(metadata, "threshold"), _json(metadata, "faces")
     if isinstance(items, list):
         with contextlib.suppress(KeyError, ValueError, TypeError, AttributeError):
-            return tuple(parsed_face(item, threshold) for item in items)
+            return tuple(face_of(item, threshold) for item in items)
     box = _json(metadata, "box")
     if box is None:
         return ()
     item = {"name": answer.split("\n")[0], "distance": number(metadata, "distance"), "box": box}
-    return (parsed_face({**item, "nearest": unquote(metadata.get("nearest", ""))}, threshold),)
+    return (face_of({**item, "nearest": unquote(metadata.get("nearest", ""))}, threshold),)
 
 
 def answer_face(faces: tuple[Face, ...], metadata: Mapping[str, str]) -> Face | None:
@@ -104,18 +109,18 @@ def number(metadata: Mapping[str, str], name: str) -> float | None:
     return _finite(metadata.get(name))
 
 
+def face_of(item: dict[str, Any], threshold: float | None) -> Face:
+    """The face in an item of JSON. Raises KeyError if it has no name."""
+    name, distance = str(item["name"]), _finite(item.get("distance"))
+    verdict = face_verdict(name, distance, threshold)
+    return Face(name, distance, _edges(item.get("box")), verdict, str(item.get("nearest") or ""))
+
+
 def _json(metadata: Mapping[str, str], name: str) -> Any:
     try:
         return json.loads(metadata[name])
     except (KeyError, ValueError):
         return None
-
-
-def parsed_face(item: dict[str, Any], threshold: float | None) -> Face:
-    """A face of an answer's JSON. Raises KeyError, TypeError or ValueError if it is none."""
-    name, distance = str(item["name"]), _finite(item.get("distance"))
-    verdict = face_verdict(name, distance, threshold)
-    return Face(name, distance, _edges(item.get("box")), verdict, str(item.get("nearest") or ""))
 
 
 def _edges(box: Any) -> Box | None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.answers import UNKNOWN
 from pipeline.keys import details_key, frame_key, stem
 from pipeline.settings import Deployment
-from workload.reporting.faces import Face, number, parsed_face
+from workload.reporting.faces import Face, number, face_of
 from workload.reporting.recognized import Recognized
 from workload.running.buckets import head, objects
 from workload.running.outputs import read_object
@@ -70,7 +70,7 @@ def _details(
         content: dict[str, Any] = json.loads(body.body) if body else {}
         for frame in content["frames"]:
             faces[float(frame["time"])] = [
-                parsed_face(face, found.threshold) for face in frame["faces"]
+                face_of(face, found.threshold) for face in frame["faces"]
             ]
     return faces
 
