@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.answers import UNKNOWN
 from pipeline.keys import details_key, frame_key, stem
 from pipeline.settings import Deployment
-from workload.reporting.faces import Face, number, face_of
+from workload.reporting.faces import Face, face_of, number
 from workload.reporting.recognized import Recognized
 from workload.running.buckets import head, objects
 from workload.running.outputs import read_object
