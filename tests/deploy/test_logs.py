@@ -241,8 +241,8 @@ def test_an_answered_video(logs: Logs) -> None:
 
 def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
     logs.upload()
-    oops = {"error": "StoreRefused: no", "ms": 5}
-    logs.put("video-splitting", 0.1, logs.step("start"), logs.step("video", **oops))
+    oops = logs.step("video", error="StoreRefused: no", ms=5)
+    logs.put("video-splitting", 0.1, logs.step("start"), oops)
 
     found = logs.path()
 
