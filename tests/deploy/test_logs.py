@@ -254,7 +254,7 @@ def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
     ("lines", "state", "reason"),
     [
         ([], "uploaded", "the splitter has not begun"),
-        (["start"], "working", "attempt 1 of 3, started"),
+        (["queued", "start"], "working", "attempt 1 of 3, started"),
         (["start", "frames"], "working", "attempt 1 of 3, frames taken, not yet recognized"),
         (["start", "Task timed out after 3 seconds"], "waiting for a retry", "Task timed out"),
         (["start", "REPORT RequestId: r\tStatus: error"], "waiting for a retry", "error (attempt"),
