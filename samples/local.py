@@ -64,7 +64,12 @@ def main(prefix: str, model: str | None, people: Path | None, cpu_share: bool) -
             clear_errors(),
             undisturbed() as inherited,
             running(
-                deployment, people, model, port=None, aws_settings={"cpu_share": cpu_share}
+                deployment,
+                people,
+                model,
+                port=None,
+                aws_settings={"cpu_share": cpu_share},
+                has_alarms=True,
             ) as stack,
         ):
             click.echo(lines_for(stack, inherited))
