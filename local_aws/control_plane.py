@@ -40,10 +40,10 @@ class ControlPlane:
         function = self._find(name, qualifier, region)
         config = self._event_config(function, region)
         on_failure = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
-        uri = resolved_uri(function)
+        uri = function.code.get("ImageUri")
         root, opt, image, obstacle = Path(), None, None, None
         try:
-            root = self._store.image_folder(uri) if uri else self._unpacked(function)
+            root = self._root(function)
             image = read_image(root) if uri else None
             opt = self._store.merged(list(map(self._unpacked, self._layers(function, region))))
         except CannotStart as error:
@@ -136,6 +136,11 @@ class ControlPlane:
         backend = get_backend(self._account_id, region)
         versions = (backend.layers_versions_by_arn(layer["Arn"]) for layer in function.layers)
         return [version for version in versions if version is not None]
+
+    def _root(self, function: Any) -> Path:
+        """The folder that a function's code is in; raise CannotStart if there is none."""
+        uri = resolved_uri(function)
+        return self._store.image_folder(uri) if uri else self._unpacked(function)
 
     def _unpacked(self, code: Any) -> Path:
         """The folder with the unpacked zip of a function or layer version."""
