@@ -5,16 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from pipeline.settings import ROOT
-from tests.workload.conftest import PLAIN, Place
+from tests.workload.conftest import Place
 
 PEOPLE = json.dumps([["Ada%20Lee", 3, 0.0, 3.2, 0.31], ["Bj%C3%B6rk", 1, 1.6, 1.6, 0.4]])
 OUTPUTS: dict[str, tuple[str, dict[str, str]]] = {
@@ -104,42 +100,3 @@ def test_unknown_and_since_choose(filled: Place) -> None:
     wrong = filled.run("workload/results.py", "--since", "yesterday")
     assert wrong.returncode == 2
     assert "'yesterday' is not a time: use 90s" in wrong.stderr
-
-
-def put_many(place: Place, count: int) -> None:
-    """Put this many answers into the output bucket."""
-    s3, bucket = place.client("s3"), place.deployment.output_bucket
-
-    def put(number: int) -> None:
-        key = f"v{number:05}"
-        metadata = {"source-key": f"{key}.mp4", "distance": "0.2", "box": "[1,2,3,4]"}
-        s3.put_object(Bucket=bucket, Key=f"{key}.txt", Body=b"Ada Lee", Metadata=metadata)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(put, range(count)))
-
-
-@pytest.mark.slow
-def test_memory_use_does_not_grow_with_the_answers(bare: Place) -> None:
-    run = (
-        "import resource, sys, runpy; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
-
-    def peak_kb(count: int) -> int:
-        put_many(bare, count)
-        argv = bare.argv("workload/results.py", "--json")[1:]
-        done = subprocess.run(
-            [sys.executable, "-c", run, *argv],
-            env={**PLAIN, **bare.aws.environ},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert len(json.loads(done.stdout)) == count, done.stderr
-        return int(done.stderr.splitlines()[-1])
-
-    few = peak_kb(300)
-
-    assert peak_kb(2000) - few < 8_000
