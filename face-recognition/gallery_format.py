@@ -151,7 +151,7 @@ def _from_zip(data: bytes) -> tuple[Any, Callable[[Any], _Span]]:
         raise GalleryFormatError("it has no data.pkl, so torch.save did not write it")
     folder = pickles[0][: -len("data.pkl")]
     view = memoryview(data)
-    if (order := members.get(f"{folder}byteorder")) and view[slice(*order)] != b"little":
+    if (order := members.get(f"{folder}byteorder")) and data[slice(*order)] != b"little":
         raise GalleryFormatError("it was written on a big-endian machine")
     content = _unpickled(view[slice(*members[pickles[0]])])[0]
     return content, lambda pid: members[f"{folder}data/{pid[2]}"]
@@ -351,7 +351,7 @@ class _Unpickler(pickle.Unpickler):
     """Knows tensors and nothing else."""
 
     # Called for each tensor, and therefore written in C: it returns the ID itself.
-    persistent_load = staticmethod(tuple)  # type: ignore[assignment]
+    persistent_load = staticmethod(tuple)
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:

@@ -282,7 +282,7 @@ def test_one_wrong_part_gives_this_error_or_a_gallery(draw: st.DataObject, is_zi
     # GIVEN a gallery of which one part is replaced
     metadata: dict[str, Any] = {"model": "sface", "image_size": 240, "threshold": 0.5}
     content: list[Any] = [[torch.ones(1, 128), torch.ones(128)], ["Ann", "Bob"], metadata]
-    part = draw.draw(st.sampled_from((0, 1, 2, "row", "name", *metadata)))
+    part: Any = draw.draw(st.sampled_from((0, 1, 2, "row", "name", *metadata)))
     if part in metadata:
         metadata[part] = draw.draw(NUMBERS)
     elif part == "row":

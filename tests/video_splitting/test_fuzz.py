@@ -97,12 +97,11 @@ EVENTS = JSON | with_one_wrong(S3_EVENT) | with_one_wrong({"Records": [MESSAGE]}
 def check_event(world: Any, event: Any) -> None:
     """The event is handled, or refused by an error that is named, in a short time."""
     started = time.monotonic()
+    named: Exception | None = None
     try:
         world.module.handler(event, Context())
     except (SplitterError, VideoError, NotAnEvent, recognizer.RecognitionError) as error:
         named = error
-    else:
-        named = None
     assert type(named).__name__ != "Unforeseen"
     assert len(str(named).encode()) < 5000
     assert time.monotonic() - started < 10
