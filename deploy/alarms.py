@@ -123,7 +123,7 @@ def _ensure_dashboard(run: Run) -> None:
 @deployment_options
 @email_option
 def main(run: Run, email: str | None) -> None:
-    """Set up alarms and a dashboard: python3 deploy/alarms.py --email you@example.com
+    """Set up alarms and a dashboard: python3 deploy/alarms.py --prefix 1225111111 --email A@B.com
 
     Alarms go off when a video fails for good, a function raises errors, is throttled for a quarter
     of an hour, or loses an event. With --email, AWS sends a mail that you must confirm, and then

@@ -115,7 +115,7 @@ def main(
     if run.dry_run:
         click.echo(f"{run.changes} changes would be made.", err=True)
         return
-    upload = run.aws_command("s3", "cp", "VIDEO.mp4", f"s3://{deployment.input_bucket}/")
+    upload = run.command("workload/recognize.py", "VIDEO.mp4")
     click.echo(f"Done, {run.changes} changes. Next: {upload}", err=True)
 
 

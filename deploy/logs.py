@@ -132,7 +132,7 @@ def followed(
 )
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object per line.")
 def main(run: Run, video: str | None, follow: bool, since: str | None, is_json: bool) -> None:
-    """Print both functions' log lines in order: python3 deploy/logs.py --follow clip.mp4
+    """Print both functions' log lines in order: python3 deploy/logs.py --prefix 1225111111
 
     With a VIDEO, a key of the input bucket or its s3:// address, only the lines about it. Times are
     UTC; `id` is the start of the correlation ID, which is the same in both functions. Needs the

@@ -264,9 +264,8 @@ def _no_function(run: Run) -> AwsError:
 def main(run: Run) -> None:
     """Let uploads start the splitter: python3 deploy/trigger.py --prefix 1225111111"""
     ensure_trigger(run)
-    upload = run.aws_command("s3", "cp", "VIDEO.mp4", f"s3://{run.deployment.input_bucket}/")
-    listing = run.aws_command("s3", "ls", f"s3://{run.deployment.output_bucket}/")
-    click.echo(f"Next: {upload} and, some seconds later, {listing}", err=True)
+    upload = run.command("workload/recognize.py", "VIDEO.mp4")
+    click.echo(f"Next: {upload}", err=True)
 
 
 if __name__ == "__main__":

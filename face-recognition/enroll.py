@@ -18,6 +18,7 @@ try:
     import models
     import people
     import recognition
+    from added_stranger import read_stranger
     from detect import Detector
     from dominant import choose, counted, shown
     from engine import EngineError
@@ -160,7 +161,7 @@ def _changed(options: argparse.Namespace) -> tuple[People, Enrolled]:
         if not stat.S_ISREG(file.stat().st_mode):
             raise EnrollError(f"{file} is not a gallery: it is not a regular file.")
     found = [find_photos(folder) for folder in options.add]
-    if options.remove or options.merge or options.add:
+    if options.remove or options.merge or options.add or options.add_stranger:
         check_output(options.output)
     galleries = [people.read(file) for file in options.merge]
     now = people.read(options.output) if exists else galleries.pop(0)
@@ -169,6 +170,10 @@ def _changed(options: argparse.Namespace) -> tuple[People, Enrolled]:
         now = now.without(name)
     for other in galleries:
         now = now.with_people_of(other)
+    if options.add_stranger:
+        report, number = options.add_stranger
+        stranger = read_stranger(Path(report), number)
+        now = now.with_stranger(options.name, stranger)
     total = Enrolled()
     for added in found:
         networks = _networks(now.model, options.models_dir)

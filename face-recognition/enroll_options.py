@@ -8,6 +8,7 @@ from pathlib import Path
 
 from command_line import Parser
 from models import DEFAULT_DIR, MODELS
+from person_name import name_fault
 
 # The function's own setting, which the image has as well: both must use one model.
 DEFAULT_MODEL = os.environ.get("MODEL") or "facenet-vggface2"
@@ -19,8 +20,8 @@ def parser() -> Parser:
     command = Parser(
         description="Make a gallery from photos: "
         "python3 face-recognition/enroll.py people --output data.pt",
-        epilog="With --list, --add, --remove or --merge, it shows or changes the gallery in "
-        "--output. Nobody in it is embedded again, so their photos are not needed.",
+        epilog="With --list, --add, --add-stranger, --remove or --merge, it shows or changes the "
+        "gallery in --output. Nobody in it is embedded again, so their photos are not needed.",
     )
     command.add_argument(
         "people",
@@ -62,6 +63,13 @@ def parser() -> Parser:
         metavar="DIR",
         help="Enroll more people, or more photos of the same (repeatable).",
     )
+    change.add_argument(
+        "--add-stranger",
+        nargs=2,
+        metavar=("REPORT.html", "NUMBER"),
+        help="Enroll a stranger of a run, whose faces KEEP_EMBEDDINGS=1 kept, under --name.",
+    )
+    change.add_argument("--name", help="The name of that stranger.")
     photos = command.add_argument_group("Photos")
     photos.add_argument(
         "--strict", action="store_true", help="Refuse photos that show more than one face."
@@ -93,16 +101,21 @@ def _shown(folder: Path) -> str:
 
 def check_use(options: argparse.Namespace, command: Parser) -> None:
     """Exit with a usage error for options that do not go together, or folders that do not exist."""
-    changes = options.remove or options.merge or options.add
+    changes = options.remove or options.merge or options.add or options.add_stranger
     options.is_list_only = options.list and not changes
     if options.json and not options.is_list_only:
         command.error("--json goes with --list alone")
     if options.people is None and not (changes or options.list):
         command.error(
-            "pass the folder with the people's photos, or one of --list, --add, --remove, --merge"
+            "pass the folder with the people's photos, or one of --list, --add, --remove, --merge, "
+            "--add-stranger"
         )
     if options.people is not None and (changes or options.list):
         command.error(f"pass {options.people} to --add, or leave the other options out")
+    if (options.name is None) != (options.add_stranger is None):
+        command.error("--add-stranger and --name go together: whose number, and what to call them")
+    if options.name is not None and (fault := name_fault(options.name)):
+        command.error(f"--name: {fault}")
     for folder in [options.people] if options.people is not None else options.add:
         if not folder.is_dir():
             command.error(f"{folder} is not a folder")

@@ -32,6 +32,7 @@ from unknown_faces import keep
 S3_AT_ONCE = 8
 KEEPS_EMBEDDINGS = os.environ.get("KEEP_EMBEDDINGS") == "1"
 WRITE = ("always", "known", "never")  # when the output of a frame is written
+MAX_FRAMES = 1000  # of a payload, as the splitter's FRAMES_PER_INVOKE
 
 # Loaded once per environment, in its INIT phase.
 _started = time.monotonic()
@@ -189,6 +190,8 @@ def read_payload(event: Any) -> Payload:
     keys = event.get("image_file_names", [event.get("image_file_name")])
     if not isinstance(keys, list) or not keys:
         raise BadPayload("image_file_names must be a list of at least one key.")
+    if len(keys) > MAX_FRAMES:
+        raise BadPayload(f"image_file_names has {len(keys):,} keys: send at most {MAX_FRAMES:,}.")
     if not all(isinstance(key, str) and key for key in keys):
         raise BadPayload("Every image file name must be a string that is not empty.")
     if len(set(keys)) != len(keys):

@@ -11,8 +11,9 @@ from typing import Any
 
 import gallery
 import numpy as np
+from added_stranger import AddedStranger
 from gallery import Array, GalleryError
-from person_name import name_key, printable
+from person_name import name_key, normalized, printable
 from photos import EnrollError, Photo
 from review import SAME_PICTURE, Review, Row, review
 from thresholds import Suggestion, suggest
@@ -39,6 +40,19 @@ class People:
                 for photo, embedding in zip(photos, embeddings, strict=True)
             ]
         )
+
+    def with_stranger(self, name: str, stranger: AddedStranger) -> People:
+        """With a stranger's faces under `name`; raises EnrollError if another model made them."""
+        if (self.model, self.image_size) != (stranger.model, stranger.image_size):
+            raise EnrollError(
+                f"The gallery was made with {self.model} at {self.image_size} px, the stranger's "
+                f"faces with {stranger.model} at {stranger.image_size} px: enroll photos of them."
+            )
+        found = zip(stranger.labels, stranger.embeddings, strict=True)
+        rows = [Row(normalized(name), printable(label), row) for label, row in found]
+        added = self._with(rows)
+        note = f"added {normalized(name)}: {len(added.rows) - len(self.rows)} faces"
+        return replace(added, notes=(*added.notes, note))
 
     def with_people_of(self, other: People) -> People:
         """With another gallery's rows; raises EnrollError if another model made them."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # An object beside the frame, so that the bucket's lifecycle rule deletes both. The splitter
 # (video-splitting/keys.py) and the clients (pipeline/keys.py) know this ending.
 ENDING = ".faces.json"
+# The detector's probability, below which a face may be none: in every other frame of the sample
+# videos, each stranger has 0.99 or more, and the only thing that is not a face 0.90.
+LEAST_PROBABILITY = 0.95
 # What tells the splitter which video an object was made from.
 SOURCE = ("source-bucket", "source-key", "source-etag")
 
@@ -38,7 +41,7 @@ def keep(
     `identity` has what the answer is made from. What an earlier gallery did not know is deleted if
     nobody is unknown now. Raises ClientError.
     """
-    unknown = [face for face in faces if not face.is_known]
+    unknown = [face for face in faces if is_stranger(face)]
     if not unknown:
         s3.delete_object(Bucket=bucket, Key=frame + ENDING)
         return
@@ -58,6 +61,11 @@ def keep(
         ContentType="application/json",
         Metadata={name: identity[name] for name in SOURCE},
     )
+
+
+def is_stranger(face: NamedFace) -> bool:
+    """Whether a face is unknown, and surely a face."""
+    return not face.is_known and face.probability >= LEAST_PROBABILITY
 
 
 def embedding(content: bytes, number: int) -> tuple[str, int, Array]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from local_aws import client_environ, malloc
+from local_aws import client_environ, malloc, open_files
 from local_aws.server_settings import LAMBDAS_INIT_S, LOOSE_INIT_S, PortBusy, Settings, listen
 from pipeline.settings import NAME, VERSION
 
@@ -135,6 +135,7 @@ def main(
     )
     logging.getLogger("local_aws").setLevel(logging.INFO)
     malloc.return_large_blocks()
+    open_files.raise_limit()
     inherited = dict(os.environ)
     client_environ.isolate()  # nothing here may reach the real AWS
     stop = threading.Event()

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from local_aws.errors import CannotStart
 from local_aws.image_layers import StoredImage
@@ -23,6 +24,17 @@ log = logging.getLogger(__name__)
 
 PROCESSORS = {"amd64": "x86_64", "arm64": "arm64"}  # an image's word and Lambda's
 FindImage = Callable[[str, str], StoredImage | None]
+
+
+class ImageFacts(NamedTuple):
+    """An image's processor, in Lambda's words, if it needs one, and its digest if it was pushed."""
+
+    processor: str | None
+    digest: str | None
+
+
+def _processor(config: dict[str, Any]) -> str | None:
+    return PROCESSORS.get(config.get("architecture", ""))
 
 
 class CodeStore:
@@ -75,19 +87,14 @@ class CodeStore:
                 log.info("%s runs from the image unpacked in %s", uri, folder)
         return folder
 
-    def processor(self, uri: str) -> str | None:
-        """The processor that an image is for, in Lambda's words; None if the image runs on any.
-
-        Raise CannotStart if there is no such image, or Lambda would not accept it.
-        """
+    def describe(self, uri: str) -> ImageFacts:
+        """What is known of an image; raise CannotStart if Lambda would not accept it."""
         found = self._find(uri)
         if isinstance(found, StoredImage):
-            config = found.config
-        elif read_image(found) is None:
-            return None  # a folder with Python code
-        else:
-            config = json.loads((found / "config.json").read_text())
-        return PROCESSORS.get(config.get("architecture", ""))
+            return ImageFacts(_processor(found.config), found.digest)
+        config = found / "config.json"
+        is_image = read_image(found) is not None  # else it is a folder with Python code
+        return ImageFacts(_processor(json.loads(config.read_text())) if is_image else None, None)
 
     def _find(self, uri: str) -> StoredImage | Path:
         """The pushed image, or else the folder given for it; raise CannotStart."""

@@ -16,7 +16,7 @@ from local_aws.code_store import CodeStore
 from local_aws.errors import CannotStart, NotActive, UnknownFunction
 from local_aws.function import FunctionSpec
 from local_aws.image_sandbox import read_image
-from local_aws.moto_lambda import unreserved_concurrency
+from local_aws.moto_lambda import resolved_uri, unreserved_concurrency
 
 
 class ControlPlane:
@@ -40,7 +40,7 @@ class ControlPlane:
         function = self._find(name, qualifier, region)
         config = self._event_config(function, region)
         on_failure = config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")
-        uri = function.code.get("ImageUri")
+        uri = resolved_uri(function)
         root, opt, image, obstacle = Path(), None, None, None
         try:
             root = self._store.image_folder(uri) if uri else self._unpacked(function)

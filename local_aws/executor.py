@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -12,11 +15,14 @@ from uuid import uuid4
 from local_aws.environment import Environment
 from local_aws.errors import CannotStart, InitError, InitTimeout, NoSandbox, Throttled
 from local_aws.function import Credentials, FunctionSpec, LogSink, Result, Telemetry
+from local_aws.open_files import SHORTAGE
 from local_aws.sandboxes import Sandboxes
 from local_aws.slots import Concurrency
 
 IDLE_S = 600  # warm environments are stopped after this long without an invocation
 LOG_TAIL_BYTES = 4096
+
+log = logging.getLogger(__name__)
 
 
 class Pool:
@@ -60,6 +66,7 @@ class Executor:
         self._concurrency = Concurrency()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._has_complained = False
 
     def invoke(self, spec: FunctionSpec, payload: bytes, request_id: str | None = None) -> Result:
         """Run one invocation.
@@ -106,22 +113,49 @@ class Executor:
                 lines = [*error.lines, (_now_ms(), f"INIT_REPORT Status: error {error}")]
                 self._report(environment, lines, 0.0, True, running)
                 return Result(error.payload, request_id, "Unhandled", version=spec.version)
-        environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
-        started = time.monotonic()
-        if is_late:
-            result = self._invoke_late(environment, request_id, payload)
-        else:
-            result = environment.invoke(request_id, payload)
-        seconds = time.monotonic() - started
-        environment.output.say(f"END RequestId: {request_id}")
-        environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
-        lines = [*before, *environment.output.take()]
-        self._report(environment, lines, seconds, result.function_error is not None, running)
-        self._give_back(pool, environment)
+        with _never_left_behind(environment):
+            environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
+            started = time.monotonic()
+            if is_late:
+                result = self._invoke_late(environment, request_id, payload)
+            else:
+                result = environment.invoke(request_id, payload)
+            seconds = time.monotonic() - started
+            environment.output.say(f"END RequestId: {request_id}")
+            environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
+            lines = [*before, *environment.output.take()]
+            self._report(environment, lines, seconds, result.function_error is not None, running)
+            self._give_back(pool, environment)
         tail = "\n".join(text for _, text in lines).encode()[-LOG_TAIL_BYTES:]
         return Result(result.payload, request_id, result.function_error, tail, spec.version)
 
     def _start(self, spec: FunctionSpec, stream: str | None = None) -> Environment:
+        """Start an environment; raise Throttled if no more files may be open."""
+        while True:
+            try:
+                return self._environment(spec, stream)
+            except OSError as error:
+                if error.errno not in SHORTAGE:
+                    raise
+                if not self._stop_longest_idle():
+                    if not self._has_complained:
+                        self._has_complained = True
+                        text = "%s has to wait, as others may: %s. To raise the limit: ulimit -n"
+                        log.warning(text, spec.name, error.strerror)
+                    raise Throttled("ConcurrentInvocationLimitExceeded") from error
+
+    def _stop_longest_idle(self) -> bool:
+        """Stop the warm environment that has been idle for longest; return False if none is."""
+        pools = [pool for pool in list(self._pools.values()) if pool.warm]
+        for pool in sorted(pools, key=lambda pool: pool.warm[0].idle_since if pool.warm else 0):
+            with pool.lock:
+                idle = pool.warm.pop(0) if pool.warm else None
+            if idle is not None:
+                idle.stop()
+                return True
+        return False
+
+    def _environment(self, spec: FunctionSpec, stream: str | None) -> Environment:
         return Environment(
             spec,
             self._folder / uuid4().hex,
@@ -218,6 +252,16 @@ class Executor:
 
     def _report_throttle(self, spec: FunctionSpec) -> None:
         self._sink(Telemetry(spec, "", (), {"Throttles": (1.0, "Count")}))
+
+
+@contextlib.contextmanager
+def _never_left_behind(environment: Environment) -> Iterator[None]:
+    """Stop the environment if an error of ours ends its use."""
+    try:
+        yield
+    except BaseException:
+        environment.stop()
+        raise
 
 
 def _now_ms() -> int:

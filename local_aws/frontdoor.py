@@ -24,6 +24,7 @@ from local_aws.moto_sqs import send_from_bucket
 log = logging.getLogger(__name__)
 
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
+INVOKE_ASYNC = re.compile(r"^/2014-11-13/functions/([^/]+)/invoke-async/?$")  # deprecated
 REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/lambda/")
 ACCOUNT_SETTINGS = "/2016-08-19/account-settings"
 ACCOUNT_LIMIT = {
@@ -62,7 +63,10 @@ class FrontDoor:
         scope = REGION.search(environ.get("HTTP_AUTHORIZATION", ""))
         if scope and path.rstrip("/") == ACCOUNT_SETTINGS:  # moto does not have this API
             return self._account_settings(start, scope[1])
-        match = INVOKE.match(path)
+        old = INVOKE_ASYNC.match(path)
+        if old:
+            environ["HTTP_X_AMZ_INVOCATION_TYPE"] = "Event"
+        match = old or INVOKE.match(path)
         if match and scope and environ["REQUEST_METHOD"] == "POST":
             return self._invoke(environ, start, match[1], scope[1])
         self._pending.take()  # drop what an earlier request of this thread may have left

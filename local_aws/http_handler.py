@@ -117,6 +117,16 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]
     disable_nagle_algorithm = True  # otherwise small responses wait 40 ms for an ACK
     wbufsize = -1  # headers and a small body are sent together
 
+    def handle_one_request(self) -> None:
+        """Wait for a request and serve it."""
+        try:
+            with self.server.waiting(self.connection):
+                self.rfile.peek(1)
+        except OSError:
+            self.close_connection = True
+            return
+        super().handle_one_request()
+
     def handle_expect_100(self) -> bool:
         """Tell the client at once to send the body; otherwise it waits for a second."""
         go_on = bool(super().handle_expect_100())

@@ -127,7 +127,6 @@ def _object_action(method: str, parameters: dict[str, str]) -> str:
 LAMBDA_ACTIONS = {
     "GetLayerVersionByArn": "GetLayerVersion",
     "Invoke": "InvokeFunction",
-    "InvokeAsync": "InvokeFunction",
     "InvokeWithResponseStream": "InvokeFunction",
 }
 PASSES_ROLE = ("CreateFunction", "UpdateFunctionConfiguration")

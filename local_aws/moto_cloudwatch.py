@@ -40,7 +40,7 @@ def put_lambda_metrics(
 
 
 def compute_metric_data() -> None:
-    """moto fails at percentiles, knows no metric math, and lets periods begin anywhere."""
+    """moto fails at percentiles, and knows no metric math."""
 
     @wrap_method(CloudWatchBackend, "get_metric_data")
     def get_metric_data(
@@ -134,13 +134,18 @@ def _data(
 def _by_period(
     data: list[Any], start_s: float, end_s: float, period_s: int
 ) -> dict[float, list[Any]]:
-    """The data of each period that has any. Periods begin at multiples of their length."""
-    first = math.floor(start_s / period_s) * period_s
+    """The data of each period that has any.
+
+    The first period begins where the span does, rounded down to a minute, or to less if the periods
+    are shorter.
+    """
+    first = math.floor(start_s / min(period_s, 60)) * min(period_s, 60)
     buckets: dict[float, list[Any]] = {}
     for datum in sorted(data, key=lambda one: _seconds(one.timestamp)):
         time = _seconds(datum.timestamp)
         if first <= time < end_s:
-            buckets.setdefault(math.floor(time / period_s) * period_s, []).append(datum)
+            number = math.floor((time - first) / period_s)
+            buckets.setdefault(first + number * period_s, []).append(datum)
     return buckets
 
 
@@ -165,7 +170,7 @@ def _moment(seconds: float) -> datetime:
 
 
 def compute_metric_statistics() -> None:
-    """moto ignores ExtendedStatistics, and lets periods begin anywhere."""
+    """moto ignores ExtendedStatistics, and its first period begins with the first value."""
 
     @wrap_method(CloudWatchBackend, "get_metric_statistics")
     def get_statistics(

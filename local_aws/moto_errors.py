@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 from local_aws.aws_errors import protocol, refuse
 from local_aws.operations import rest_operation
-from local_aws.sigv4 import raw_target, read
+from local_aws.sigv4 import SignatureError, raw_target, read
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ def _answer(error: Exception) -> Response | HTTPException:
     if isinstance(error, NotImplementedError) or error is request.routing_exception:
         text = f"The local AWS does not have {action}. docs/local-aws.md lists what it lacks."
         code, status = "NotImplemented", HTTPStatus.NOT_IMPLEMENTED
+    elif isinstance(error, SignatureError):  # the body is another one
+        text, code, status = str(error), error.code, error.status
     elif isinstance(error, HTTPException):
         return error  # moto's own answer
     else:

@@ -26,6 +26,7 @@ from local_aws import (
     moto_sqs,
 )
 from local_aws.code_links import CodeLinks
+from local_aws.code_store import ImageFacts
 from local_aws.moto_events import PendingEvents
 from local_aws.moto_mappings import Mapping
 
@@ -40,7 +41,7 @@ def repairs(
     links: CodeLinks,
     pending: PendingEvents,
     on_mapping: Callable[[Mapping], None],
-    find_image: Callable[[str], str | None],
+    describe_image: Callable[[str], ImageFacts],
 ) -> list[Callable[[], None]]:
     """The repairs, in order, for a server at `endpoint` that stores S3 objects in `objects`."""
     return [
@@ -55,7 +56,8 @@ def repairs(
         moto_lambda.update_image_config,
         moto_lambda.show_only_given_image_config,
         moto_lambda.write_times_as_lambda_does,
-        partial(moto_lambda.refuse_unusable_images, find_image),
+        partial(moto_lambda.resolve_images, describe_image),
+        partial(moto_lambda.refuse_unusable_images, describe_image),
         moto_lambda.refuse_impossible_memory,  # wraps the updates above: refuse, then change
         moto_lambda.refuse_untrusting_roles,
         moto_lambda.keep_published_code,

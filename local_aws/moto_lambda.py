@@ -11,7 +11,6 @@ from typing import Any
 from moto.awslambda import models
 from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
 from moto.awslambda.models import (
-    EventInvokeConfig,
     ImageConfig,
     LambdaBackend,
     LambdaFunction,
@@ -21,6 +20,7 @@ from moto.awslambda.policy import Policy
 from moto.core.exceptions import JsonRESTError
 
 from local_aws.code_links import CodeLinks
+from local_aws.code_store import ImageFacts
 from local_aws.errors import CannotAssume, CannotStart
 from local_aws.moto_iam import check_lambda_trust
 from local_aws.moto_patch import Method, wrap_method
@@ -207,7 +207,7 @@ def show_only_given_image_config() -> None:
 
 
 def write_times_as_lambda_does() -> None:
-    """moto's LastModified has nanoseconds and a Z, and is a text in event invoke configurations."""
+    """moto's LastModified has nanoseconds and a Z."""
 
     def now() -> str:
         return (
@@ -216,25 +216,15 @@ def write_times_as_lambda_does() -> None:
 
     models.iso_8601_datetime_with_nanoseconds = now
 
-    @wrap_method(EventInvokeConfig, "response")
-    def response(respond: Method, config: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = respond(config)
-        changed = datetime.strptime(answer["LastModified"], "%Y-%m-%dT%H:%M:%S.%f%z")
-        return {**answer, "LastModified": changed.timestamp()}
 
-
-def refuse_unusable_images(find: Callable[[str], str | None]) -> None:
-    """moto accepts images that do not exist or that run on another processor.
-
-    `find` returns the processor of an image, by its URI, in Lambda's words, or None if any will do.
-    It raises CannotStart if there is no such image, or Lambda would not accept it.
-    """
+def refuse_unusable_images(describe: Callable[[str], ImageFacts]) -> None:
+    """moto accepts images that do not exist or that run on another processor."""
 
     def check(uri: str | None, architectures: list[str]) -> None:
         if uri is None:
             return
         try:
-            processor = find(uri)
+            processor = describe(uri).processor
         except CannotStart as error:
             raise InvalidParameterValueException(
                 f"Source image {uri} does not exist or is not supported. Provide a valid source "
@@ -255,6 +245,35 @@ def refuse_unusable_images(find: Callable[[str], str | None]) -> None:
     def update_function_code(update: Method, function: Any, updates: dict[str, Any]) -> Any:
         check(updates.get("ImageUri"), updates.get("Architectures") or function.architectures)
         return update(function, updates)
+
+
+def resolve_images(describe: Callable[[str], ImageFacts]) -> None:
+    """moto names an image by a hash of its URI. Lambda keeps the digest that a tag had then."""
+
+    @wrap_method(LambdaFunction, "_set_function_code")
+    def set_function_code(
+        set_code: Method, function: Any, code: dict[str, Any], *args: Any, **settings: Any
+    ) -> None:
+        set_code(function, code, *args, **settings)
+        if "ImageUri" in code:
+            digest = describe(code["ImageUri"]).digest or code["ImageUri"].partition("@")[2]
+            function.code_sha_256 = digest.partition(":")[2] or function.code_sha_256
+
+    @wrap_method(LambdaFunction, "get_code")
+    def get_code(get: Method, function: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = get(function)
+        if "ResolvedImageUri" in answer.get("Code", {}):
+            answer["Code"]["ResolvedImageUri"] = resolved_uri(function)
+        return answer
+
+
+def resolved_uri(function: Any) -> str | None:
+    """The URI by digest of a function's image, whatever its tag means by now; None for a zip."""
+    if "ImageUri" not in function.code:
+        return None
+    place, slash, name = function.code["ImageUri"].rpartition("/")
+    repository = name.partition("@")[0].partition(":")[0]
+    return f"{place}{slash}{repository}@sha256:{function.code_sha_256}"
 
 
 def keep_published_code() -> None:

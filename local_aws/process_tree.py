@@ -13,8 +13,9 @@ import psutil
 # Linux lists the children of each thread if the kernel was built with that option (most are).
 # https://man7.org/linux/man-pages/man5/proc_tid_children.5.html
 _CHILDREN_ARE_LISTED = Path("/proc/thread-self/children").exists()
-# Errors from a process that ends while it is being read.
-_GONE = (FileNotFoundError, ProcessLookupError, psutil.Error)
+# Errors from a process that ends while it is being read, or that cannot be read at this moment
+# because too many files are open.
+_GONE = (OSError, psutil.Error)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST = 4, 20, 1
@@ -71,7 +72,7 @@ def is_connected(pid: int, client: tuple[str, int], server: tuple[str, int]) -> 
         return any(_has_connection(member, client, server) for member in members(pid))
     link = f"socket:[{inode}]"
     for member in reversed(members(pid)):
-        with contextlib.suppress(*_GONE, PermissionError):
+        with contextlib.suppress(*_GONE):
             for name in os.listdir(f"/proc/{member}/fd"):  # noqa: PTH208 - faster
                 with contextlib.suppress(*_GONE):
                     if os.readlink(f"/proc/{member}/fd/{name}") == link:  # noqa: PTH115

@@ -8,17 +8,16 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from wsgiref.types import WSGIApplication
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
-from werkzeug.serving import make_server
 from werkzeug.wrappers import Response
 
-from local_aws import code_links, ecr_registry, inactive, moto_errors, moto_gaps
+from local_aws import code_links, ecr_registry, inactive, moto_errors, moto_gaps, open_files
 from local_aws.async_queue import AsyncQueue
 from local_aws.code_links import CodeLinks
 from local_aws.code_store import CodeStore
@@ -26,7 +25,7 @@ from local_aws.control_plane import ControlPlane
 from local_aws.ecr_registry import Registry
 from local_aws.executor import Executor
 from local_aws.frontdoor import FrontDoor
-from local_aws.http_handler import Handler
+from local_aws.http_server import HttpServer
 from local_aws.iam_guard import Guard
 from local_aws.moto_cloudwatch import put_lambda_metrics
 from local_aws.moto_ecr import Images
@@ -64,7 +63,15 @@ class Server:
 
     def __init__(self, settings: Settings, listening: socket.socket) -> None:
         """Prepare to serve on the `listening` socket, and close it in the end."""
-        self.settings = settings
+        self.settings = replace(settings, cap=min(settings.cap, open_files.most_environments()))
+        if self.settings.cap < settings.cap:
+            log.warning(
+                "--max-concurrency is %d instead of %d, because only %d files may be open. "
+                "To raise that limit: ulimit -n",
+                self.settings.cap,
+                settings.cap,
+                open_files.limit(),
+            )
         self._socket = listening
         host, port = listening.getsockname()
         self.endpoint = f"http://{host}:{port}"
@@ -111,7 +118,7 @@ class Server:
             links=self._links,
             pending=self._pending,
             on_mapping=self._pollers.add,
-            find_image=store.processor,
+            describe_image=store.describe,
         ):
             repair()
 
@@ -160,10 +167,7 @@ class Server:
 
     @contextlib.contextmanager
     def _serving(self, app: WSGIApplication) -> Iterator[None]:
-        host, port = self._socket.getsockname()
-        http = make_server(
-            host, port, app, threaded=True, request_handler=Handler, fd=self._socket.fileno()
-        )
+        http = HttpServer(app, self._socket, open_files.most_connections())
         thread = threading.Thread(target=http.serve_forever, daemon=True)
         thread.start()
         try:

@@ -14,6 +14,7 @@ import time
 from calendar import timegm
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote, unquote
 from wsgiref.types import WSGIEnvironment
 
@@ -130,7 +131,8 @@ def verify(
 ) -> None:
     """Raise SignatureError unless the request was signed with the secret, and recently.
 
-    Unless its hash is not signed, the body is read, hashed and put back.
+    If the client did not send the hash of the body, the body is read, hashed and put back. If it
+    did, reading the body raises SignatureError where it turns out to be another one.
     """
     check_token(signature, token)
     _check_time(signature)
@@ -219,14 +221,39 @@ def _body_hash(environ: WSGIEnvironment, signature: Signature) -> str:
     sent = str(environ.get("HTTP_X_AMZ_CONTENT_SHA256", ""))
     if sent and not HASH.fullmatch(sent):
         return sent  # UNSIGNED-PAYLOAD, or of a body whose chunks are signed
-    found = hashlib.sha256(read_body(environ)).hexdigest()
-    if sent and sent != found:
-        raise SignatureError(
-            "XAmzContentSHA256Mismatch",
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
-            HTTPStatus.BAD_REQUEST,
+    if sent and environ.get("CONTENT_LENGTH"):
+        environ["wsgi.input"] = _HashedBody(
+            environ["wsgi.input"], int(environ["CONTENT_LENGTH"]), sent
         )
-    return found
+        return sent
+    return hashlib.sha256(read_body(environ)).hexdigest()
+
+
+class _HashedBody:
+    """A body that is compared with its hash while it is read: S3's may be large."""
+
+    def __init__(self, stream: Any, length: int, wanted: str) -> None:
+        self._stream, self._left, self._wanted = stream, length, wanted
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to `size` bytes, or all; raise SignatureError at the end of another body."""
+        return self._hashed(self._stream.read(size))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """A line, or its first `size` bytes; raise SignatureError at the end of another body."""
+        return self._hashed(self._stream.readline(size))
+
+    def _hashed(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        self._left -= len(data)
+        if self._left <= 0 and self._hash.hexdigest() != self._wanted:
+            raise SignatureError(
+                "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+                HTTPStatus.BAD_REQUEST,
+            )
+        return data
 
 
 def read_body(environ: WSGIEnvironment) -> bytes:

@@ -18,6 +18,7 @@ from pipeline.setting_table import (
     check_together,
 )
 from pipeline.settings import ROOT
+from pipeline.text_file import read_text
 
 DEFAULT_PATH = ROOT / "deployment.ini"
 PATHS = ("zip",)  # a relative path starts at the file's folder
@@ -63,7 +64,7 @@ def read_file(path: Path) -> DeploymentFile:
     )
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names have capital letters
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), str(path))
+        parser.read_string(read_text(path, "utf-8-sig"), str(path))
     except (OSError, ValueError, configparser.Error) as error:
         text = " ".join(str(error).split())
         raise SettingsError(

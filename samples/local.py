@@ -11,7 +11,6 @@ import click
 from local_aws.client_environ import shell_lines
 from local_aws.process import StartError
 from pipeline.cli import about_options, clear_errors
-from pipeline.keys import output_key
 from pipeline.settings import ROOT, Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import SampleError, fetch_photos
@@ -65,16 +64,20 @@ def main(prefix: str, model: str | None, people: Path | None, cpu_share: bool) -
             clear_errors(),
             undisturbed() as inherited,
             running(
-                deployment, people, model, port=None, aws_settings={"cpu_share": cpu_share}
+                deployment,
+                people,
+                model,
+                port=None,
+                aws_settings={"cpu_share": cpu_share},
+                has_alarms=True,
             ) as stack,
         ):
             click.echo(lines_for(stack, inherited))
             sys.stdout.flush()
-            text = f"s3://{stack.deployment.output_bucket}/{output_key(Path(video).name)}"
             say(
                 "\nReady. Paste these lines into another terminal, then:\n"
-                f"  aws s3 cp {video} s3://{stack.deployment.input_bucket}/\n"
-                f"  sleep 10; aws s3 cp {text} -\n"
+                f"  python3 workload/recognize.py {video}\n"
+                "  python3 workload/results.py\n"
                 "  python3 deploy/status.py\n"
                 f"Log: {stack.aws.log_path}. Press Ctrl-C to stop everything."
             )

@@ -157,8 +157,10 @@ def image_folder(gallery: Path, model: str) -> Iterator[Path]:
         yield assemble_image(gallery, model, Path(folder))
 
 
-def deploy(aws: LocalAWS, deployment: Deployment, config: Path) -> None:
+def deploy(aws: LocalAWS, deployment: Deployment, config: Path, has_alarms: bool = False) -> None:
     """Write the deployment's file, and run createS3.py and deploy/deploy.py with it, as a user.
+
+    Alarms never go off here and take half a second, so only who may look at them gets them.
 
     Raises SampleError if a script fails.
     """
@@ -167,6 +169,7 @@ def deploy(aws: LocalAWS, deployment: Deployment, config: Path) -> None:
         "region": aws.region,
         "endpoint-url": aws.endpoint,
         "image-uri": f"{REGISTRY.format(region=aws.region)}/{deployment.repository}:local",
+        "alarms": "yes" if has_alarms else "no",
     }
     write_file(config, options, deployment.settings)
     for script in ("createS3.py", "deploy/deploy.py"):
@@ -190,6 +193,7 @@ def running(
     port: int | None = 0,
     settings: dict[str, str] | None = None,
     aws_settings: Mapping[str, object] | None = None,
+    has_alarms: bool = False,
 ) -> Iterator[Stack]:
     """A local AWS with the pipeline deployed on it; both last as long as the context.
 
@@ -213,5 +217,5 @@ def running(
             words = [f"{name}={value}" for name, value in {**own, **(settings or {})}.items()]
             deployment = replace(deployment, settings=read_words(tuple(words)))
             config = Path(folder) / "deployment.ini"
-            deploy(aws, deployment, config)
+            deploy(aws, deployment, config, has_alarms)
             yield Stack(aws, deployment, chosen, config)

@@ -63,6 +63,7 @@ SAME_NAME = {
     "handler": "the entry point of each Lambda function",
     "checks": "deploy.parts checks a deployment, workload.grading a run",
     "recognition": "the bench measures what face-recognition's module does",
+    "results": "the bench keeps what it has measured, workload lists answers",
     "uploads": "the bench measures what workload.running's module does",
 }
 

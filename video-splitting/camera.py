@@ -18,6 +18,7 @@ from video_errors import (
     UnreadableVideo,
     VideoUnreachable,
     failure,
+    is_lost,
 )
 
 # Seek this far ahead of the frame, so that rounding cannot move the seek past it.
@@ -262,7 +263,7 @@ class Camera:
         listing = self.folder / "packets"
         listing.unlink(missing_ok=True)
         messages = self._run(ffmpeg.packets_command(self.video, seek, listing, span))
-        if ffmpeg_output.parse_packets(listing, seek, span) is None:
+        if is_lost(messages) or ffmpeg_output.parse_packets(listing, seek, span) is None:
             raise_if_read_failed(messages)
         return listing
 

@@ -166,20 +166,35 @@ def splitter(context: Context) -> Splitter:
 
 def videos_in(event: dict[str, Any]) -> dict[store.Source, dict[str, Any]]:
     """The objects that an S3 event names, each with its record; none for S3's test event."""
+    if not isinstance(event, dict):
+        raise UnexpectedEvent(f"The event {json.dumps(event)[:200]} is not an object: not from S3.")
     if event.get("Event") == "s3:TestEvent":
         return {}
     records = event.get("Records")
     if not isinstance(records, list):
         raise UnexpectedEvent(f"No Records in the event {json.dumps(event)[:200]}: not from S3.")
+    return {_named_in(record): record for record in records}
+
+
+def _named_in(record: Any) -> store.Source:
+    """The object that a record names; raises UnexpectedEvent."""
     try:
-        return {
-            store.Source(
-                record["s3"]["bucket"]["name"], unquote_plus(record["s3"]["object"]["key"])
-            ): record
-            for record in records
-        }
+        bucket, key = record["s3"]["bucket"]["name"], record["s3"]["object"]["key"]
     except (KeyError, TypeError) as error:
         raise UnexpectedEvent(f"A record of the event lacks {error}: not from S3.") from error
+    for what, name in (("bucket", bucket), ("key", key)):
+        if not isinstance(name, str) or not name or not _is_utf8(name):
+            shown = json.dumps(name)[:200]
+            raise UnexpectedEvent(f"A record of the event has the {what} {shown}: not from S3.")
+    return store.Source(bucket, unquote_plus(key))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
+        return False
+    return True
 
 
 @contextmanager

@@ -27,9 +27,9 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 60, 900
 Handle = Callable[[dict[str, Any], float], None]
 
 
-def are_in(event: dict[str, Any]) -> bool:
+def are_in(event: Any) -> bool:
     """Whether the event holds messages of a queue."""
-    records = event.get("Records")
+    records = event.get("Records") if isinstance(event, dict) else None
     return isinstance(records, list) and any(
         isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records
     )
@@ -49,7 +49,14 @@ class Messages:
         self._context = context
 
     def handle_each(self, event: dict[str, Any], handle: Handle) -> dict[str, Any]:
-        """Handle every message; return those to try again, as Lambda wants them named."""
+        """Handle every message; return those to try again, as Lambda wants them named.
+
+        Raises NotAnEvent before handling any if one is not as SQS sends it.
+        """
+        for message in event["Records"]:
+            if not _is_message(message):
+                shown = json.dumps(message)[:200]
+                raise NotAnEvent(f"The record {shown} is not a message of a queue: not from SQS.")
         again = [
             {"itemIdentifier": message["messageId"]}
             for message in event["Records"]
@@ -114,11 +121,24 @@ class NotAnEvent(Exception):
     retry = False
 
 
+def _is_message(record: Any) -> bool:
+    """Whether a record of an event has all that is read of a message."""
+    if not isinstance(record, dict) or not isinstance(record.get("attributes"), dict):
+        return False
+    texts = [record.get(name) for name in ("messageId", "receiptHandle", "body", "eventSourceARN")]
+    numbers = [
+        record["attributes"].get(name) for name in ("ApproximateReceiveCount", "SentTimestamp")
+    ]
+    return all(isinstance(text, str) for text in [*texts, *numbers]) and all(
+        number.isdecimal() and len(number) < 20 for number in numbers
+    )
+
+
 def parsed(body: str) -> dict[str, Any]:
     """The event in a message; raises NotAnEvent if it is not a JSON object."""
     try:
         event = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NotAnEvent(f"The message {body[:200]!r} is not JSON: not from S3.") from error
     if not isinstance(event, dict):
         raise NotAnEvent(f"The message {body[:200]!r} is not a JSON object: not from S3.")

@@ -86,6 +86,12 @@ def failure(messages: str) -> VideoError:
     return UnreadableVideo(f"no frame could be decoded ({last}). Upload a video that plays.")
 
 
+def is_lost(messages: str) -> bool:
+    """Whether ffmpeg gave up reading before the end of its input, though it may be whole."""
+    pattern = rf"{INPUT}(?!Invalid data|End of file)"
+    return re.search(pattern, messages, re.MULTILINE) is not None
+
+
 def _unreadable(why: str) -> Callable[[str], VideoError]:
     return lambda words: UnreadableVideo(f"{why} ({words}). Upload a video that plays.")
 
@@ -126,7 +132,8 @@ CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
         lambda words: VideoUnreachable(f"it could not be fetched ({words}). Try again."),
     ),
     (
-        rf"{INPUT}(?P<words>Input/output error|I/O error)",
+        # With any other message before it, it is the file that makes no sense.
+        rf"\A{INPUT}(?P<words>Input/output error|I/O error)",
         lambda _: VideoUnreachable(
             "it could not be read: the store closed the connection or sent a redirect. Try again."
         ),

@@ -192,7 +192,7 @@ def _drive(
     """Upload, wait, and tell of each failed try as soon as the log has it; keeps it in `failed`."""
     paths = {upload.key: upload.path for upload in uploads}
     log = FirstFailures(aws, deployment, time.time() + drive.skew_s)
-    with log, progress_bar("Recognizing", len(uploads), lambda _: "waiting") as bar:
+    with log, progress_bar("Recognizing", len(uploads)) as bar:
 
         def update() -> None:
             try:

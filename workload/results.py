@@ -71,7 +71,7 @@ def moment(_context: click.Context, option: click.Parameter, value: str | None) 
 @click.command()
 @workload_options
 @click.option("--person", help="Only videos in which this person was recognized, and when.")
-@click.option("--unknown", is_flag=True, help="Only videos of people whom nobody in it knows.")
+@click.option("--unknown", is_flag=True, help=f"Only videos whose answer is {UNKNOWN}.")
 @click.option(
     "--since",
     callback=moment,

@@ -241,8 +241,8 @@ def test_an_answered_video(logs: Logs) -> None:
 
 def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
     logs.upload()
-    oops = {"error": "StoreRefused: no", "ms": 5}
-    logs.put("video-splitting", 0.1, logs.step("start"), logs.step("video", **oops))
+    oops = logs.step("video", error="StoreRefused: no", ms=5)
+    logs.put("video-splitting", 0.1, logs.step("start"), oops)
 
     found = logs.path()
 
@@ -254,7 +254,7 @@ def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
     ("lines", "state", "reason"),
     [
         ([], "uploaded", "the splitter has not begun"),
-        (["start"], "working", "attempt 1 of 3, started"),
+        (["queued", "start"], "working", "attempt 1 of 3, started"),
         (["start", "frames"], "working", "attempt 1 of 3, frames taken, not yet recognized"),
         (["start", "Task timed out after 3 seconds"], "waiting for a retry", "Task timed out"),
         (["start", "REPORT RequestId: r\tStatus: error"], "waiting for a retry", "error (attempt"),

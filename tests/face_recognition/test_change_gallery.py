@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import enroll
 import gallery
@@ -221,3 +223,60 @@ def test_a_dry_run_says_everything_and_writes_nothing(
     assert made.out.splitlines()[-1] == "Would write x.pt"
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["data.pt"]
+
+
+@pytest.fixture
+def report(s3: Any, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A report of a run with one stranger, whose two embeddings are in S3."""
+    for name, value in (("ENDPOINT_URL", endpoint), ("ACCESS_KEY_ID", "t"), ("PROFILE", "")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "t")
+    rows = np.random.default_rng(9).normal(size=(1, 128)) + [[0.0], [0.05]] * np.ones(128)
+    for number, row in enumerate(
+        (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
+    ):
+        text = base64.b64encode(row.tobytes()).decode()
+        body = {"model": "sface", "image-size": 240, "faces": [{"embedding": text}]}
+        key = f"v/output-0{number}.jpg.faces.json"
+        s3.put_object(Bucket="p-stage-1", Key=key, Body=json.dumps(body))
+    faces = [{"key": f"v/output-0{number}.jpg.faces.json", "face": 0} for number in range(2)]
+    found = {"bucket": "p-stage-1", "region": "us-east-1", "strangers": {"3": faces}}
+    script = f'<script type="application/json" id="strangers">{json.dumps(found)}</script>'
+    (tmp_path / "run.html").write_text(f"<p>{script}</p>")
+    return tmp_path / "run.html"
+
+
+def test_a_stranger_of_a_run_gets_a_name(tmp_path: Path, run: Run, report: Path) -> None:
+    path = save(tmp_path / "data.pt", "Cid", "Ann Lee")
+
+    done = run("--add-stranger", "run.json", "3", "--name", " Ada  Lovelace ")
+
+    assert done.status == 0, done.err
+    assert names(path) == ("Cid", "Ann Lee", "Ada Lovelace", "Ada Lovelace")
+    assert "added Ada Lovelace: 2 faces" in done.err
+
+
+def test_a_stranger_who_cannot_be_added_changes_nothing(
+    tmp_path: Path, run: Run, report: Path, s3: Any
+) -> None:
+    path = save(tmp_path / "data.pt", "Cid", "Ann Lee")
+    before = path.read_bytes()
+
+    unknown = run("--add-stranger", report, "4", "--name", "Ada")
+    assert "run.html has no stranger 4: it has 3." in unknown.err
+    save(tmp_path / "other.pt", "Cid", model="facenet-vggface2")
+    other = run("--add-stranger", report, "3", "--name", "Ada", "--gallery", "other.pt")
+    assert "made with facenet-vggface2 at 240 px, the stranger's faces with sface" in other.err
+    s3.delete_object(Bucket="p-stage-1", Key="v/output-01.jpg.faces.json")
+    expired = run("--add-stranger", report, "3", "--name", "Ada")
+    assert "They expire with their frames" in expired.err
+    report.write_text("<p></p>")
+    none = run("--add-stranger", report, "3", "--name", "Ada")
+    assert "KEEP_EMBEDDINGS=1" in none.err
+    assert {done.status for done in (unknown, other, expired, none)} == {1}
+    with pytest.raises(SystemExit):
+        run("--add-stranger", report, "3")
+    with pytest.raises(SystemExit):
+        run("--add-stranger", report, "3", "--name", "Unknown")
+    assert path.read_bytes() == before

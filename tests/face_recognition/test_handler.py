@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
+import unknown_faces
 from engine import EngineError
 from gallery import GalleryError
 from PIL import Image
@@ -589,3 +590,38 @@ def test_both_functions_log_the_same_fields(root: Path) -> None:
 
     assert len(ours) > 9
     assert ours == theirs
+
+
+def test_unknown_faces_are_kept_beside_their_frame_if_asked_for(
+    load_handler: Callable[..., ModuleType], s3: Any, put: Any
+) -> None:
+    def kept() -> list[str]:
+        found = s3.list_objects_v2(Bucket="p-stage-1", Prefix="kept").get("Contents", [])
+        return [item["Key"] for item in found if item["Key"].endswith(".json")]
+
+    # GIVEN a frame of six strangers, WHEN nobody asked for it, nothing is kept
+    source = {"source-bucket": "p-input", "source-key": "kept.mp4", "source-etag": "e1"}
+    put("kept.jpg", "t1.jpg", **source)
+    load_handler().handler(several("kept.jpg"), None)
+    assert kept() == []
+    # WHEN somebody did, THEN it is, with the metadata that the splitter goes by
+    keeping = load_handler(KEEP_EMBEDDINGS="1")
+    (result,) = keeping.handler(several("kept.jpg"), None)["results"]
+    stored = s3.get_object(Bucket="p-stage-1", Key="kept.jpg.faces.json")
+    assert kept() == ["kept.jpg.faces.json"]
+    assert stored["Metadata"] == source
+    content = stored["Body"].read()
+    read = json.loads(content)
+    boxes = [face["box"] for face in result["faces"] if face["probability"] >= 0.95]
+    assert [face["box"] for face in read["faces"]] == boxes
+    assert len(boxes) == 6
+    assert (read["metric"], read["frame-etag"]) == ("cosine", result["frame_etag"])
+    # AND the embedding is the one that the distance comes from
+    model, size, row = unknown_faces.embedding(content, 5)
+    nearest = keeping._recognizer.gallery.nearest(row)
+    assert (model, size) == ("sface", 240)
+    assert result["faces"][5]["distance"] == pytest.approx(nearest.distance, abs=1e-4)
+    # WHEN the frame shows nobody unknown any more, THEN it is deleted
+    put("kept.jpg", "obama2.jpg", **source)
+    keeping.handler(several("kept.jpg"), None)
+    assert kept() == []

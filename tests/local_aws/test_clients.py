@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -94,7 +94,9 @@ def test_older_clients_get_errors_in_their_protocol(cloud: Cloud) -> None:
         body = f"Action={action}&Version=2010-08-01"
         request = AWSRequest("POST", f"{cloud.aws.endpoint}/", headers, body)
         SigV4Auth(credentials, service, "us-east-1").add_auth(request)
-        sent = urllib.request.Request(request.url, body.encode(), dict(request.headers.items()))
+        sent = urllib.request.Request(
+            str(request.url), body.encode(), dict(request.headers.items())
+        )
         answers[action] = fetch(sent)
 
     for action, (status, text) in answers.items():
@@ -102,6 +104,23 @@ def test_older_clients_get_errors_in_their_protocol(cloud: Cloud) -> None:
         assert text.decode().startswith("<?xml")
         assert "<ErrorResponse><Error>" in text.decode()
         assert f":{action}." in text.decode()
+
+
+def test_a_body_that_was_changed_on_its_way_is_not_stored(cloud: Cloud) -> None:
+    keys, s3, bucket = cloud.aws.environ, cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    credentials = Credentials(keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    request = AWSRequest("PUT", f"{cloud.aws.endpoint}/{bucket}/k", {}, b"right")
+    S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
+
+    def put(body: bytes) -> tuple[int, bytes]:
+        headers = {**dict(request.headers.items()), "Content-Type": ""}
+        return fetch(urllib.request.Request(str(request.url), body, headers, method="PUT"))
+
+    status, text = put(b"wrong")
+    assert (status, b"<Code>XAmzContentSHA256Mismatch</Code>" in text) == (400, True)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+    assert put(b"right") == (200, b"")
 
 
 def test_managed_policies_are_attached_listed_and_judged_by(cloud: Cloud) -> None:
@@ -262,9 +281,14 @@ def test_an_image_must_exist_and_fit_the_processor(cloud: Cloud) -> None:
     repository = cloud.name("repository")
     uri = ecr.create_repository(repositoryName=repository)["repository"]["repositoryUri"]
     settings = {"EntryPoint": ["/bin/x"], "Command": ["a.b"], "WorkingDirectory": "/x"}
-    for processor in ("amd64", "arm64"):
-        config = json.dumps({"architecture": processor, "config": {"Cmd": ["x"]}}).encode()
-        RegistryUser.of(ecr).push(repository, processor, config, [layer()])
+
+    def push(tag: str, processor: str, command: str) -> str:
+        config = {"architecture": processor, "config": {"Cmd": [command]}}
+        user = RegistryUser.of(ecr)
+        return user.push(repository, tag, json.dumps(config).encode(), [layer()])
+
+    digest = push("amd64", "amd64", "x")
+    push("arm64", "arm64", "x")
 
     def create(tag: str, architecture: str, **more: Any) -> str:
         name = cloud.name("function")
@@ -290,8 +314,45 @@ def test_an_image_must_exist_and_fit_the_processor(cloud: Cloud) -> None:
         client.update_function_code(FunctionName=name, ImageUri=f"{uri}:nosuch")
     found = client.get_function_configuration(FunctionName=name)
     assert found["ImageConfigResponse"]["ImageConfig"] == settings
-    image = client.get_function(FunctionName=name)["Code"]["ImageUri"]
-    assert image == f"{uri}:amd64"
+    # what a tag means later does not change the function until it is updated
+    newer = push("amd64", "amd64", "y")
+    assert newer != digest
+    for expected in (digest, newer):
+        found = client.get_function(FunctionName=name)
+        assert found["Code"]["ImageUri"] == f"{uri}:amd64"
+        assert found["Code"]["ResolvedImageUri"] == f"{uri}@{expected}"
+        assert found["Configuration"]["CodeSha256"] == expected.removeprefix("sha256:")
+        client.update_function_code(FunctionName=name, ImageUri=f"{uri}:amd64")
+
+
+def test_times_are_written_as_lambda_writes_them(cloud: Cloud) -> None:
+    name, client = cloud.function("def handler(event, context): pass\n"), cloud.client("lambda")
+    bodies = []
+    client.meta.events.register(
+        "after-call.lambda.GetFunctionEventInvokeConfig",
+        lambda http_response, **_: bodies.append(json.loads(http_response.content)),
+    )
+    client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=1)
+
+    client.get_function_event_invoke_config(FunctionName=name)
+
+    changed = client.get_function_configuration(FunctionName=name)["LastModified"]
+    moment = datetime.strptime(changed, "%Y-%m-%dT%H:%M:%S.%f%z")
+    assert changed.endswith("+0000")
+    assert bodies[0]["LastModified"] == pytest.approx(moment.timestamp())
+
+
+def test_the_older_way_to_send_an_event_works(cloud: Cloud) -> None:
+    name = cloud.function("def handler(event, context):\n    print('got', event)\n")
+
+    assert (
+        cloud.client("lambda").invoke_async(FunctionName=name, InvokeArgs=b"[7]")["Status"] == 202
+    )
+
+    deadline = time.monotonic() + 10
+    while not (lines := [x for x in cloud.log_lines(name) if x.startswith("got [7]")]):
+        assert time.monotonic() < deadline
+    assert len(lines) == 1
 
 
 def test_keys_are_limited_in_bytes_whatever_is_done_with_them(cloud: Cloud) -> None:
@@ -326,8 +387,10 @@ def test_a_connection_stays_open_after_errors_and_large_bodies(
     connection.auto_open = 0
     connection.connect()
 
-    def ask(method: str, url: str, body: bytes | None = None, **headers: str) -> int:
-        connection.request(method, url.removeprefix(cloud.aws.endpoint), body, headers)
+    def ask(
+        method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> int:
+        connection.request(method, url.removeprefix(cloud.aws.endpoint), body, headers or {})
         answer = connection.getresponse()
         answer.read()
         assert not answer.will_close, (method, url)
@@ -340,10 +403,10 @@ def test_a_connection_stays_open_after_errors_and_large_bodies(
         ask("PUT", urls["put_object"].replace("k?", "x?"), bytes(big)),
         ask("PUT", urls["put_object"], bytes(big)),
         ask("GET", urls["get_object"]),
-        ask("GET", urls["get_object"], Range=f"bytes=0-{big // 2}"),
-        ask("GET", urls["get_object"], Range="bytes=99999999-"),
+        ask("GET", urls["get_object"], headers={"Range": f"bytes=0-{big // 2}"}),
+        ask("GET", urls["get_object"], headers={"Range": "bytes=99999999-"}),
         ask("HEAD", urls["head_object"]),
-        ask("GET", urls["get_object"], **{"If-None-Match": etag}),
+        ask("GET", urls["get_object"], headers={"If-None-Match": etag}),
         ask("POST", "/", b"Action=Nosuch&Version=2010-05-08"),
         ask("GET", "/v2/nosuch/manifests/1"),
         ask("POST", "/v2/nosuch/blobs/uploads/", bytes(big)),
@@ -352,3 +415,34 @@ def test_a_connection_stays_open_after_errors_and_large_bodies(
 
     expected = [404, 403, 403, 200, 200, 206, 416, 200, 304, 403, 401, 401, 204]
     assert statuses == expected
+
+
+# Differences from AWS that docs/local-aws.md states.
+
+
+def test_policies_of_resources_grant_no_user_anything(cloud: Cloud) -> None:
+    admin, bucket = cloud.client("s3"), cloud.name("bucket")
+    admin.create_bucket(Bucket=bucket)
+    admin.put_object(Bucket=bucket, Key="k", Body=b"x")
+    public = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [public]})
+    admin.put_bucket_policy(Bucket=bucket, Policy=policy)
+
+    with pytest.raises(ClientError, match="AccessDenied"):
+        cloud.client("s3", cloud.assume([])).get_object(Bucket=bucket, Key="k")
+
+
+def test_a_sessions_own_policy_limits_nothing(cloud: Cloud) -> None:
+    nothing = {"Effect": "Deny", "Action": "*", "Resource": "*"}
+    session = cloud.client("sts").assume_role(
+        RoleArn=cloud.role(ANYTHING),
+        RoleSessionName="test",
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": [nothing]}),
+    )
+
+    assert "Buckets" in cloud.client("s3", session["Credentials"]).list_buckets()

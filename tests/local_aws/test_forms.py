@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from local_aws.post_form import FormError, check_policy
 from tests.local_aws.conftest import ANYTHING, Cloud, fetch
 
-OLD, NEW = {"signature_version": "s3"}, {"signature_version": "s3v4"}
+OLD: dict[str, Any] = {"signature_version": "s3"}
+NEW: dict[str, Any] = {"signature_version": "s3v4"}
 QUICK = settings(max_examples=50, deadline=None, derandomize=True)
 
 
@@ -53,7 +54,7 @@ def post(form: dict[str, Any], data: bytes, path: Path, **more: str) -> tuple[in
 
 @pytest.mark.parametrize("version", [OLD, NEW], ids=["v2", "v4"])
 def test_boto3s_forms_upload_what_their_policy_allows(
-    cloud: Cloud, tmp_path: Path, version: dict[str, str]
+    cloud: Cloud, tmp_path: Path, version: dict[str, Any]
 ) -> None:
     s3, name = cloud.client("s3", **version), bucket(cloud)
     form = s3.generate_presigned_post(
@@ -190,7 +191,7 @@ def test_an_old_signature_needs_a_readable_and_recent_date(cloud: Cloud) -> None
         signer.date = date
         signer.add_auth(request)
         answers.append(
-            fetch(urllib.request.Request(request.url, headers=dict(request.headers.items())))
+            fetch(urllib.request.Request(str(request.url), headers=dict(request.headers.items())))
         )
 
     assert [status for status, _ in answers] == [403, 403]

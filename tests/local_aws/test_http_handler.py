@@ -10,10 +10,10 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
-from werkzeug.serving import make_server
 
-from local_aws.http_handler import Handler
+from local_aws.http_server import HttpServer
 
+MOST = 4  # connections
 PARTS = [b"one", b"", b"two"]
 
 
@@ -40,10 +40,12 @@ def application(environ: WSGIEnvironment, start: StartResponse) -> Iterable[byte
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
     """A server of the application."""
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        server = HttpServer(application, listening, most=MOST)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield "127.0.0.1", server.server_port
+    yield address
     server.shutdown()
     thread.join()
     server.server_close()
@@ -113,3 +115,24 @@ def test_a_client_that_waits_before_it_sends_a_body_is_told_to_go_on(
 
         sock.sendall(b"body")
         assert sock.recv(65_536).endswith(b"\r\n\r\nbody")
+
+
+def test_connections_beyond_the_limit_wait_and_idle_ones_make_room(
+    address: tuple[str, int],
+) -> None:
+    # GIVEN as many connections as are served at once, all of them idle
+    first = [http.client.HTTPConnection(*address, timeout=10) for _ in range(MOST)]
+    for one in first:
+        one.request("POST", "/echo", b"x")
+        assert one.getresponse().read() == b"x"
+
+    # WHEN others follow
+    more = [http.client.HTTPConnection(*address, timeout=10) for _ in range(MOST)]
+    for one in more:
+        one.request("POST", "/echo", b"y")
+        assert one.getresponse().read() == b"y"
+
+    # THEN they were served instead of the first, whose clients connect again
+    assert first[0].sock.recv(1) == b""
+    for one in (*first, *more):
+        one.close()

@@ -146,6 +146,7 @@ def test_only_callers_who_may_list_learn_that_an_object_is_missing(cloud: Cloud)
 def test_other_services_are_authorized_per_resource(cloud: Cloud) -> None:
     mine, other = cloud.name("queue"), cloud.name("queue")
     urls = [cloud.client("sqs").create_queue(QueueName=name)["QueueUrl"] for name in (mine, other)]
+    topics = [cloud.client("sns").create_topic(Name=name)["TopicArn"] for name in (mine, other)]
     group = cloud.name("/group")
     cloud.client("logs").create_log_group(logGroupName=group)
     place = "us-east-1:123456789012"
@@ -155,6 +156,11 @@ def test_other_services_are_authorized_per_resource(cloud: Cloud) -> None:
                 "Effect": "Allow",
                 "Action": "sqs:SendMessage",
                 "Resource": f"arn:aws:sqs:{place}:{mine}",
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["sns:ListTagsForResource", "sns:CreateTopic"],
+                "Resource": f"arn:aws:sns:{place}:{mine}",
             },
             {
                 "Effect": "Allow",
@@ -171,6 +177,10 @@ def test_other_services_are_authorized_per_resource(cloud: Cloud) -> None:
         code_of(lambda u=url: sqs.send_message_batch(QueueUrl=u, Entries=batch)) for url in urls
     ]
     assert sent == ["OK", "AccessDeniedException"] * 2
+    sns = cloud.client("sns", credentials)
+    seen = [code_of(lambda t=topic: sns.list_tags_for_resource(ResourceArn=t)) for topic in topics]
+    seen += [code_of(lambda n=name: sns.create_topic(Name=n)) for name in (mine, other)]
+    assert seen == ["OK", "AccessDenied"] * 2
     named = {"logGroupName": group, "logStreamName": "s"}
     assert code_of(lambda: logs.create_log_stream(**named)) == "OK"
     assert code_of(lambda: logs.create_log_group(logGroupName="x")) == "AccessDeniedException"

@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.client_environ import isolated
 from local_aws.code_links import CodeLinks
+from local_aws.code_store import ImageFacts
 from local_aws.moto_events import PendingEvents, complete_s3_event
 from local_aws.moto_gaps import repairs
 from tests.local_aws.conftest import TRUST, Cloud, zipped
@@ -143,7 +144,7 @@ def names() -> list[str]:
         links=CodeLinks(""),
         pending=PendingEvents(),
         on_mapping=lambda _: None,
-        find_image=lambda _: None,
+        describe_image=lambda _: ImageFacts(None, None),
     )
     return [r.func.__name__ if isinstance(r, partial) else r.__name__ for r in listed]
 
@@ -246,6 +247,13 @@ def write_times_as_lambda_does(cloud: Cloud) -> bool:
     changed = client.get_function_configuration(FunctionName=name)["LastModified"]
     lambdas = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000"
     return not re.fullmatch(lambdas, changed)
+
+
+@gap
+def resolve_images(cloud: Cloud) -> bool:
+    uri = f"{REGISTRY}/an-image@sha256:{'3' * 64}"
+    client, name = cloud.client("lambda"), image_function(cloud, uri)
+    return bool(client.get_function(FunctionName=name)["Code"]["ResolvedImageUri"] != uri)
 
 
 @gap
@@ -399,7 +407,8 @@ def compute_metric_statistics(cloud: Cloud) -> bool:
     points = client.get_metric_statistics(**metric, **SPAN, Period=60, ExtendedStatistics=["p50"])[
         "Datapoints"
     ]
-    return [point.get("ExtendedStatistics") for point in points] != [{"p50": 2.0}]
+    found = [(point["Timestamp"], point.get("ExtendedStatistics")) for point in points]
+    return found != [(MINUTE.replace(second=0), {"p50": 2.0})]
 
 
 def logged(cloud: Cloud, **options: Any) -> list[str]:
@@ -718,7 +727,7 @@ MOTO_SYMBOLS = (
     ("moto.s3.responses", "S3Response.get_object"),
     ("moto.s3.models", "S3Backend.put_bucket_notification_configuration"),
     ("moto.s3.responses", "S3Response._key_response"),
-    ("moto.awslambda.models", "EventInvokeConfig.response"),
+    ("moto.awslambda.models", "LambdaFunction._set_function_code"),
     ("moto.awslambda.models", "LambdaFunction.update_function_code"),
     ("moto.awslambda.models", "iso_8601_datetime_with_nanoseconds"),
     ("moto.cloudwatch.models", "CloudWatchBackend.get_all_metrics"),

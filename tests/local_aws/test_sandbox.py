@@ -206,17 +206,6 @@ def test_environments_share_no_files_and_no_processes(cloud: Cloud) -> None:
     assert cloud.invoke(first)[0] == [[first], 4]  # its own are kept
 
 
-def test_tmp_has_the_size_that_was_set(cloud: Cloud) -> None:
-    code = (
-        "def handler(event, context):\n    with open('/tmp/large', 'wb') as file:\n"
-        "        for _ in range(600): file.write(bytes(1 << 20))\n"
-    )
-
-    payload, _, _ = cloud.invoke(cloud.function(code, EphemeralStorage={"Size": 520}))
-
-    assert "No space left on device" in payload["errorMessage"]
-
-
 def test_layers_are_merged_in_opt_and_the_last_wins(cloud: Cloud) -> None:
     def layer(text: str, *more: str) -> str:
         script = f"#!/bin/sh\necho {text}\n"

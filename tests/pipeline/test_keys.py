@@ -8,7 +8,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from pipeline.keys import details_key, frame_key, is_skipped, is_video, output_key, stem
+from pipeline.keys import (
+    EMBEDDINGS_ENDING,
+    details_key,
+    frame_key,
+    is_skipped,
+    is_video,
+    output_key,
+    stem,
+)
 from pipeline.settings import NOT_VIDEOS, ROOT, VIDEO_SUFFIXES
 
 sys.path += [str(ROOT / "video-splitting"), str(ROOT / "face-recognition")]
@@ -16,6 +24,7 @@ sys.path += [str(ROOT / "video-splitting"), str(ROOT / "face-recognition")]
 import keys as splitter_keys
 import output_keys
 import store
+import unknown_faces
 import video_errors
 
 # S3 keys are UTF-8. Fragments that look like suffixes make interesting keys likely.
@@ -181,3 +190,7 @@ def test_both_functions_store_a_key_alike_in_metadata(key: str) -> None:
     assert stored == output_keys.key_as_metadata(key)
     assert stored.isascii()
     assert len(stored) <= store.MAX_KEY_BYTES
+
+
+def test_the_ending_of_kept_embeddings_is_one() -> None:
+    assert EMBEDDINGS_ENDING == splitter_keys.EMBEDDINGS_ENDING == unknown_faces.ENDING

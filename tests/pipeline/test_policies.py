@@ -44,6 +44,18 @@ def test_the_splitter_can_invoke_only_the_recognizer() -> None:
     assert call["Resource"] == [arn, f"{arn}:*"]
 
 
+def test_the_recognizer_may_keep_unknown_faces_only_if_asked_for() -> None:
+    keeping = Deployment("demo", settings={"face-recognition": {"KEEP_EMBEDDINGS": "1"}})
+    (added,) = [
+        statement
+        for statement in recognizer_permissions(keeping, *PLACE)["Statement"]
+        if statement not in POLICIES[1]["Statement"]
+    ]
+
+    assert added["Resource"] == ["arn:aws:s3:::demo-stage-1/*.faces.json"]
+    assert added["Action"] == ["s3:PutObject", "s3:DeleteObject"]
+
+
 def test_only_lambda_can_assume_the_roles() -> None:
     (statement,) = lambda_trust()["Statement"]
 

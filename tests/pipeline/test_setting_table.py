@@ -49,6 +49,7 @@ def test_a_default_is_allowed_and_help_is_one_phrase(setting: Setting) -> None:
         (RECOGNIZER, "MODEL", ["facenet-vggface2", "sface"], ["nosuch", "", "SFace"]),
         (RECOGNIZER, "ENGINE", ["ncnn", "torch"], ["onnx", "NCNN", ""]),
         (RECOGNIZER, "FACES", ["known", "largest", "all"], ["every", ""]),
+        (RECOGNIZER, "KEEP_EMBEDDINGS", ["0", "1"], ["yes", ""]),
         (RECOGNIZER, "THRESHOLD", ["", "0.9", "1", "2"], ["zz", "nan", "inf", "-1", "2.1", "1e0"]),
         (RECOGNIZER, "GALLERY_URI", ["", "s3://b/k/data.pt"], ["data.pt", "s3://b", "s3://B/k"]),
         (RECOGNIZER, "GALLERY_REFRESH_S", ["0", "60"], ["-1", "soon", ""]),

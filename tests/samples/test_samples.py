@@ -241,6 +241,24 @@ def test_unusable_videos_are_reported_before_anything_starts(
     assert "Enrolling" not in done.output
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--frames", "some"), "video-splitting.FRAMES"),
+        (("--report", "/nowhere/report.html"), "Cannot write /nowhere/report.html"),
+        (("--limit", "nan"), "finite number"),
+    ],
+)
+def test_unusable_options_are_reported_before_anything_starts(
+    tmp_path: Path, options: tuple[str, str], message: str
+) -> None:
+    done = CliRunner().invoke(main, ["--people", str(tmp_path), *options])
+
+    assert done.exit_code in (1, 2)
+    assert message in done.output
+    assert "Enrolling" not in done.output
+
+
 def test_the_image_needs_buildah(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 

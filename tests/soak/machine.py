@@ -11,13 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.e2e.conftest import run_failures
 from tests.e2e.test_permissions import STOPS
-from tests.soak.world import BROKEN, REPORTS, VIDEOS, WHOLE_POLICY, World
+from tests.soak.world import BROKEN, LOOKED_AT_TWICE, REPORTS, VIDEOS, WHOLE_POLICY, World
 
 # Keys whose objects lie side by side.
 KEYS = ("a.mp4", "a.mov", "A.Mp4", "ü b+c.mp4", "a/output-00.mp4")
 # What can be taken away; without the right to write logs, everything else goes on.
 RIGHTS = [*STOPS, ("video-splitting", WHOLE_POLICY), ("face-recognition", WHOLE_POLICY)]
 RIGHTS.remove(("face-recognition", "ReadGallery"))  # the gallery is in the image
+UNDER_WAY_S = 120.0  # an event that is older has ended
 QUIET_S = 8.0  # without an invocation's end, nothing is under way any more
 SETTLE_S = 240.0
 FOLDERS = count(1)
@@ -37,13 +38,24 @@ class Machine(RuleBasedStateMachine):
         self.last: dict[str, str] = {}  # the ETag of each key's last version
         self.earlier: list[tuple[str, str]] = []  # versions that were there
         self.taken: str | None = None
-        self.was_unable_to_report = False
+        self.is_unable_to_report = False
+        self.touched: dict[str, float] = {}  # when an event of the key was last caused
+        self.may_be_lost: set[str] = set()  # keys with an event that nobody could report
+        self.is_settled = False
         self.steps_since_redrive = 0
         self.world.figures["runs"] += 1
 
     def _has(self, key: str, etag: str) -> None:
+        self.may_be_lost.discard(key)  # a version whose own event is still to come
         self.last[key] = etag
         self.earlier.append((key, etag))
+        self._touch(key)
+
+    def _touch(self, *keys: str) -> None:
+        self.is_settled = False
+        self.touched.update(dict.fromkeys(keys, time.monotonic()))
+        if self.is_unable_to_report:
+            self.may_be_lost.update(keys)
 
     @initialize(video=st.sampled_from(VIDEOS))
     def begin(self, video: str) -> None:
@@ -63,6 +75,31 @@ class Machine(RuleBasedStateMachine):
         for key in KEYS:
             self.upload(key, video)
 
+    @rule(
+        key=keys,
+        slow=st.sampled_from(LOOKED_AT_TWICE),
+        quick=st.sampled_from(VIDEOS),
+        seconds=st.sampled_from((0.1, 0.3, 0.6)),
+    )
+    def overwrite_while_it_is_split(self, key: str, slow: str, quick: str, seconds: float) -> None:
+        """Upload a video over one whose event ends later, while nothing else goes on."""
+        self.look()
+        self.upload(key, slow)
+        time.sleep(seconds)
+        self.upload(key, quick)
+        self.look()
+
+    @rule()
+    def look(self) -> None:
+        """Give back what was taken, wait until everything has settled, and check it."""
+        self.give_the_right_back()
+        if self.is_settled:
+            return
+        self.world.figures["looks at what has settled"] += 1
+        self._settle()
+        self._check_frames()
+        self.is_settled = True
+
     @rule(key=keys, kind=st.sampled_from(sorted(BROKEN)))
     def upload_broken(self, key: str, kind: str) -> None:
         """Upload what is not a video."""
@@ -80,7 +117,9 @@ class Machine(RuleBasedStateMachine):
     def send_an_event_again(self, number: int) -> None:
         """S3 delivers events at least once and in any order."""
         self.world.figures["events sent again"] += 1
-        self.world.send_event(*self.earlier[number % len(self.earlier)])
+        key, etag = self.earlier[number % len(self.earlier)]
+        self.world.send_event(key, etag)
+        self._touch(key)
 
     @rule(is_splitter=st.booleans())
     def kill(self, is_splitter: bool) -> None:
@@ -100,7 +139,10 @@ class Machine(RuleBasedStateMachine):
         self.world.figures["rights taken away"] += 1
         self.world.take_right(role, sid)
         self.taken = sid
-        self.was_unable_to_report |= is_splitter and sid in REPORTS
+        if is_splitter and sid in REPORTS:
+            self.is_unable_to_report = True
+            before = time.monotonic() - UNDER_WAY_S
+            self.may_be_lost |= {key for key, when in self.touched.items() if when > before}
 
     @precondition(lambda self: self.taken is None)
     @rule(key=keys, video=st.sampled_from(VIDEOS), seconds=st.sampled_from((0.2, 2.0)))
@@ -116,7 +158,7 @@ class Machine(RuleBasedStateMachine):
     def give_the_right_back(self) -> None:
         """Give it back."""
         self.world.give_rights_back()
-        self.taken = None
+        self.taken, self.is_unable_to_report = None, False
 
     @rule(frames=st.sampled_from(("auto", "1", "3")))
     def deploy_another_setting(self, frames: str) -> None:
@@ -129,6 +171,7 @@ class Machine(RuleBasedStateMachine):
     def redrive(self, is_missing: bool) -> None:
         """Send the messages' events again, or what is unanswered, whatever is still under way."""
         self.steps_since_redrive = 0
+        self._touch(*self.last)
         if is_missing:
             self.world.figures["redrives of what is missing"] += 1
             self._redrive_missing()
@@ -171,9 +214,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Wait until everything has settled, and look."""
-        self.world.give_rights_back()
-        self._settle()
-        self._check_frames()
+        self.look()
         self.world.figures["answered"] += len(self.last) - self._in_queue()
         self.world.figures["in the queue"] += self._in_queue()
         self.world.set_frames("auto")
@@ -199,7 +240,7 @@ class Machine(RuleBasedStateMachine):
             if not still and quiet_s > 1:
                 return
             if still and quiet_s > QUIET_S:
-                assert self.was_unable_to_report, f"neither answered nor in the queue: {still}"
+                assert self.may_be_lost >= set(still), f"neither answer nor message: {still}"
                 listed = self._missing()
                 assert listed == still, f"missing lists {listed}, but it is {still}"
                 self.world.figures["lost, then found and answered"] += len(still)

@@ -24,8 +24,8 @@ from pipeline.queue_reader import Sweep
 from pipeline.settings import Function
 from samples.stack import Stack, client_side
 
-# Videos of one known face, of a stranger, and of nobody; the last two are looked at twice.
-VIDEOS = ("test_00.mp4", "test_02.mp4", "test_03.mp4", "test_05.mp4", "test_10.mp4")
+LOOKED_AT_TWICE = ("test_05.mp4", "test_10.mp4")  # a stranger, and nobody
+VIDEOS = ("test_00.mp4", "test_02.mp4", "test_03.mp4", *LOOKED_AT_TWICE)
 BROKEN = {
     "empty": b"",
     "text": b"This is not a video. ",

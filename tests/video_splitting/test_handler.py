@@ -372,6 +372,28 @@ def test_a_shorter_video_removes_what_a_longer_one_left(
     assert world.keys(world.output) == ["a.txt", "a/output-007b.txt", "a/output-03.txt", "ab.txt"]
 
 
+def test_embeddings_of_an_older_version_are_removed(
+    world: Any, clip: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("FRAMES", "2")
+    world.put("a.mp4", clip)
+    world.handle("a.mp4")
+    own = world.metadata(world.stage, "a/output-00.jpg")
+    old = {**own, "source-etag": "old"}
+    other = {**old, "source-key": "b.mp4"}
+    # GIVEN embeddings of this version, of an older one, and of a video with another key
+    named = {"a.jpg": old, "a/output-00.jpg": own, "a/output-01.jpg": old, "a/output-03.jpg": other}
+    named["a/output-07.jpg"] = own  # a second look removed its frame
+    for frame, metadata in named.items():
+        place = {"Bucket": world.stage, "Key": f"{frame}.faces.json"}
+        world.s3.put_object(**place, Body=b"{}", Metadata=metadata)
+
+    world.handle("a.mp4")
+
+    kept = [key for key in world.keys(world.stage) if key.endswith(".faces.json")]
+    assert kept == [f"a/output-0{index}.jpg.faces.json" for index in (0, 3, 7)]
+
+
 def test_an_unchanged_agreed_name_is_not_rewritten(
     world: Any, callee: Any, clip: Path, monkeypatch: Any
 ) -> None:

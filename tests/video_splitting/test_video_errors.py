@@ -186,6 +186,28 @@ def test_a_connection_lost_on_the_way_is_no_damage(look: Any, files: Any, clip: 
     assert type(look(far, ".mp4")) is video_errors.VideoUnreachable
 
 
+def test_a_list_of_packets_that_the_store_cut_off_is_no_end(
+    files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, ffmpeg: str, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FFMPEG", ffmpeg)
+    # GIVEN a video that can be read without its end, and a store that fails from there
+    made = make("large.mkv", "-c:v", "mjpeg", "-q:v", "4", source="testsrc2=s=640x360:r=25:d=8")
+    assert made.stat().st_size > 3 << 20
+    files.lost_from = 2 << 20
+    # THEN the frames are not spread over its beginning as if it were all
+    video = ffmpeg_module.Video(files.url(made.name), "", "")
+    footage = frames.Footage(Camera(video, tmp_path, 20))
+    assert [one.time for one in footage.spread(4)] == [0]
+    assert footage.cut.startswith("VideoUnreachable")
+
+
+def test_a_header_cut_short_is_damage(look: Any, make: Any) -> None:
+    # ffmpeg calls it an input/output error, as it does a redirect
+    content = make("clip.mkv", "-pix_fmt", "yuv420p").read_bytes()
+    cut = content[: content.index(b"Lavf") - 20]
+    assert type(look(cut, ".mkv")) is video_errors.UnreadableVideo
+
+
 def test_a_file_cut_before_its_index_is_damaged_whatever_the_store_says(
     look: Any, make: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -71,6 +72,31 @@ def test_missing_answers_are_named_at_the_deadline(bare: Place, folder: Path) ->
     # AND the grader says so, because the input is newer than the output
     graded = bare.grade("--metrics-wait", 0)
     assert "a.txt: belongs to an earlier upload of a.mp4" in graded.stdout
+
+
+def test_a_wrong_answer_is_no_success(bare: Place, folder: Path, tmp_path: Path) -> None:
+    # GIVEN answers from before the run to the very same files, one of them wrong
+    (folder / "expected.csv").write_text("video,name\na.mp4,Ann\nb.mov,Ben\n")
+    for name, answer in (("a.mp4", "Ann"), ("b.mov", "Unknown")):
+        etag = hashlib.md5((folder / name).read_bytes()).hexdigest()
+        bare.client("s3").put_object(
+            Bucket=bare.deployment.output_bucket,
+            Key=output_key(name),
+            Body=answer.encode(),
+            Metadata={"source-etag": etag},
+        )
+
+    done = bare.generate("--testcase-folder", folder, "--run", "run.json", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "answered    2 of 2" in done.stdout
+    assert "names       1 of 2 right, 1 wrong" in done.stdout
+    assert done.stdout.splitlines()[2].split()[:4] == ["b.mov", "Ben", "Unknown", "WRONG,"]
+    videos = json.loads((tmp_path / "run.json").read_text())["videos"]
+    assert [(v["key"], v["expected"], v["answer"]) for v in videos] == [
+        ("a.mp4", "Ann", "Ann"),
+        ("b.mov", "Ben", "Unknown"),
+    ]
 
 
 def test_a_client_with_a_slow_clock_can_grade(bare: Place, folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The generator, grader and report on CloudShell's Python, with its last supported packages."""
+"""The client's commands on CloudShell's Python, with its last supported packages."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ def test_a_run_is_generated_graded_and_reported(
         cwd=tmp_path,
     )
 
+    one = few_videos / "test_00.mp4"
+    who = shell.start("workload/recognize.py", one, "--save", "frames", cwd=tmp_path)
+    listed = shell.start("workload/results.py", "--csv", cwd=tmp_path)
+
+    assert who.returncode == 0, who.stdout + who.stderr
+    assert (tmp_path / "frames" / "test_00.mp4.jpg").is_file()
+    assert len(listed.stdout.splitlines()) == 6, listed.stderr
     assert made.returncode == 0, made.stdout + made.stderr
     assert "answered    4 of 4" in made.stdout
     assert "<h1>4 of 4 right</h1>" in (tmp_path / "report.html").read_text(encoding="utf-8")

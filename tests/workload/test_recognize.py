@@ -12,8 +12,18 @@ from pathlib import Path
 from PIL import Image
 
 from tests.workload.conftest import Place, wait_until
+from workload.reporting.marked_frames import frames_of, save_frames
+from workload.reporting.recognized import recognized
+from workload.running.outputs import Output
 
 WHY = "FfmpegTimeout: s3://b/a.mp4: over its time"
+
+
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    """Red, green and blue at a place."""
+    value = image.convert("RGB").getpixel((x, y))
+    assert isinstance(value, tuple)
+    return value
 
 
 def test_videos_are_answered_and_a_failure_has_its_reason(
@@ -55,11 +65,11 @@ def test_videos_are_answered_and_a_failure_has_its_reason(
             Bucket=pipeline.deployment.output_bucket, Key=keys[0].replace(".mp4", ".txt")
         )
         left, top, right, bottom = json.loads(text["Metadata"]["box"])
-        red, green, blue = marked.convert("RGB").getpixel((left + 1, (top + bottom) // 2))
+        red, green, blue = pixel(marked, left + 1, (top + bottom) // 2)
         assert green > red + 60
         assert green > blue + 60
-        middle = ((left + right) // 2, (top + bottom) // 2)
-        pixels = (marked.convert("RGB").getpixel(middle), f.convert("RGB").getpixel(middle))
+        x, y = (left + right) // 2, (top + bottom) // 2
+        pixels = (pixel(marked, x, y), pixel(f, x, y))
         assert all(abs(a - b) < 20 for a, b in zip(*pixels, strict=True))
 
 
@@ -107,10 +117,50 @@ def test_what_is_no_video_is_refused_before_anything_is_uploaded(bare: Place, fo
     (folder / "notes.txt").write_text("")
 
     for options, status in ((("a.mp4", "notes.txt"), 1), (("a.mp4", "missing.mp4"), 2)):
-        done = bare.run("workload/recognize.py", *options, cwd=folder)
+        done = bare.run("workload/recognize.py", *options, "--deadline", 1, cwd=folder)
         assert (done.returncode, bare.keys(bare.deployment.input_bucket)) == (status, [])
         assert options[1] in done.stderr
     dry = bare.run("workload/recognize.py", "a.mp4", "--dry-run", cwd=folder)
     assert dry.returncode == 0
     assert "Would upload a.mp4 to s3://" in dry.stderr
     assert bare.keys(bare.deployment.input_bucket) == []
+
+
+def test_each_frame_has_the_boxes_of_its_own_faces(bare: Place, tmp_path: Path) -> None:
+    # GIVEN a video with FRAMES=3, an answer from the second one, and details of the first two
+    s3, names = bare.client("s3"), bare.deployment
+    out = io.BytesIO()
+    Image.new("RGB", (200, 150), "#808080").save(out, "JPEG")
+    etags = []
+    for number in range(3):
+        body = out.getvalue() + bytes(number)  # each has an ETag of its own
+        stored = s3.put_object(
+            Bucket=names.stage_1_bucket,
+            Key=f"a/output-{number:02d}.jpg",
+            Body=body,
+            Metadata={"frame-time": str(number)},
+        )
+        etags.append(stored["ETag"].strip('"'))
+    ann = {"name": "Ann", "distance": 0.3, "box": [20, 30, 60, 80]}
+    stranger = {"name": "Unknown", "distance": 0.8, "box": [-5, -5, 400, 9000]}
+    frames = [{"time": 0, "faces": [stranger]}, {"time": 1, "faces": [ann]}]
+    details = json.dumps({"frames": frames}).encode()
+    s3.put_object(Bucket=names.output_bucket, Key="a.json", Body=details)
+    metadata = {
+        **{"source-key": "a.mp4", "frames": "3", "frame-etag": etags[1]},
+        "faces": json.dumps([ann]),
+    }
+
+    found = recognized(Output("a.txt", "Ann", metadata))
+    kept = list(frames_of(s3, names, found))
+    paths, bare_count = save_frames(iter(kept), tmp_path, "a.mp4")
+
+    assert [None if f.faces is None else [x.name for x in f.faces] for f in kept] == [
+        ["Unknown"],
+        ["Ann"],
+        None,
+    ]
+    assert ([path.name for path in paths], bare_count) == (
+        ["a.mp4.jpg", "a.mp4-01.jpg", "a.mp4-02.jpg"],
+        1,
+    )

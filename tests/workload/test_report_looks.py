@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +21,7 @@ from workload.reporting.evidence import gather
 from workload.reporting.sightings import look_at
 from workload.running.run import VideoRun, WorkloadRun
 
+KEEPING = {"face-recognition": {"KEEP_EMBEDDINGS": "1"}}
 STRANGER = {"name": "Unknown", "distance": 0.79, "box": [4, 4, 40, 40], "nearest": "Ada <L>"}
 ADA = {"name": "Ada <L>", "distance": 0.37, "box": [50, 5, 70, 30], "nearest": "Ada <L>"}
 
@@ -206,6 +210,49 @@ def test_all_frames_are_shown_with_who_is_seen_when(bare: Place, tmp_path: Path)
     write_report(aws_of(bare), names, run, tmp_path / "report.html")
     text = words(tmp_path / "report.html", "v.mp4")
     assert "Who is seen when Ada &lt;L&gt; 1.5 s, 2.5 s Unknown 0.5 s" in text
+
+
+def test_strangers_are_shown_once_with_all_their_videos(bare: Place, tmp_path: Path) -> None:
+    # GIVEN kept faces: one stranger in two videos, another beside them, and one whom only an
+    # earlier gallery did not know
+    names, run = replace(bare.deployment, settings=KEEPING), run_of(bare, "v.mp4", "w.mp4")
+    rows = np.eye(4, dtype="<f4")
+    rows[1, 0], rows[1, 1] = 0.8, 0.6  # 0.2 from the first
+    kept = {"v.jpg": [0, 2], "w.jpg": [1], "w/output-01.jpg": [3]}
+    for frame, faces in kept.items():
+        etag = put(bare, names.stage_1_bucket, frame, jpeg(90))
+        content = {
+            "model": "sface",
+            "metric": "cosine",
+            "threshold": "0.6370",
+            "gallery": "old" if "output" in frame else "g",
+            "frame-etag": etag,
+            "faces": [
+                {"box": [9, 9, 40, 40], "embedding": base64.b64encode(rows[at].tobytes()).decode()}
+                for at in faces
+            ],
+        }
+        put(bare, names.stage_1_bucket, f"{frame}.faces.json", json.dumps(content).encode())
+        if "output" not in frame:
+            found = metadata_of(etag, STRANGER, gallery="g")
+            put(bare, names.output_bucket, frame.replace("jpg", "txt"), b"Unknown", **found)
+
+    write_report(aws_of(bare), names, run, tmp_path / "report.html")
+
+    text = words(tmp_path / "report.html")
+    assert "Stranger 1 2 faces in 2 videos v.mp4 , w.mp4" in text
+    assert "Stranger 2 1 face in 1 video v.mp4" in text
+    assert "Stranger 3" not in text
+    html = (tmp_path / "report.html").read_text()
+    (references,) = re.findall(r'id="strangers">(.*?)</script>', html)
+    assert json.loads(references)["strangers"] == {
+        "1": [{"key": "v.jpg.faces.json", "face": 0}, {"key": "w.jpg.faces.json", "face": 0}],
+        "2": [{"key": "v.jpg.faces.json", "face": 1}],
+    }
+    assert base64.b64encode(rows[0].tobytes()).decode() not in html  # no biometric data
+    # WHEN the deployment does not keep them, nobody is shown
+    write_report(aws_of(bare), bare.deployment, run, tmp_path / "report.html")
+    assert "Stranger" not in (tmp_path / "report.html").read_text()
 
 
 def test_a_frame_that_was_replaced_is_not_shown(bare: Place) -> None:

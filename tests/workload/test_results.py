@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.workload.conftest import PLAIN, ROOT, Place
+from pipeline.settings import ROOT
+from tests.workload.conftest import PLAIN, Place
 
 PEOPLE = json.dumps([["Ada%20Lee", 3, 0.0, 3.2, 0.31], ["Bj%C3%B6rk", 1, 1.6, 1.6, 0.4]])
 OUTPUTS: dict[str, tuple[str, dict[str, str]]] = {

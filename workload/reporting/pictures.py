@@ -86,8 +86,10 @@ def cut_out(data: bytes, box: Sequence[float], side: int) -> str:
     """A face with what is around it, as a data URI of `side` pixels; empty if not an image."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            half = 0.75 * max(box[2] - box[0], box[3] - box[1])
-            x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            width, height = image.size
+            half = min(0.75 * max(box[2] - box[0], box[3] - box[1]), width / 2, height / 2)
+            x = min(max((box[0] + box[2]) / 2, half), width - half)
+            y = min(max((box[1] + box[3]) / 2, half), height - half)
             around = (round(x - half), round(y - half), round(x + half), round(y + half))
             face = image.convert("RGB").crop(around).resize((side, side))
             out = io.BytesIO()

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from pipeline.text_file import read_text
 from workload.running.input_errors import PricesError
 
 
@@ -38,8 +39,8 @@ def load_prices(path: Path | None) -> Prices:
         return Prices()
     names = {field.name: field.type for field in fields(Prices)}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise PricesError(f"Cannot read the prices in {path}: {error}") from error
     if not isinstance(content, dict):
         raise PricesError(f"The prices in {path} must be a JSON object of {sorted(names)}.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.names import normalized, printable
+from pipeline.text_file import read_text
 from workload.running.input_errors import InputError
 from workload.running.options import check_output_files
 
@@ -27,30 +29,29 @@ def read_expected(path: Path) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, strict=True)
-            head = [cell.strip() for cell in next(rows, [])]
-            if head != COLUMNS:
+        text = read_text(path, "utf-8-sig", newline="")
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        head = [cell.strip() for cell in next(rows, [])]
+        if head != COLUMNS:
+            raise InputError(
+                f"{path} starts with {','.join(head) or 'nothing'}: its first line must be "
+                f"{','.join(COLUMNS)}"
+            )
+        for row in rows:
+            if not row:
+                continue
+            row = [_unquoted(cell) for cell in row]
+            if len(row) != 2 or not all(cell.strip() for cell in row):
                 raise InputError(
-                    f"{path} starts with {','.join(head) or 'nothing'}: its first line must be "
-                    f"{','.join(COLUMNS)}"
+                    f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
+                    'name, and put "quotes" around a name with a comma.'
                 )
-            for row in rows:
-                if not row:
-                    continue
-                row = [_unquoted(cell) for cell in row]
-                if len(row) != 2 or not all(cell.strip() for cell in row):
-                    raise InputError(
-                        f"Line {rows.line_num} of {path} is {','.join(row)!r}: write a video and a "
-                        'name, and put "quotes" around a name with a comma.'
-                    )
-                video, name = row[0], as_answer(row[1])
-                if video in names:
-                    raise InputError(
-                        f"Line {rows.line_num} of {path} lists {video} again: keep one line per "
-                        "video."
-                    )
-                names[video] = name
+            video, name = row[0], as_answer(row[1])
+            if video in names:
+                raise InputError(
+                    f"Line {rows.line_num} of {path} lists {video} again: keep one line per video."
+                )
+            names[video] = name
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"Cannot read {path}: {error}. It must be a CSV file in UTF-8.") from error
     return names

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
+from pipeline.text_file import read_text
 from workload.running.input_errors import RunError
 from workload.running.score import Outcome, Score
 
@@ -83,10 +84,10 @@ def save(run: WorkloadRun, path: Path) -> None:
 def load(path: Path) -> WorkloadRun:
     """Read what `save` of this or an older version wrote. Raises RunError for anything else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         videos = tuple(_checked(VideoRun(**video)) for video in content.pop("videos"))
         return _checked(WorkloadRun(**content, videos=videos))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunError(
             f"Cannot read the run in {path}: {error}. workload/generate.py --run FILE writes one."
         ) from error
