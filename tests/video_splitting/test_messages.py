@@ -189,9 +189,10 @@ def test_an_error_that_nobody_expects_is_reported_too(
 
     assert again(world.module.handler(event, Context())) == []
     (record,) = queues.failed()
-    assert failure_reason(record) == "ZeroDivisionError: division by zero"
+    reason = f"Unforeseen: s3://{world.input}/a.mp4: ZeroDivisionError: division by zero"
+    assert failure_reason(record) == reason
     (line,) = [line for line in log_lines(capsys) if line["step"] == "message"]
-    assert line["error"] == "ZeroDivisionError: division by zero"
+    assert line["error"] == reason
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1/123456789012/no-such-queue"])
