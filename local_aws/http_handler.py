@@ -115,16 +115,18 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # otherwise small responses wait 40 ms for an ACK
+    _is_new = True  # no request yet
     wbufsize = -1  # headers and a small body are sent together
 
     def handle_one_request(self) -> None:
         """Wait for a request and serve it."""
         try:
-            with self.server.waiting(self.connection):
+            with self.server.waiting(self.connection, is_new=self._is_new):
                 self.rfile.peek(1)
         except OSError:
             self.close_connection = True
             return
+        self._is_new = False
         super().handle_one_request()
 
     def handle_expect_100(self) -> bool:

@@ -16,13 +16,13 @@ from werkzeug.serving import ThreadedWSGIServer
 from local_aws.http_handler import Handler
 
 WAIT_S = 0.1
+FIRST_REQUEST_S = 10  # a busy client may take a while
 
 
 class HttpServer(ThreadedWSGIServer):
     """Further connections wait in the listening socket's queue until there is room.
 
-    Then connections without a request are closed, the one that has waited longest first. Clients
-    connect again.
+    Then connections that wait for another request are closed, and clients connect again.
     """
 
     def __init__(self, app: WSGIApplication, listening: socket.socket, most: int) -> None:
@@ -30,14 +30,14 @@ class HttpServer(ThreadedWSGIServer):
         host, port = listening.getsockname()
         super().__init__(host, port, app, Handler, fd=listening.fileno())
         self._room = threading.Semaphore(most)
-        self._idle: dict[socket.socket, float] = {}  # since when, in this order
+        self._idle: dict[socket.socket, float] = {}  # from when on they may be closed
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def waiting(self, connection: socket.socket) -> Iterator[None]:
-        """While a connection waits for a request."""
+    def waiting(self, connection: socket.socket, *, is_new: bool) -> Iterator[None]:
+        """While a connection waits for a request; if it `is_new`, for its first."""
         with self._lock:
-            self._idle[connection] = time.monotonic()
+            self._idle[connection] = time.monotonic() + (FIRST_REQUEST_S if is_new else WAIT_S)
         try:
             yield
         finally:
@@ -67,7 +67,7 @@ class HttpServer(ThreadedWSGIServer):
     def _close_idle(self) -> None:
         """Close a connection that has waited for a while: a request may be under way on others."""
         with self._lock:
-            longest = next(iter(self._idle.items()), None)
-            if longest is not None and time.monotonic() - longest[1] > WAIT_S:
+            oldest = min(self._idle, key=lambda one: self._idle[one], default=None)
+            if oldest is not None and self._idle[oldest] < time.monotonic():
                 with contextlib.suppress(OSError):
-                    longest[0].shutdown(socket.SHUT_RD)
+                    oldest.shutdown(socket.SHUT_RD)
