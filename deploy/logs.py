@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,9 +25,9 @@ from deploy.parts.log_search import all_lines, of_video, video_key, video_lines
 from pipeline.cli import Run, deployment_options
 from pipeline.log_lines import COMMON, Line
 from pipeline.names import printable
+from pipeline.since import Moment
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-SINCE, SINCE_OF_VIDEO = "1h", "1d"
+SINCE_H, SINCE_OF_VIDEO_H = 1, 24
 POLL_S = 2.0
 HOLD_S = 2.0  # lines of both functions arrive within this time, so that they can be put in order
 LAG_S = 30.0  # a line that arrives later than this is not seen by --follow
@@ -36,20 +35,6 @@ CLOCK_S = 60  # how much this machine's clock may be behind
 COLORS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 # What the message says already, or --json alone has.
 LEFT_OUT = (*COMMON, "step", "exception_name")
-
-
-def moment(text: str, now: float) -> float:
-    """Return the time, in epoch seconds, that --since means: `90s`, `2h` or an ISO 8601 time."""
-    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):
-        return now - float(ago[1]) * UNITS[ago[2]]
-    try:
-        when = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is not a time: use 90s, 10m, 2h, 1d or 2026-11-27T09:30:00Z (UTC).",
-            param_hint="'--since'",
-        ) from error
-    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def shown_time(when: float) -> str:
@@ -127,11 +112,12 @@ def followed(
 @click.option("--follow", is_flag=True, help="Go on printing lines as they come; Ctrl-C ends it.")
 @click.option(
     "--since",
-    help=f"Where to begin: 90s, 10m, 2h, 1d or an ISO 8601 time; default: {SINCE}, or "
-    f"{SINCE_OF_VIDEO} with a VIDEO.",
+    type=Moment(),
+    help=f"Where to begin: 90s, 10m, 2h, 1d or an ISO 8601 time; default: {SINCE_H}h, or "
+    f"{SINCE_OF_VIDEO_H}h with a VIDEO.",
 )
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object per line.")
-def main(run: Run, video: str | None, follow: bool, since: str | None, is_json: bool) -> None:
+def main(run: Run, video: str | None, follow: bool, since: float | None, is_json: bool) -> None:
     """Print both functions' log lines in order: python3 deploy/logs.py --prefix 1225111111
 
     With a VIDEO, a key of the input bucket or its s3:// address, only the lines about it. Times are
@@ -139,7 +125,7 @@ def main(run: Run, video: str | None, follow: bool, since: str | None, is_json: 
     right logs:FilterLogEvents on both log groups.
     """
     deployment, now = run.deployment, time.time()
-    start = moment(since or (SINCE_OF_VIDEO if video else SINCE), now)
+    start = now - 3600 * (SINCE_OF_VIDEO_H if video else SINCE_H) if since is None else since
     key = video_key(video, deployment.input_bucket) if video else None
     if follow:
         is_ours = of_video(deployment, key) if key else None

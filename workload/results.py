@@ -5,12 +5,9 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from datetime import datetime, timezone
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,6 +26,7 @@ from pipeline.aws import Aws
 from pipeline.keys import frame_key
 from pipeline.names import name_key, printable_lines
 from pipeline.settings import Deployment
+from pipeline.since import Moment
 from workload.reporting.answer_rows import COLUMNS, FIELDS, as_cells, as_csv, as_fields
 from workload.reporting.recognized import Recognized, Seen, frame_time, recognized, seen
 from workload.running.buckets import head, objects, require_buckets
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 
 Row = tuple[Recognized, list[Seen]]
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 AT_ONCE = 500  # rows of a table that are aligned together
 
 
@@ -52,29 +49,13 @@ def note(text: str) -> None:
     click.echo(printable_lines(text), err=True)
 
 
-def moment(_context: click.Context, option: click.Parameter, value: str | None) -> float | None:
-    """The time, in epoch seconds, that `90s`, `2h` or an ISO 8601 time means."""
-    if value is None:
-        return None
-    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value):
-        return time.time() - float(ago[1]) * UNITS[ago[2]]
-    try:
-        when = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is not a time: use 90s, 10m, 2h, 1d or 2026-11-27T09:30:00Z (UTC).",
-            param=option,
-        ) from error
-    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
-
-
 @click.command()
 @workload_options
 @click.option("--person", help="Only videos in which this person was recognized, and when.")
 @click.option("--unknown", is_flag=True, help=f"Only videos whose answer is {UNKNOWN}.")
 @click.option(
     "--since",
-    callback=moment,
+    type=Moment(),
     help="Only answers from then on: 90s, 10m, 2h, 1d ago, or 2026-11-27T09:30:00Z (UTC).",
 )
 @click.option("--csv", "is_csv", is_flag=True, help="Print CSV.")

@@ -9,10 +9,9 @@ from datetime import datetime, timezone
 from itertools import islice
 from typing import Any
 
-import click
 import pytest
 
-from deploy.logs import followed, moment
+from deploy.logs import followed
 from deploy.parts import log_search
 from deploy.parts.video_path import read_path
 from pipeline.cli import Run
@@ -178,26 +177,6 @@ def test_a_denied_right_is_named(logs: Logs) -> None:
 
     assert done.returncode == 1
     assert "It needs logs:FilterLogEvents on the group." in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("90s", 910),
-        ("1.5m", 910),
-        ("1970-01-01T00:01:00Z", 60),
-        ("1970-01-01T00:01:00", 60),
-        ("1970-01-01T00:01:00+00:00", 60),
-    ],
-)
-def test_since_is_ago_or_a_time(text: str, expected: float) -> None:
-    assert moment(text, 1000) == expected
-
-
-@pytest.mark.parametrize("text", ["yesterday", "", "5", "-1h"])
-def test_any_other_since_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter, match="use 90s"):
-        moment(text, 1000)
 
 
 def test_following_prints_late_lines_once() -> None:
