@@ -200,7 +200,7 @@ def clips(make: Any, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_a_damaged_mp4_is_answered_or_refused_by_name(
     world: Any, scratch: Path, peak: Peak, clips: list[Path]
 ) -> None:
-    check_places(world, scratch, peak, clips, 4)
+    check_places(world, scratch, peak, clips, 3)
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ LINES = st.builds(
 IMITATIONS = st.lists(LINES, min_size=1, max_size=4).map("".join)
 ROOM = 250  # bytes of text in each place of the clips
 quick = settings(
-    max_examples=4,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
