@@ -122,7 +122,7 @@ SPLITTER_KILLED, RECOGNIZER_KILLED = "splitter killed", "recognizer killed"
 RECOGNIZER_STOPPED = "recognizer stopped"
 # What happens while a step runs, once.
 EVENTS = {
-    OVERWRITTEN: "another video is uploaded under the same key; right is the new one's name",
+    OVERWRITTEN: "another video is uploaded under the key and answered; right is that one's name",
     DELETED: "the video is deleted",
     REPEATED: "the same event arrives again",
     SPLITTER_KILLED: "the splitter's environments are killed",
