@@ -76,6 +76,12 @@ def cpu_s(pid: int) -> tuple[str, float, float]:
     return name, user + system, ended_user + ended_system
 
 
+def variables_of(pid: int) -> dict[str, str]:
+    """The variables that a process started with."""
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
 class Sampler:
     """Follows the environments of a local AWS."""
 
@@ -116,9 +122,8 @@ class Sampler:
 
     def _add(self, root: int) -> None:
         if root not in self.environments:
-            words = Path(f"/proc/{root}/environ").read_bytes().decode().split("\0")
-            variables = dict(word.split("=", 1) for word in words if "=" in word)
-            self.environments[root] = Environment(variables[FUNCTION], variables[STREAM])
+            function = variables_of(members(root)[-1])  # the others set up its namespaces
+            self.environments[root] = Environment(function[FUNCTION], function[STREAM])
         own = ffmpeg = 0.0
         for pid in members(root):
             name, used, ended = cpu_s(pid)

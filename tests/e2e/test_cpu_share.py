@@ -47,7 +47,7 @@ def test_the_pipeline_answers_with_the_cpu_that_its_memory_buys(
         memory_mb = int(re.findall(r"Memory Size: (\d+)", line)[0])
         (process,) = [
             child
-            for child in psutil.Process(stack.aws.pid).children()
+            for child in psutil.Process(stack.aws.pid).children(recursive=True)
             if child.environ().get("AWS_LAMBDA_FUNCTION_NAME") == splitter.name
         ]
         used_s = sum(process.cpu_times()[:4])  # its ffmpeg's included
