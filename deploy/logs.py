@@ -25,7 +25,7 @@ from deploy.parts.log_search import all_lines, of_video, video_key, video_lines
 from pipeline.cli import Run, deployment_options
 from pipeline.log_lines import COMMON, Line
 from pipeline.names import printable
-from pipeline.since import Moment
+from pipeline.since import moment
 
 SINCE_H, SINCE_OF_VIDEO_H = 1, 24
 POLL_S = 2.0
@@ -112,7 +112,7 @@ def followed(
 @click.option("--follow", is_flag=True, help="Go on printing lines as they come; Ctrl-C ends it.")
 @click.option(
     "--since",
-    type=Moment(),
+    callback=moment,
     help=f"Where to begin: 90s, 10m, 2h, 1d or an ISO 8601 time; default: {SINCE_H}h, or "
     f"{SINCE_OF_VIDEO_H}h with a VIDEO.",
 )

@@ -5,29 +5,26 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime, timezone
-from typing import Any
 
 import click
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class Moment(click.ParamType):
-    """A time in epoch seconds, given as `90s`, `10m`, `2h`, `1d` (ago) or as ISO 8601 (UTC)."""
+def moment(_context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """Return an option's time in epoch seconds; raises BadParameter.
 
-    name = "time"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Return the time; raises BadParameter."""
-        text = str(value)
-        if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):
-            return time.time() - float(ago[1]) * UNITS[ago[2]]
-        try:
-            when = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        except ValueError:
-            self.fail(
-                f"{text!r} is not a time: use 90s, 10m, 2h, 1d or 2026-11-27T09:30:00Z (UTC).",
-                param,
-                ctx,
-            )
-        return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
+    `value` is `90s`, `10m`, `2h` or `1d` (ago), or an ISO 8601 time (UTC); None stays None.
+    """
+    if value is None:
+        return None
+    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", value):
+        return time.time() - float(ago[1]) * UNITS[ago[2]]
+    try:
+        when = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is not a time: use 90s, 10m, 2h, 1d or 2026-11-27T09:30:00Z (UTC).",
+            param=option,
+        ) from error
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()

@@ -26,7 +26,7 @@ from pipeline.aws import Aws
 from pipeline.keys import frame_key
 from pipeline.names import name_key, printable_lines
 from pipeline.settings import Deployment
-from pipeline.since import Moment
+from pipeline.since import moment
 from workload.reporting.answer_rows import COLUMNS, FIELDS, as_cells, as_csv, as_fields
 from workload.reporting.recognized import Recognized, Seen, frame_time, recognized, seen
 from workload.running.buckets import head, objects, require_buckets
@@ -55,7 +55,7 @@ def note(text: str) -> None:
 @click.option("--unknown", is_flag=True, help=f"Only videos whose answer is {UNKNOWN}.")
 @click.option(
     "--since",
-    type=Moment(),
+    callback=moment,
     help="Only answers from then on: 90s, 10m, 2h, 1d ago, or 2026-11-27T09:30:00Z (UTC).",
 )
 @click.option("--csv", "is_csv", is_flag=True, help="Print CSV.")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 import pytest
 
-from pipeline.since import Moment
+from pipeline.since import moment
+
+OPTION = click.Option(["--since"])
+CONTEXT = click.Context(click.Command("logs"))
 
 
 @pytest.mark.parametrize(
@@ -22,10 +25,10 @@ def test_a_time_is_ago_or_iso_8601(
     text: str, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1000.0)
-    assert Moment().convert(text, None, None) == expected
+    assert moment(CONTEXT, OPTION, text) == expected
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "5", "-1h"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="use 90s"):
-        Moment().convert(text, None, None)
+        moment(CONTEXT, OPTION, text)
