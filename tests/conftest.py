@@ -32,6 +32,7 @@ BY_MODULE = ("e2e", "deploy", "local_aws")
 ON_ONE_PIPELINE = {
     "workload on a pipeline": (
         "workload/test_python39.py",
+        "workload/test_recognize.py",
         "workload/test_report.py",
         "workload/test_runs.py",
         "workload/test_timing.py",

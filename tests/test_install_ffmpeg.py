@@ -236,8 +236,8 @@ def test_wrong_arguments_are_reported(args: list[str], words: str) -> None:
 
 def test_help_lists_every_option() -> None:
     run = subprocess.run([SCRIPT, "--help"], capture_output=True, text=True, check=True)
-    for option in ("--output", "--arch", "--force", "--help"):
-        assert f"  {option}" in run.stdout
+    for option in ("--output", "--arch", "--force", "-h, --help", "--version"):
+        assert f"\n  {option}" in run.stdout
 
 
 def test_the_real_layer_works(ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path) -> None:

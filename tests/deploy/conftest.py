@@ -231,7 +231,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     image = tmp_path_factory.mktemp("image")
     (image / "handler.py").write_text("def handler(event, context):\n    return event\n")
     # One repository per namespace; all of them run the code in the same folder.
-    images = {f"n{number}-face-recognition": image for number in range(100)}
+    images = {f"n{number}-face-recognition": image for number in range(1000)}
     with LocalAWS(images=images, async_retry_delays="0.1,0.1") as aws:
         yield Account(aws, zip_path)
 

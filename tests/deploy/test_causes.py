@@ -54,6 +54,7 @@ def words(tmp_path: Path) -> Callable[[str], list[str]]:
         "workload/generate.py": ["--testcase-folder", str(videos)],
         "workload/tune.py": ["--testcase-folder", str(videos)],
         "workload/report.py": ["--run", str(run), "--output", str(tmp_path / "report.html")],
+        "workload/recognize.py": [str(videos / "a.mp4")],
         "deploy/destroy.py": ["--yes"],
         "deploy/prune.py": ["--yes"],
         "deploy/image.py": ["--gallery-uri", "s3://b/data.pt"],

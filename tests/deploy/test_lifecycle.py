@@ -139,7 +139,8 @@ def test_status_reports_drift(account: Account) -> None:
     assert lines == [
         f"DRIFT  Would set bucket '{deployment.output_bucket}': no public access",
         f"DRIFT  Would update settings of function '{name}': MemorySize 2048 -> 1769, "
-        f"FACES 'all' -> 'known', OUTPUT_BUCKET None -> '{deployment.output_bucket}'",
+        f"FACES 'all' -> 'known', OUTPUT_BUCKET None -> '{deployment.output_bucket}', "
+        "TIMEOUT_S None -> '60'",
     ]
     report = json.loads(account.run("deploy/status.py", deployment, "--json").stdout)
     assert report["functions"][name]["memory_mb"] == 2048
