@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import BY_MODULE, LONGEST_FIRST, ON_ONE_PIPELINE, group_of
 
 
+@pytest.mark.slow
 def test_a_group_runs_in_one_process_and_the_longest_starts_first(root: Path) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
     chosen = ["tests/pipeline/test_keys.py", "tests/pipeline/test_settings.py"]

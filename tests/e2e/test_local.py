@@ -117,6 +117,7 @@ def stop_and_check(process: subprocess.Popen[str], stop: Callable[[], object]) -
     return process.returncode
 
 
+@pytest.mark.slow
 def test_local_overrides_the_shells_variables_and_ends_with_its_terminal(
     people: Path, tmp_path: Path
 ) -> None:
@@ -184,9 +185,8 @@ def demo_argv(people: Path, videos: Path, folder: Path) -> list[str | Path]:
     return [sys.executable, "-m", "samples.demo", *options]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_the_demo_leaves_nothing_behind_when_it_is_stopped(
     videos: Path, people: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -205,6 +205,7 @@ def test_the_demo_leaves_nothing_behind_when_it_is_stopped(
     assert stop_and_check(demo, partial(demo.send_signal, number)) == 1
 
 
+@pytest.mark.slow
 def test_the_demo_ignores_the_shells_variables_and_waits_while_another_run_prepares_build(
     videos: Path, people: Path, tmp_path: Path
 ) -> None:

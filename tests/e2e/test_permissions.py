@@ -128,6 +128,7 @@ def has_tried(stack: Stack, function: Function, since_ms: int) -> bool:
     return sum("END RequestId" in line for line in lines) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function_key", "sid"), list(STOPS))
 def test_the_pipeline_fails_without_the_statement_and_recovers_with_it(
     permitted: Stack, videos: Path, function_key: str, sid: str

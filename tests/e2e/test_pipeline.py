@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from deploy.parts.rights import POLICY_NAME
+from pipeline.bucket_admin import empty_bucket
 from pipeline.keys import frame_key, output_key
 from pipeline.settings import Deployment
 from samples.demo import run_videos
@@ -43,6 +44,8 @@ def check_frame(s3: Any, deployment: Deployment, video: str) -> None:
 
 
 def test_every_sample_video_gets_the_right_name(stack: Stack, videos: Path, s3: Any) -> None:
+    for bucket in stack.deployment.buckets:
+        empty_bucket(s3, bucket)
     found = find_videos(videos)
     expected = folder_expected(videos, found) or {}
 
@@ -268,6 +271,7 @@ def test_invocations_are_logged_and_measured(
                 assert sum(point["Sum"] for point in points) >= 1
 
 
+@pytest.mark.slow
 def test_a_hundred_videos_of_one_to_four_megabytes_are_all_answered(
     stack: Stack, videos: Path, s3: Any, answer: Answer
 ) -> None:

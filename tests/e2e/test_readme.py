@@ -91,6 +91,7 @@ def shell(script: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_lines_that_make_local_prints_are_enough_for_a_plain_shell(
     checkout: Path, lines: str
 ) -> None:

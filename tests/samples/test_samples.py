@@ -80,21 +80,21 @@ def test_obama_is_enrolled_from_a_photo_that_no_clip_shows() -> None:
 
 
 @pytest.fixture(scope="module")
-def clips(
-    sample_photos: Path, ffmpeg: str, root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder of clips that two concurrent runs have made."""
-    folder = tmp_path_factory.mktemp("samples")
-    shutil.copytree(sample_photos, folder / "photos")
-    command = [sys.executable, "-m", "samples.clips", str(folder), "--ffmpeg", ffmpeg]
+def clips(sample_photos: Path, ffmpeg: str, root: Path) -> Path:
+    """The folder in build/ with the sample clips, which are made once."""
+    return make_videos(sample_photos, root / "build" / "samples" / "videos", ffmpeg)
+
+
+@pytest.mark.slow
+def test_concurrent_runs_make_complete_clips(
+    sample_photos: Path, ffmpeg: str, root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sample_photos, tmp_path / "photos")
+    command = [sys.executable, "-m", "samples.clips", str(tmp_path), "--ffmpeg", ffmpeg]
     runs = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) for _ in range(2)]
     errors = [run.communicate()[1].decode() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], errors
-    return folder / "videos"
-
-
-def test_concurrent_runs_make_complete_clips(clips: Path, ffmpeg: str) -> None:
-    for video in find_videos(clips):
+    for video in find_videos(tmp_path / "videos"):
         decode = [ffmpeg, "-v", "error", "-i", str(video), "-f", "null", "-"]
         assert not subprocess.run(decode, capture_output=True, text=True).stderr
 

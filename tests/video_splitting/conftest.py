@@ -28,6 +28,8 @@ from pipeline.settings import ROOT
 FOLDER = Path(__file__).resolve().parents[2] / "video-splitting"
 sys.path.insert(0, str(FOLDER))
 
+import step_log
+
 Make = Callable[..., Path]
 
 
@@ -353,6 +355,12 @@ class World:
     def text(self, key: str) -> str:
         body: bytes = self.s3.get_object(Bucket=self.output, Key=key)["Body"].read()
         return body.decode()
+
+
+@pytest.fixture(autouse=True)
+def no_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No invocation of another test is running."""
+    monkeypatch.setattr(step_log._Invocation, "fields", {})
 
 
 @pytest.fixture

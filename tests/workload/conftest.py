@@ -156,6 +156,11 @@ def pipeline(sample_photos: Path, ffmpeg_zip: Path) -> Iterator[Place]:
 @pytest.fixture
 def emptied(pipeline: Place) -> Place:
     """The whole pipeline with empty buckets and an empty failure queue, as if just deployed."""
+    return empty(pipeline)
+
+
+def empty(pipeline: Place) -> Place:
+    """Empty a pipeline's buckets and failure queue."""
     for bucket in pipeline.deployment.buckets:
         empty_bucket(pipeline.client("s3"), bucket)
     sqs = pipeline.client("sqs")

@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline.keys import frame_key, output_key
 from samples.scenes import CLIPS
 from tests.workload.chromium import BINARY, Screen, browsing
-from tests.workload.conftest import Place, aws_of
+from tests.workload.conftest import Place, aws_of, empty
 from tests.workload.pdf import texts
 from workload.report import write_report
 from workload.reporting.evidence import Evidence
@@ -110,7 +110,7 @@ def page(pipeline: Place, videos: Path, tmp_path_factory: pytest.TempPathFactory
     expected = expected.replace("test_00.mp4", LONG)
     expected = expected.replace("test_03.mp4,Eileen Collins", "test_03.mp4,Grace Hopper")
     (sent / "expected.csv").write_text(expected)
-    done = pipeline.generate(
+    done = empty(pipeline).generate(
         *("--testcase-folder", sent, "--report", folder / "report.html"),
         *("--run", folder / "run.json", "--deadline", 60),
     )
