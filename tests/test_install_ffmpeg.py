@@ -146,6 +146,7 @@ def test_a_good_layer_is_kept(builder: Builder) -> None:
     builder.clean()
 
 
+@pytest.mark.slow
 def test_a_damaged_layer_is_built_again(builder: Builder) -> None:
     builder.run()
     good = builder.output.read_bytes()

@@ -39,6 +39,7 @@ def deploy_everything(run: Run, account: Account) -> None:
     ensure_trigger(run)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_any_write_is_completed_by_the_next_run(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,6 +200,7 @@ def test_what_runs_answers_after_every_writing_call(
         assert "Done, 0 changes." in live.deploy(options)
 
 
+@pytest.mark.slow
 def test_no_upload_is_lost_while_a_queue_comes_and_goes(
     live: Pipeline, step_by_step: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from workload.running.videos import find_videos
 PEOPLE = {"test_00.mp4": "Trump", "test_02.mp4": "Bean", "test_03.mp4": "Depp"}
 
 
+@pytest.mark.slow
 def test_people_enrolled_from_a_late_frame_are_recognized_in_the_first(
     shared_media: Path, ffmpeg: str, ffmpeg_zip: Path, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_what_no_retry_can_mend_is_reported_and_leaves_the_queue(small: Stack) -
     assert eventually(is_empty, 10)
 
 
+@pytest.mark.slow
 def test_without_the_right_to_take_uploads_none_is_taken(small: Stack, videos: Path) -> None:
     client, deployment = client_side(small.aws).client, small.deployment
     iam, role = client("iam"), deployment.splitter.role

@@ -121,6 +121,7 @@ def test_only_failed_messages_come_back_and_end_in_the_dead_letter_queue(wide: C
     assert times[1] - times[0] > VISIBILITY_S - 1
 
 
+@pytest.mark.slow
 def test_an_error_returns_the_whole_batch(wide: Cloud) -> None:
     reader = Reader(wide, end=RAISES)
 
@@ -170,6 +171,7 @@ def test_an_upload_reaches_the_function_through_a_queue(wide: Cloud) -> None:
     assert record["userIdentity"]["principalId"]
 
 
+@pytest.mark.slow
 def test_a_disabled_or_deleted_mapping_reads_nothing(wide: Cloud) -> None:
     reader, client = Reader(wide), wide.client("lambda")
 

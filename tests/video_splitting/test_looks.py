@@ -149,6 +149,7 @@ class Ending:
         return getattr(self._client, name)
 
 
+@pytest.mark.slow
 def test_a_retry_after_each_write_ends_right(
     auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,6 +423,7 @@ def test_metadata_leave_out_what_s3_has_no_room_for(auto: Any, callee: Any) -> N
     assert auto.text("a.txt") == people[0]["name"]
 
 
+@pytest.mark.slow
 def test_waiting_for_the_recognizer_does_not_use_up_ffmpegs_time(
     auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from pipeline.keys import output_key
 from tests.workload.conftest import PLAIN, Place, fill_queue
 from workload.running.run import load
@@ -30,6 +32,7 @@ def test_a_dry_run_changes_nothing(bare: Place, folder: Path, tmp_path: Path) ->
     assert not (tmp_path / "expected.csv").exists()
 
 
+@pytest.mark.slow
 def test_clear_asks_and_handles_thousands_of_objects(bare: Place, folder: Path) -> None:
     s3, (first, _, last) = bare.client("s3"), bare.deployment.buckets
     s3.put_object(Bucket=first, Key="old.mp4", Body=b"")
@@ -133,6 +136,7 @@ def test_memory_use_does_not_grow_with_the_uploads(bare: Place, folder: Path) ->
     assert peak_kb(100) - peak_kb(10) < 20_000  # although 180 MB more are uploaded
 
 
+@pytest.mark.slow
 def test_a_long_queue_does_not_delay_answers(bare: Place, folder: Path, tmp_path: Path) -> None:
     # GIVEN a queue that takes long to read, and a pipeline that answers immediately
     fill_queue(bare, [f"old-{number}.mp4" for number in range(300)])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
+
 from tests.workload.conftest import Place
 
 
+@pytest.mark.slow
 def test_a_run_is_generated_graded_and_reported(
     emptied: Place, cloudshell: str, few_videos: Path, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_pipeline_is_measured_and_left_as_it_was(
     assert [emptied.keys(bucket) for bucket in emptied.deployment.buckets] == [[], [], []]
 
 
+@pytest.mark.slow
 def test_a_video_without_an_answer_ends_a_setting_but_not_the_run(
     idle: Place, folder: Path
 ) -> None:
@@ -143,6 +144,7 @@ def test_what_was_is_put_back_when_stopped(
     assert idle.keys(idle.deployment.input_bucket) == []
 
 
+@pytest.mark.slow
 def test_it_says_how_to_put_back_what_it_cannot(idle: Place, folder: Path) -> None:
     name = idle.deployment.splitter.name
     with uploading(idle, folder, "--deadline", "2") as process:
