@@ -27,7 +27,7 @@ CLOUDSHELL_PACKAGES = ("boto3", "click", "jinja2", "matplotlib", "pillow")
 
 # Each module of these folders starts its own servers, or servers that start quickly, so it may run
 # in any process. The other folders share a fixture that takes long to set up.
-BY_MODULE = ("e2e", "deploy", "local_aws")
+BY_MODULE = ("e2e", "deploy", "local_aws", "video_splitting")
 # Modules that share a deployed pipeline. The rest of their folder does without it.
 ON_ONE_PIPELINE = {
     "workload on a pipeline": (
@@ -50,19 +50,24 @@ ON_ONE_PIPELINE = {
 # A long group that starts last would leave the other processes idle.
 LONGEST_FIRST = (
     "workload on a pipeline",
-    "video_splitting",
-    "e2e/test_local.py",
     "face_recognition",
-    "deploy/test_lifecycle.py",
     "e2e on a pipeline",
-    "e2e/test_permissions.py",
+    "video_splitting/test_single_pass.py",
+    "video_splitting/test_looks.py",
+    "deploy/test_lifecycle.py",
+    "e2e/test_local.py",
     "workload",
-    "e2e/test_frames.py",
-    "test_install_ffmpeg.py",
+    "video_splitting/test_handler.py",
+    "video_splitting/test_camera.py",
     "local_aws/test_server.py",
+    "deploy/test_doctor.py",
     "deploy/test_scripts.py",
-    "test_conftest.py",
-    "samples",
+    "video_splitting/test_frames.py",
+    "e2e/test_deploying.py",
+    "e2e/test_small_account.py",
+    "e2e/test_frames.py",
+    "deploy/test_saved_settings.py",
+    "test_install_ffmpeg.py",
 )
 
 # A session parses the descriptions of the services it uses, which takes 0.1 s. Most tests have

@@ -379,6 +379,7 @@ def test_8k_vp9_fits_in_8_bits_and_is_refused_at_once_in_10(
         assert not raised.value.retry
 
 
+@pytest.mark.slow
 def test_pictures_too_large_for_the_memory_of_the_function(
     files: Any, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
