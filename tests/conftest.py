@@ -65,7 +65,6 @@ LONGEST_FIRST = (
     "video_splitting/test_frames.py",
     "e2e/test_deploying.py",
     "e2e/test_small_account.py",
-    "e2e/test_frames.py",
     "deploy/test_saved_settings.py",
     "test_install_ffmpeg.py",
 )

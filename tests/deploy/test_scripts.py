@@ -30,6 +30,7 @@ def options_of(script: str, account: Account, deployment: Deployment) -> list[st
     }.get(script, [])
 
 
+@pytest.mark.slow
 def test_each_step_runs_alone_and_a_second_run_changes_nothing(account: Account) -> None:
     deployment = account.deployment()
 

@@ -36,6 +36,7 @@ def test_people_enrolled_from_a_late_frame_are_recognized_in_the_first(
     assert {row.video: row.answer for row in rows} == PEOPLE
 
 
+@pytest.mark.slow
 def test_several_frames_have_one_text_and_one_json_per_video(
     people: Path, videos: Path, ffmpeg_zip: Path, tmp_path: Path
 ) -> None:

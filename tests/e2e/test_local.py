@@ -229,6 +229,7 @@ def test_the_demo_ignores_the_shells_variables_and_waits_while_another_run_prepa
     assert "1 of 1 video answered, model" in out  # nothing is expected of it
 
 
+@pytest.mark.slow
 def test_the_demo_exits_with_1_if_an_answer_is_wrong(
     videos: Path, people: Path, tmp_path: Path
 ) -> None:

@@ -136,6 +136,7 @@ def test_an_init_that_takes_too_long_is_repeated_inside_the_invocation(slow: Clo
     assert "INIT_REPORT" not in slow.invoke(name)[2]
 
 
+@pytest.mark.slow
 def test_a_repeated_init_counts_for_the_time_limit(slow: Cloud) -> None:
     payload, error, log = slow.invoke(slow.function(LATE, MemorySize=1769, Timeout=1))
 
@@ -143,6 +144,7 @@ def test_a_repeated_init_counts_for_the_time_limit(slow: Cloud) -> None:
     assert "Task timed out after 1.00 seconds" in log
 
 
+@pytest.mark.slow
 def test_a_repeated_init_may_fail(slow: Cloud) -> None:
     code = "import time\ntime.sleep(1.2)\nraise ValueError('never')\n"
 

@@ -193,7 +193,7 @@ SWITCHES = [("auto", "3"), ("3", "auto"), ("1", "3"), ("5", "3"), ("5", "1"), ("
 
 
 @pytest.mark.parametrize(("earlier", "wanted"), SWITCHES)
-@pytest.mark.parametrize("looks", [1, 2])
+@pytest.mark.parametrize("looks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_when_the_text_appears_nothing_else_is_left(
     auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, earlier: str, wanted: str, looks: int
 ) -> None:
@@ -242,7 +242,7 @@ def test_the_next_event_of_a_video_follows_new_settings(
 
 
 @pytest.mark.parametrize("wanted", ["auto", "1", "3"])
-@pytest.mark.parametrize("looks", [1, 2])
+@pytest.mark.parametrize("looks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_details_never_are_of_an_earlier_version(
     auto: Any, callee: Any, monkeypatch: pytest.MonkeyPatch, wanted: str, looks: int
 ) -> None:

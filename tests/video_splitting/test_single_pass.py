@@ -191,7 +191,9 @@ def test_the_second_look_is_one_pass(runs: Runs, clip: Path) -> None:
     assert taken == seen(runs.footage(clip, False).spread(5))
 
 
-@pytest.mark.parametrize("numbers", [(0,), (10,), (24, 25), ()])
+@pytest.mark.parametrize(
+    "numbers", [(0,), (10,), *(pytest.param(n, marks=pytest.mark.slow) for n in ((24, 25), ()))]
+)
 def test_damage_is_left_to_seeking(
     runs: Runs, make: Any, ffmpeg: str, numbers: tuple[int, ...]
 ) -> None:
@@ -211,7 +213,13 @@ def test_a_truncated_clip(runs: Runs, clip: Path, ffmpeg: str) -> None:
     runs.compare(cut, 8)
 
 
-@pytest.mark.parametrize("name", ["a.ts", "a.mpg", "a.avi", "a.flv", "a.wmv", "a.h264", "a.mxf"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.avi", "a.flv", "a.h264"),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("a.ts", "a.mpg", "a.wmv", "a.mxf")),
+    ],
+)
 def test_other_containers_are_sought(runs: Runs, make: Any, name: str) -> None:
     options = {"a.avi": "-c:v mpeg4", "a.flv": "-c:v flv", "a.wmv": "-c:v wmv2"}
     codec = "mpeg2video" if name in {"a.mpg", "a.mxf"} else "libx264"

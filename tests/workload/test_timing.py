@@ -47,6 +47,7 @@ def test_an_older_output_counts_only_for_the_same_content(
     assert answer["Body"].read() == b"Joe Biden"
 
 
+@pytest.mark.slow
 def test_answers_from_before_have_no_latency(pipeline: Place, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     shutil.copy(videos / "test_00.mp4", tmp_path / "v" / "before.mp4")
