@@ -56,6 +56,7 @@ LONGEST_FIRST = (
     "video_splitting/test_looks.py",
     "deploy/test_lifecycle.py",
     "e2e/test_local.py",
+    "e2e/test_permissions.py",
     "workload",
     "video_splitting/test_handler.py",
     "video_splitting/test_camera.py",
