@@ -12,6 +12,8 @@ from pipeline.settings import NOT_VIDEOS, VIDEO_SUFFIXES
 
 # The ending of what is kept beside a frame with KEEP_EMBEDDINGS=1.
 EMBEDDINGS_ENDING = ".faces.json"
+# The folder of the input bucket in which recognize.py puts a folder for each run, named by time.
+RECOGNIZED = "recognize"
 
 
 def is_video(key: str) -> bool:

@@ -21,7 +21,7 @@ import click
 
 from pipeline.aws import Aws, AwsError
 from pipeline.cli import script_command
-from pipeline.keys import frame_key, output_key
+from pipeline.keys import RECOGNIZED, frame_key, output_key
 from pipeline.names import printable, printable_lines
 from pipeline.settings import VIDEO_SUFFIXES, Deployment
 from workload.reporting.answer_rows import as_fields, near
@@ -167,7 +167,7 @@ def _check_pillow() -> None:
 
 def _planned(videos: tuple[Path, ...]) -> list[Upload]:
     """The uploads, in a folder of their own. Raises InputError for a file that is no video."""
-    place = f"recognize/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    place = f"{RECOGNIZED}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     are_distinct = len({video.name for video in videos}) == len(videos)
     uploads = []
     for number, video in enumerate(videos):

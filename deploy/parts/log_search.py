@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import click
 
 from pipeline.aws import Aws
+from pipeline.bucket_admin import head
+from pipeline.keys import RECOGNIZED
 from pipeline.log_events import read_events
 from pipeline.log_lines import Line, OfVideo, in_order, lines_of
 from pipeline.settings import Deployment
@@ -15,13 +17,14 @@ from pipeline.settings import Deployment
 MARGIN_S = 2.0  # between a line of a handler and Lambda's lines before and after it
 
 
-def video_key(video: str, bucket: str, parameter: str = "VIDEO") -> str:
-    """Return the key of a video that is given as a key or as s3://BUCKET/KEY.
+def video_key(aws: Aws, bucket: str, video: str, parameter: str = "VIDEO") -> str:
+    """Return the key of a video that is given as a key, as s3://BUCKET/KEY, or by its file's name.
 
+    The name is for the last file of this name that recognize.py has sent, unless it is a key.
     Raises click.BadParameter for another bucket than the input bucket.
     """
     if not video.startswith("s3://"):
-        return video
+        return _named(aws, bucket, video)
     found, _, key = video[len("s3://") :].partition("/")
     if found != bucket or not key:
         raise click.BadParameter(
@@ -29,6 +32,16 @@ def video_key(video: str, bucket: str, parameter: str = "VIDEO") -> str:
             param_hint=f"'{parameter}'",
         )
     return key
+
+
+def _named(aws: Aws, bucket: str, name: str) -> str:
+    """The key of the last file of this name that recognize.py has sent; `name` if there is none."""
+    s3 = aws.client("s3")
+    if "/" in name or head(s3, bucket, name) is not None:
+        return name
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{RECOGNIZED}/")
+    keys = (item["Key"] for page in pages for item in page.get("Contents", []))
+    return max((key for key in keys if key.endswith(f"/{name}")), default=name)
 
 
 def all_lines(aws: Aws, deployment: Deployment, start: float, end: float) -> Iterator[Line]:

@@ -137,6 +137,23 @@ def test_one_video_is_followed_through_both_functions(logs: Logs) -> None:
     assert logs.run(f"s3://{logs.deployment.input_bucket}/v2.mp4", "--since", "2m")
 
 
+def test_a_file_that_recognize_py_has_sent_goes_by_its_name(
+    account: Account, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws, bucket = aws_of(account, monkeypatch), logs.deployment.input_bucket
+    s3 = account.client("s3")
+    for folder in ("recognize/20260101-090000-ffff", "recognize/20260102-080000-0000", "own"):
+        s3.put_object(Bucket=bucket, Key=f"{folder}/sent.mp4", Body=b"x")
+
+    assert (
+        log_search.video_key(aws, bucket, "sent.mp4") == "recognize/20260102-080000-0000/sent.mp4"
+    )
+    assert log_search.video_key(aws, bucket, "own/sent.mp4") == "own/sent.mp4"
+    assert log_search.video_key(aws, bucket, "ent.mp4") == "ent.mp4"
+    s3.put_object(Bucket=bucket, Key="sent.mp4", Body=b"x")
+    assert log_search.video_key(aws, bucket, "sent.mp4") == "sent.mp4"
+
+
 def test_a_search_for_a_video_reads_only_the_times_in_which_it_was_worked_on(
     logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

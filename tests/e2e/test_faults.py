@@ -52,7 +52,7 @@ class Faults:
         self._buckets = (names.input_bucket, names.stage_1_bucket, names.output_bucket)
         self._lock = threading.Lock()
         self._met: dict[int, int] = {}
-        self._is_answered: dict[int, bool] = {}
+        self._answered: Counter[int] = Counter()  # calls whose event has not ended
         self._last_heads: set[str] = set()
         self._heard: dict[int, float] = {}
         self._held: dict[int, str] = {}
@@ -98,7 +98,8 @@ class Faults:
         number, step = self._place(request)
         if step == table.INVOKE:
             head = answer.partition(b"\r\n\r\n")[0].lower()
-            self._is_answered[number] = b" 200 " in head and b"function-error" not in head
+            with self._lock:
+                self._answered[number] += b" 200 " in head and b"function-error" not in head
         elif step == table.LAST_HEAD:
             self.ended[number] += 1
 
@@ -129,7 +130,8 @@ class Faults:
     def _kind_of_head(self, number: int, call: str) -> str:
         """The first HEAD of a video after an answer is its event's last; so are its retries."""
         with self._lock:
-            if self._is_answered.pop(number, False):
+            if self._answered[number] > 0:
+                self._answered[number] -= 1
                 self._last_heads.add(call)
             return table.LAST_HEAD if call in self._last_heads else table.HEAD_VIDEO
 
