@@ -211,6 +211,9 @@ def _drive(
             bar.update(drive.settled - bar.pos)
 
         drive.upload_and_wait(deadline, update)
+        for video in drive.result().videos:
+            if video.failure and video.key not in failed:  # the queue knew it before the log
+                note(f"{paths[video.key]}: {video.failure} It is not tried again.")
 
 
 def _tell(path: Path, failure: Failed) -> None:

@@ -131,15 +131,12 @@ def test_without_the_right_to_take_uploads_none_is_taken(small: Stack, videos: P
 
 
 @pytest.mark.slow
-def test_a_run_uses_five_pairs_and_every_video_is_answered(small: Stack, videos: Path) -> None:
+def test_the_run_takes_little_longer_than_five_pairs_need(small: Stack, videos: Path) -> None:
     s3 = client_side(small.aws).client("s3")
     for bucket in small.deployment.buckets:  # what is answered already is not worked on
         empty_bucket(s3, bucket)
 
-    found = measure(small, find_videos(videos), 60, 10)
+    found = measure(small, find_videos(videos), 100, 10)  # so many that cold starts count little
 
-    # Its time is for the bench to judge: on a busy machine it says nothing.
-    met = {target.what: target.is_met for target in targets(found)}
-    assert met.pop("time of five pairs") in (True, False)
-    assert set(met.values()) == {True}, met
+    assert [target.line() for target in targets(found) if not target.is_met] == []
     assert found["splitters_at_once"] == LIMIT // 2

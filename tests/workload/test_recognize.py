@@ -48,6 +48,7 @@ def test_videos_are_answered_and_a_failure_has_its_reason(
     assert 0 < second["people"][0]["first"] < second["people"][0]["last"]
     assert second["seconds"] > 0
     assert bad["failure"].startswith("UnreadableVideo: ")
+    assert bad["failure"] in done.stderr  # before the results
     # AND the uploads have a folder of their own
     keys = [one["video"] for one in (first, second)]
     assert len({key.rpartition("/")[0] for key in keys}) == 1
