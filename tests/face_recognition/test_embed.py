@@ -36,7 +36,13 @@ def network() -> Any:
     return net
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["current", "released"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(True, id="current"),
+        pytest.param(False, id="released", marks=pytest.mark.slow),
+    ],
+)
 def facenet(
     network: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> embed.Embedder:
