@@ -278,11 +278,13 @@ def recognition() -> recognizer.Recognizer:
     )
 
 
-if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-    # While an environment starts, it has a whole vCPU, later a part of one, and clients take 0.1 s
-    # of a whole one to make. A missing setting is an error of the first event, which names it.
-    with suppress(SettingsError):
-        s3()
-        recognition()
-
-gc.enable()
+try:
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        # While an environment starts, it has a whole vCPU, later a part of one, and clients take
+        # 0.1 s of a whole one to make. A missing setting is an error of the first event, which
+        # names it.
+        with suppress(SettingsError):
+            s3()
+            recognition()
+finally:
+    gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -344,6 +346,25 @@ def test_clients_are_made_while_the_environment_starts(
         world.put("a.mp4", b"x")
         with pytest.raises(world.module.SettingsError, match=missing):
             world.handle("a.mp4")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_garbage_is_collected_after_init_however_it_ends(
+    world: Any, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    during: list[bool] = []
+    create: Any = botocore.session.Session.create_client
+
+    def making(*words: Any, **options: Any) -> Any:
+        during.append(gc.isenabled())
+        return create(*words, **options) if not fails else 1 / 0
+
+    monkeypatch.setattr(botocore.session.Session, "create_client", making)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "video-splitting")
+    with contextlib.suppress(ZeroDivisionError):
+        world.module.__spec__.loader.exec_module(world.module)
+    assert set(during) == {False}
+    assert gc.isenabled()
 
 
 def test_a_shorter_video_removes_what_a_longer_one_left(
