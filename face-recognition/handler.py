@@ -169,13 +169,15 @@ def noting(frame: str, failures: list[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (UnreadableImage, ClientError, BotoCoreError) as error:
-        text, kind = f"{type(error).__name__}: {error}", type(error).__name__
-        log("embed", "Failed: embed", "ERROR", frame=frame, error=text, exception_name=kind)
-        failures.append(f"{frame}: {error}")
     except Exception as error:  # noqa: BLE001 - it must not be blamed on another frame
-        traceback.print_exc()
-        failures.append(f"{frame}: {type(error).__name__}: {error}")
+        kind = type(error).__name__
+        text = f"{kind}: {error}"
+        log("embed", "Failed: embed", "ERROR", frame=frame, error=text, exception_name=kind)
+        if isinstance(error, (UnreadableImage, ClientError, BotoCoreError)):
+            failures.append(f"{frame}: {error}")
+        else:
+            traceback.print_exc()
+            failures.append(f"{frame}: {text}")
 
 
 def read_payload(event: Any) -> Payload:

@@ -488,6 +488,9 @@ def test_an_error_that_nobody_foresaw_is_blamed_on_its_frame(
     )
     printed = capsys.readouterr()
     assert "Traceback" in printed.err
+    failed = json.loads(printed.out.splitlines()[0])
+    assert (failed["level"], failed["frame"]) == ("ERROR", "p-stage-1/odd.jpg")
+    assert failed["exception_name"] == "ZeroDivisionError"
     assert '"frame": "p-stage-1/sound.jpg"' in printed.out
 
 
