@@ -311,6 +311,7 @@ def test_a_playlist_cannot_read_other_files(files: Any, clip: Path, tmp_path: Pa
         (412, video_errors.VideoChanged),
         (400, video_errors.VideoUnreachable),
         (302, video_errors.VideoUnreachable),
+        (416, video_errors.UnreadableVideo),  # the file ends before what its index names
     ],
 )
 def test_http_errors_of_the_store(
