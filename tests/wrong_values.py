@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 
 HALF_PAIR = "\ud800"  # of a surrogate, which JSON can escape and UTF-8 cannot encode
 LEFT_OUT = object()
-WRONG = (LEFT_OUT, None, True, 7, 2.5, "", "x", HALF_PAIR, [], [None], ["x"], {}, {"x": 1})
+WRONG: tuple[Any, ...] = (
+    LEFT_OUT,
+    None,
+    True,
+    7,
+    2.5,
+    "",
+    "x",
+    HALF_PAIR,
+    [],
+    [None],
+    ["x"],
+    {},
+    {"x": 1},
+)
 JSON = st.recursive(
     st.none()
     | st.booleans()

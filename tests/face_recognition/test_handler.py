@@ -20,7 +20,7 @@ import unknown_faces
 from engine import EngineError
 from gallery import GalleryError
 from PIL import Image
-from recognition import Recognizer, SettingsError
+from recognition import NamedFace, Recognizer, SettingsError
 
 from tests.faults.proxy import Request, breaking
 
@@ -637,6 +637,15 @@ def test_both_functions_log_the_same_fields(root: Path) -> None:
 
     assert len(ours) > 9
     assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "probability", "kept"),
+    [("Unknown", 0.95, True), ("Unknown", 0.94, False), ("Ann", 0.99, False)],
+)
+def test_a_stranger_is_surely_a_face(name: str, probability: float, kept: bool) -> None:
+    face = NamedFace(name, 0.7, probability, (0, 0, 9, 9), "Ann")
+    assert unknown_faces.is_stranger(face) == kept
 
 
 def test_unknown_faces_are_kept_beside_their_frame_if_asked_for(

@@ -103,7 +103,7 @@ def test_a_bucket_of_another_region_is_found(folder: Path) -> None:
     def answered(request: Any, **_: object) -> AWSResponse:
         place = urlsplit(request.url)
         sent.append((request.method, place.netloc))
-        headers = {"x-amz-bucket-region": "eu-west-1"} if request.method == "HEAD" else {}
+        headers: Any = {"x-amz-bucket-region": "eu-west-1"} if request.method == "HEAD" else {}
         status = 200 if "eu-west-1" in place.netloc else 301
         return AWSResponse(request.url, status, headers, Body())
 

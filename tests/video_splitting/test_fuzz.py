@@ -138,7 +138,11 @@ def check_places(world: Any, scratch: Path, peak: Peak, clips: list[Path], count
         flipped[at] ^= 1 << random.randrange(8)
         overwritten = bytearray(content)
         overwritten[at : at + 4] = random.randbytes(4)
-        for damaged in (content[: number * len(content) // count], flipped, overwritten):
+        for damaged in (
+            content[: (number + 1) * len(content) // (count + 1)],
+            flipped,
+            overwritten,
+        ):
             answered.append(check_damaged(world, scratch, peak, bytes(damaged)))
     assert len(set(answered)) == 2
 
