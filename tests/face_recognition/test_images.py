@@ -239,6 +239,14 @@ def check_bytes(data: bytes) -> None:
     assert peak_kb() - before < 700_000
 
 
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about damage that it can read
+@pytest.mark.parametrize("whole", WHOLE, ids=[*FORMATS, "progressive JPEG", "tiled TIFF"])
+def test_a_large_number_anywhere_in_a_header_costs_little(whole: bytes) -> None:
+    for number in (b"\xff\xff", b"\x75\x30", b"\x30\x75", b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff"):
+        for at in range(64):
+            check_bytes(whole[:at] + number + whole[at + len(number) :])
+
+
 quick = settings(max_examples=200, deadline=None, derandomize=True)
 
 
