@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from botocore.exceptions import BotoCoreError, ClientError
 from frame_answer import FaceJson, answer, known_faces, output_metadata, says
@@ -216,7 +216,7 @@ def read_payload(event: Any) -> Payload:
     return Payload(bucket, keys, write, unchanged, votes)
 
 
-def _is_name(value: Any) -> bool:
+def _is_name(value: Any) -> TypeGuard[str]:
     """Whether a value may be the name of something in S3."""
     try:
         return isinstance(value, str) and len(value.encode()) > 0

@@ -21,6 +21,8 @@ import store
 import video_errors
 from PIL import Image
 
+from tests.faults.proxy import Request, breaking
+
 FIRST = "a/output-00.jpg"  # of a.mp4, if several frames are taken
 
 
@@ -120,6 +122,26 @@ def test_an_error_that_nobody_foresaw_names_its_video_and_spares_the_others(
     assert str(error.value) == f"s3://{world.input}/odd.mp4: KeyError: 'ContentLength'"
     assert "Traceback" in capsys.readouterr().err
     assert world.keys(world.output) == ["sound.txt"]
+
+
+def test_a_store_that_falls_silent_is_asked_again_within_ffmpegs_time(
+    world: Any, clip: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FFMPEG_TIMEOUT_S", "3")
+    world.put("a.mp4", clip)
+    asked: list[Request] = []
+
+    def first(request: Request) -> str | None:
+        if request.command != "GET" or "/a.mp4" not in request.path:
+            return None
+        asked.append(request)
+        return "hang" if len(asked) == 1 else None
+
+    with breaking(store_url, first) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+        assert len(world.handle("a.mp4")["videos"]) == 1
+    assert len(asked) > 1
+    assert world.text("a.txt") == "Ann"
 
 
 EDITED = {
