@@ -37,6 +37,10 @@ from workload.reporting.likeness import distances, groups
 
 PORTRAITS = {"Obama": ("obama.jpg", "obama2.jpg", "obama3.jpg"), "Biden": ("biden.jpg",)}
 GROUPS = ("astronaut.png", "t1.jpg")  # every face is another person
+# The sample videos of one stranger each. The one of the third also shows them beside Joe Biden.
+ONE_EACH = tuple(f"test_{number:02}.mp4" for number in range(4, 10))
+BESIDE_BIDEN = {"test_11.mp4": ONE_EACH[2]}
+FRAMES = (1, 2, 3, 5, 10, 25)
 
 
 def sample_people() -> tuple[str, Array, list[str]]:
@@ -54,12 +58,6 @@ def sample_people() -> tuple[str, Array, list[str]]:
     return "sface", np.stack(rows), names
 
 
-# The sample videos of one stranger each. The one of the third also shows them beside Joe Biden.
-ONE_EACH = tuple(f"test_{number:02}.mp4" for number in range(4, 10))
-BESIDE_BIDEN = {"test_11.mp4": ONE_EACH[2]}
-FRAMES = (1, 2, 3, 5, 10, 25)
-
-
 def unknown_faces() -> list[tuple[str, int, Array]]:
     """The video, frame and embedding of each unknown face in every other frame of the videos."""
     photos = fetch_photos(ROOT / "build" / "samples" / "photos")
@@ -71,15 +69,8 @@ def unknown_faces() -> list[tuple[str, int, Array]]:
     found = []
     for video in (*ONE_EACH, *BESIDE_BIDEN):
         with tempfile.TemporaryDirectory() as folder:
-            argv = [
-                ffmpeg,
-                "-v",
-                "error",
-                "-i",
-                str(videos / video),
-                "-vf",
-                "select=not(mod(n\\,2))",
-            ]
+            argv = [ffmpeg, "-v", "error", "-i", str(videos / video)]
+            argv += ["-vf", "select=not(mod(n\\,2))"]
             subprocess.run([*argv, "-fps_mode", "passthrough", f"{folder}/%03d.png"], check=True)
             for number, path in enumerate(sorted(Path(folder).iterdir())):
                 for face in recognizer.name_faces(read_rgb(path.read_bytes())):

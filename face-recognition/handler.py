@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from botocore.exceptions import BotoCoreError, ClientError
 from frame_answer import FaceJson, answer, known_faces, output_metadata, says
@@ -26,7 +26,7 @@ from log_line import begin, log
 from output_keys import key_as_metadata, output_key
 from recognition import Recognizer
 from s3_objects import make_client, read_object
-from unknown_faces import keep
+from unknown_faces import MAX_KEY_BYTES, keep
 
 # Parallel S3 requests. Each takes about 20 ms, in which another frame can be computed.
 S3_AT_ONCE = 8
@@ -169,13 +169,15 @@ def noting(frame: str, failures: list[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (UnreadableImage, ClientError, BotoCoreError) as error:
-        text, kind = f"{type(error).__name__}: {error}", type(error).__name__
-        log("embed", "Failed: embed", "ERROR", frame=frame, error=text, exception_name=kind)
-        failures.append(f"{frame}: {error}")
     except Exception as error:  # noqa: BLE001 - it must not be blamed on another frame
-        traceback.print_exc()
-        failures.append(f"{frame}: {type(error).__name__}: {error}")
+        kind = type(error).__name__
+        text = f"{kind}: {error}"
+        log("embed", "Failed: embed", "ERROR", frame=frame, error=text, exception_name=kind)
+        if isinstance(error, (UnreadableImage, ClientError, BotoCoreError)):
+            failures.append(f"{frame}: {error}")
+        else:
+            traceback.print_exc()
+            failures.append(f"{frame}: {text}")
 
 
 def read_payload(event: Any) -> Payload:
@@ -183,7 +185,7 @@ def read_payload(event: Any) -> Payload:
     if not isinstance(event, dict):
         raise BadPayload("The payload must be a JSON object.")
     bucket = event.get("bucket_name")
-    if not isinstance(bucket, str) or not bucket:
+    if not _is_name(bucket):
         raise BadPayload("The payload has no bucket_name.")
     if ("image_file_name" in event) == ("image_file_names" in event):
         raise BadPayload("The payload must have either image_file_name or image_file_names.")
@@ -192,10 +194,16 @@ def read_payload(event: Any) -> Payload:
         raise BadPayload("image_file_names must be a list of at least one key.")
     if len(keys) > MAX_FRAMES:
         raise BadPayload(f"image_file_names has {len(keys):,} keys: send at most {MAX_FRAMES:,}.")
-    if not all(isinstance(key, str) and key for key in keys):
-        raise BadPayload("Every image file name must be a string that is not empty.")
+    if not all(_is_name(key) for key in keys):
+        raise BadPayload("Every image file name must be a string of UTF-8 that is not empty.")
     if len(set(keys)) != len(keys):
         raise BadPayload("image_file_names lists a frame twice.")
+    for key in keys if KEEPS_EMBEDDINGS else ():
+        if (length := len(key.encode())) > MAX_KEY_BYTES:
+            raise BadPayload(
+                f"With KEEP_EMBEDDINGS=1, S3 has room for a key of {MAX_KEY_BYTES:,} bytes, and "
+                f"{key[:40]}... has {length:,}. Use a shorter key, or KEEP_EMBEDDINGS=0."
+            )
     votes = "image_file_names" in event
     allowed = ("never",) if votes else WRITE
     write = event.get("write", allowed[0])
@@ -206,6 +214,14 @@ def read_payload(event: Any) -> Payload:
     if "unchanged" in event and not isinstance(unchanged, dict):
         raise BadPayload("unchanged must be an object with the settings of an earlier answer.")
     return Payload(bucket, keys, write, unchanged, votes)
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    """Whether a value may be the name of something in S3."""
+    try:
+        return isinstance(value, str) and len(value.encode()) > 0
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
+        return False
 
 
 def recognize(frame: Frame, output: dict[str, str], payload: Payload) -> Recognized:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # HeadBucket tells botocore where a bucket is that another region answers for.
 OPERATIONS = ("DeleteObject", "GetObject", "HeadBucket", "HeadObject", "PutObject")
-WHOLE = ("_retry", "partitions", "sdk-default-configuration")
+WHOLE = ("partitions", "sdk-default-configuration")
 SERVICE = Path("s3", "2006-03-01")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # An object beside the frame, so that the bucket's lifecycle rule deletes both. The splitter
 # (video-splitting/keys.py) and the clients (pipeline/keys.py) know this ending.
 ENDING = ".faces.json"
+MAX_KEY_BYTES = 1024 - len(ENDING)  # of a frame: S3 allows 1,024
 # The detector's probability, below which a face may be none: in every other frame of the sample
 # videos, each stranger has 0.99 or more, and the only thing that is not a face 0.90.
 LEAST_PROBABILITY = 0.95

@@ -54,14 +54,14 @@ class VideosFailed(SplitterError):
     """Several videos of the event failed; the message gives the reason for each."""
 
 
+class Unforeseen(SplitterError):
+    """An error that this code does not know; the message has its type, the log its traceback."""
+
+
 # How long S3 may be silent: three attempts take a third of the time, which ffmpeg and the
 # recognizer leave free. TIMEOUT_S has the seconds that an invocation may take.
 SHARE_OF_TIMEOUT = 1 / 9
 DEFAULT_TIMEOUT_S = 280
-
-
-class Unforeseen(SplitterError):
-    """An error that this code does not know; the message has its type, the log its traceback."""
 
 
 class Context(Protocol):
@@ -278,11 +278,13 @@ def recognition() -> recognizer.Recognizer:
     )
 
 
-if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
-    # While an environment starts, it has a whole vCPU, later a part of one, and clients take 0.1 s
-    # of a whole one to make. A missing setting is an error of the first event, which names it.
-    with suppress(SettingsError):
-        s3()
-        recognition()
-
-gc.enable()
+try:
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        # While an environment starts, it has a whole vCPU, later a part of one, and clients take
+        # 0.1 s of a whole one to make. A missing setting is an error of the first event, which
+        # names it.
+        with suppress(SettingsError):
+            s3()
+            recognition()
+finally:
+    gc.enable()

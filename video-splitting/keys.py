@@ -38,7 +38,7 @@ MAX_KEY_BYTES = 1024  # S3's limit
 # The ending of what the recognizer keeps beside a frame, with KEEP_EMBEDDINGS=1.
 EMBEDDINGS_ENDING = ".faces.json"
 # The longest ending of an object made from a video, for up to 100 frames.
-LONGEST_ENDING = "/output-99.jpg"
+LONGEST_ENDING = f"/output-99.jpg{EMBEDDINGS_ENDING}"
 
 
 def skip_reason(key: str) -> str | None:
@@ -63,7 +63,7 @@ def check(key: str) -> None:
     length = len((stem(key) + LONGEST_ENDING).encode())
     if length > MAX_KEY_BYTES:
         raise KeyTooLong(
-            f"the key of a frame would have {length:,} bytes, and S3 allows {MAX_KEY_BYTES:,}. "
+            f"keys made from it would have {length:,} bytes, and S3 allows {MAX_KEY_BYTES:,}. "
             f"Upload it under a key that is {length - MAX_KEY_BYTES:,} bytes shorter."
         )
 

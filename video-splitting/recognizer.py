@@ -192,7 +192,7 @@ class Recognizer:
         text, is_error, slot_s = self._invoke(json.dumps(payload).encode(), remaining_s)
         if is_error:
             raise self._failure(keys, text)
-        return replace(self._parse(keys, text), slot_s=slot_s)
+        return replace(self._parse(keys, text, "unchanged" in payload), slot_s=slot_s)
 
     def _invoke(
         self, payload: bytes, remaining_s: Callable[[], float]
@@ -253,7 +253,7 @@ class Recognizer:
         message = error.get("errorMessage") or text[:500].decode("utf-8", "replace")
         return RecognitionFailed(f"'{self.function}' raised {kind} on {_listed(keys)}: {message}")
 
-    def _parse(self, keys: list[str], text: bytes) -> Answer:
+    def _parse(self, keys: list[str], text: bytes, may_be_unchanged: bool) -> Answer:
         try:
             answer = json.loads(text)
         except ValueError as error:
@@ -264,7 +264,7 @@ class Recognizer:
         if len(settings) != len(SETTINGS) or not _is_number(settings["threshold"]):
             raise self._bad_answer(keys, text, f"its {', '.join(SETTINGS)}")
         results = answer.get("results")
-        if answer.get("unchanged") is True and results == []:
+        if may_be_unchanged and answer.get("unchanged") is True and results == []:
             return Answer(settings, [], unchanged=True)
         if not isinstance(results, list):
             raise self._bad_answer(keys, text, "results")

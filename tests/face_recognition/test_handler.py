@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import json
 import threading
@@ -18,7 +20,7 @@ import unknown_faces
 from engine import EngineError
 from gallery import GalleryError
 from PIL import Image
-from recognition import SettingsError
+from recognition import NamedFace, Recognizer, SettingsError
 
 from tests.faults.proxy import Request, breaking
 
@@ -486,6 +488,9 @@ def test_an_error_that_nobody_foresaw_is_blamed_on_its_frame(
     )
     printed = capsys.readouterr()
     assert "Traceback" in printed.err
+    failed = json.loads(printed.out.splitlines()[0])
+    assert (failed["level"], failed["frame"]) == ("ERROR", "p-stage-1/odd.jpg")
+    assert failed["exception_name"] == "ZeroDivisionError"
     assert '"frame": "p-stage-1/sound.jpg"' in printed.out
 
 
@@ -496,6 +501,7 @@ def test_an_error_that_nobody_foresaw_is_blamed_on_its_frame(
         ([], "must be a JSON object"),
         ({"image_file_name": "a"}, "no bucket_name"),
         ({"bucket_name": "", "image_file_name": "a"}, "no bucket_name"),
+        ({"bucket_name": "\ud800", "image_file_name": "a"}, "no bucket_name"),
         ({"bucket_name": "b"}, "either image_file_name or image_file_names"),
         ({"bucket_name": "b", "image_file_name": "a", "image_file_names": ["a"]}, "either"),
         ({"bucket_name": "b", "image_file_names": []}, "at least one"),
@@ -503,6 +509,8 @@ def test_an_error_that_nobody_foresaw_is_blamed_on_its_frame(
         ({"bucket_name": "b", "image_file_name": 7}, "must be a string"),
         ({"bucket_name": "b", "image_file_names": ["a", ""]}, "must be a string"),
         ({"bucket_name": "b", "image_file_names": ["a", "a"]}, "twice"),
+        ({"bucket_name": "b", "image_file_names": ["a", "\ud800"]}, "string of UTF-8"),
+        (several(*map(str, range(1001))), "has 1,001 keys: send at most 1,000"),
         (
             one("a", write="maybe"),
             "With image_file_name, write must be one of always, known, never",
@@ -519,6 +527,45 @@ def test_an_error_that_nobody_foresaw_is_blamed_on_its_frame(
 def test_a_bad_payload_is_refused(handler: ModuleType, event: Any, reason: str) -> None:
     with pytest.raises(handler.BadPayload, match=reason):
         handler.handler(event, None)
+
+
+def test_a_thousand_frames_may_be_named(handler: ModuleType) -> None:
+    keys = [str(number) for number in range(1000)]
+    assert handler.read_payload(several(*keys)).keys == keys
+
+
+def test_a_key_needs_room_for_the_embeddings_beside_its_frame(
+    load_handler: Callable[..., ModuleType], handler: ModuleType, s3: Any, put: Any
+) -> None:
+    # GIVEN keys of 1,013 bytes, and of one more; S3 allows 1,024
+    fits, long = ("é" * 504 + end for end in (".jpeg", "_.jpeg"))
+    for key in (fits, long):
+        put(key, "t1.jpg")
+    # WHEN embeddings are kept, THEN the longer key is refused before anything is computed
+    keeping = load_handler(KEEP_EMBEDDINGS="1")
+    with pytest.raises(keeping.BadPayload, match=r"KEEP_EMBEDDINGS=1.* 1,013 .* has 1,014\."):
+        keeping.handler(several(fits, long), None)
+    keeping.handler(several(fits), None)
+    assert s3.head_object(Bucket="p-stage-1", Key=f"{fits}.faces.json")["ContentLength"] > 0
+    # WHEN they are not, THEN it is read
+    handler.handler(several(long), None)
+
+
+@pytest.mark.parametrize("faces", ["known", "no such choice"])
+def test_garbage_is_collected_after_init_however_it_ends(
+    load_handler: Callable[..., ModuleType], faces: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during: list[bool] = []
+    read = Recognizer.from_environment
+
+    def reading(*words: Any) -> Recognizer:
+        during.append(gc.isenabled())
+        return read(*words)
+
+    monkeypatch.setattr(Recognizer, "from_environment", reading)
+    with contextlib.suppress(SettingsError):
+        load_handler(FACES=faces)
+    assert (during, gc.isenabled()) == ([False], True)
 
 
 def test_a_long_key_is_stored_as_its_hash(handler: ModuleType, s3: Any, put: Any) -> None:
@@ -590,6 +637,15 @@ def test_both_functions_log_the_same_fields(root: Path) -> None:
 
     assert len(ours) > 9
     assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "probability", "kept"),
+    [("Unknown", 0.95, True), ("Unknown", 0.94, False), ("Ann", 0.99, False)],
+)
+def test_a_stranger_is_surely_a_face(name: str, probability: float, kept: bool) -> None:
+    face = NamedFace(name, 0.7, probability, (0, 0, 9, 9), "Ann")
+    assert unknown_faces.is_stranger(face) == kept
 
 
 def test_unknown_faces_are_kept_beside_their_frame_if_asked_for(

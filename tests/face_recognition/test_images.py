@@ -13,6 +13,8 @@ from typing import Any
 import images
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from images import FORMATS, UnreadableImage, read_rgb
 from PIL import Image, ImageOps
 
@@ -196,6 +198,71 @@ def test_damaged_images_are_either_read_or_refused(kind: str) -> None:
         except UnreadableImage:
             refused += 1
     assert refused > 50
+
+
+WHOLE = [encoded(PHOTO, kind) for kind in FORMATS] + [jpeg_of(48, 32, 12), tiff_of(32)]
+SIZES = st.sampled_from((0, 1, 0x7FFF, 0xFFFF, 0x10000, 0xFFFFFF, 0x7FFFFFFF, 0xFFFFFFFF))
+NUMBERS = st.builds(
+    lambda number, length, order: (number & (256**length - 1)).to_bytes(length, order),
+    *(SIZES, st.sampled_from((2, 3, 4)), st.sampled_from(("big", "little"))),
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=4) | NUMBERS), max_size=4)
+BYTES = st.binary(max_size=300)
+
+
+def with_changes(whole: bytes, changes: list[tuple[int, bytes]], cut: int, end: bytes) -> bytes:
+    data = bytearray(whole)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    return bytes(data[: len(data) - cut]) + end
+
+
+DAMAGED = st.builds(with_changes, st.sampled_from(WHOLE), CHANGES, st.integers(0, 200), BYTES)
+NO_PICTURES = st.builds(
+    lambda whole, size, end: whole[:size] + end, st.sampled_from(WHOLE), st.integers(0, 60), BYTES
+)
+
+
+def check_bytes(data: bytes) -> None:
+    """The bytes give an image, or UnreadableImage, within two seconds and 700 MB."""
+    before, started = peak_kb(reset=True), time.process_time()
+    pixels, reason = np.zeros((1, 1, 3), np.uint8), "none"
+    try:
+        pixels = read_rgb(data)
+    except UnreadableImage as error:
+        reason = str(error)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[2:] == (3,)
+    assert pixels.size
+    assert 0 < len(reason) < 500
+    assert time.process_time() - started < 2
+    assert peak_kb() - before < 700_000
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about damage that it can read
+@pytest.mark.parametrize("whole", WHOLE, ids=[*FORMATS, "progressive JPEG", "tiled TIFF"])
+def test_a_large_number_anywhere_in_a_header_costs_little(whole: bytes) -> None:
+    for number in (b"\xff\xff", b"\x75\x30", b"\x30\x75", b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff"):
+        for at in range(64):
+            check_bytes(whole[:at] + number + whole[at + len(number) :])
+
+
+quick = settings(max_examples=200, deadline=None, derandomize=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about damage that it can read
+@quick
+@given(BYTES | DAMAGED | NO_PICTURES)
+def test_any_bytes_are_an_image_or_refused_soon(data: bytes) -> None:
+    check_bytes(data)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@settings(quick, max_examples=10_000)
+@given(BYTES | DAMAGED | NO_PICTURES)
+def test_many_bytes_are_an_image_or_refused_soon(data: bytes) -> None:
+    check_bytes(data)
 
 
 def test_an_avif_without_its_pixels_is_refused() -> None:

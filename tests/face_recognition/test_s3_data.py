@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.loaders
 import botocore.session
 import pytest
 import s3_data
 from botocore import xform_name
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 
 REGIONS = ("us-east-1", "eu-central-1", "af-south-1", "us-gov-west-1", "cn-north-1")
@@ -91,12 +95,40 @@ def test_objects_are_written_read_and_missed(folder: Path, endpoint: str, s3: An
     assert missing.value.response["Error"]["Code"] == "NoSuchKey"
 
 
+def test_a_bucket_of_another_region_is_found(folder: Path) -> None:
+    # GIVEN an S3 that says in the answer to HeadBucket alone where the bucket is
+    made = client(s3_data.session(folder), "us-east-1")
+    sent: list[tuple[str, str]] = []
+
+    def answered(request: Any, **_: object) -> AWSResponse:
+        place = urlsplit(request.url)
+        sent.append((request.method, place.netloc))
+        headers: Any = {"x-amz-bucket-region": "eu-west-1"} if request.method == "HEAD" else {}
+        status = 200 if "eu-west-1" in place.netloc else 301
+        return AWSResponse(request.url, status, headers, Body())
+
+    made.meta.events.register("before-send.s3", answered)
+    # WHEN an object is read, THEN it is read there
+    made.get_object(Bucket="bucket", Key="k")
+    assert sent[0] == ("GET", "bucket.s3.amazonaws.com")
+    assert sent[-1] == ("GET", "bucket.s3.eu-west-1.amazonaws.com")
+
+
+class Body(io.BytesIO):
+    """The empty body of an answer."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield b""
+
+
 def test_no_service_is_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # GIVEN a botocore whose own data are gone, as in the image
     monkeypatch.setattr(botocore.loaders.Loader, "BUILTIN_DATA_PATH", "/nowhere")
     monkeypatch.setattr(botocore.loaders.Loader, "CUSTOMER_DATA_PATH", "/nowhere")
-    made = client(s3_data.session(folder), "us-east-1")
-    # THEN a client can still be made
+    session = s3_data.session(folder)
+    made = client(session, "us-east-1")
+    # THEN a client can still be made, and nothing is looked for elsewhere
+    assert session.get_component("data_loader").search_paths == [str(folder)]
     assert sorted(made.meta.service_model.operation_names) == sorted(s3_data.OPERATIONS)
 
 

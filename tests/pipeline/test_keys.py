@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.keys import (
     EMBEDDINGS_ENDING,
     details_key,
+    embeddings_key,
     frame_key,
     is_skipped,
     is_video,
@@ -167,10 +168,12 @@ def test_surplus_frames_are_those_from_the_count_on(video: str, index: int, coun
     assert splitter_keys.is_surplus(splitter_keys.frame_key(video), video, count) == (count > 0)
 
 
-@pytest.mark.parametrize(("stem", "fits"), [("a" * 1010, True), ("a" * 1011, False)])
+@pytest.mark.parametrize(("stem", "fits"), [("a" * 999, True), ("a" * 1000, False)])
 def test_a_key_that_leaves_no_room_is_refused(stem: str, fits: bool) -> None:
     if fits:
         splitter_keys.check(f"{stem}.mp4")
+        last = embeddings_key(splitter_keys.numbered_key(f"{stem}.mp4", 99))
+        assert len(last) == splitter_keys.MAX_KEY_BYTES
     else:
         with pytest.raises(video_errors.KeyTooLong, match=r"1,025 bytes.* 1 bytes shorter"):
             splitter_keys.check(f"{stem}.mp4")

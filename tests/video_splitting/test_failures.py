@@ -108,7 +108,7 @@ def test_a_queue_that_refuses_the_record_leaves_it_to_lambda(
     [
         ("notes", "NotAVideo: .* has no suffix.* ends with one of .mp4 .m4v"),
         ("a.exe", "NotAVideo: .* ends with .exe"),
-        ("a" * 1015 + ".mp4", "KeyTooLong: .* 1,029 bytes"),
+        ("a" * 1015 + ".mp4", "KeyTooLong: .* 1,040 bytes"),
         ("empty.mp4", "EmptyVideo: "),
     ],
 )

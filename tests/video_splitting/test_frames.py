@@ -283,11 +283,14 @@ def test_bad_videos(
     assert "Upload" in str(raised.value)
 
 
-def test_a_playlist_cannot_read_other_files(files: Any, clip: Path, tmp_path: Path) -> None:
-    # GIVEN disguised playlists that refer to a local file and to another URL
+def test_a_playlist_cannot_read_other_files(
+    files: Any, clip: Path, make: Any, tmp_path: Path
+) -> None:
+    # GIVEN playlists, most of them disguised, that refer to a local file and to another URL
     folder = clip.parent
-    other = files.url("clip.mp4")
+    other = files.url(make("segment.ts", "-pix_fmt", "yuv420p").name)
     lists = {
+        "hls.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{other}\n#EXT-X-ENDLIST\n",
         "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{other}\n#EXT-X-ENDLIST\n",
         "hls.mov": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{clip}\n",
         "concat.mp4": f"ffconcat version 1.0\nfile '{clip}'\n",
@@ -303,6 +306,25 @@ def test_a_playlist_cannot_read_other_files(files: Any, clip: Path, tmp_path: Pa
         files.paths.clear()
 
 
+def test_no_local_file_is_opened_whatever_the_format(
+    files: Any, make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN an ffmpeg that reads playlists
+    monkeypatch.setattr(ffmpeg_module, "FORMATS", f"hls,{ffmpeg_module.FORMATS}")
+    segment = make("segment.ts", "-pix_fmt", "yuv420p")
+
+    def frames_of(place: str) -> int:
+        (tmp_path / "first.jpg").unlink(missing_ok=True)
+        text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\n{place}\n#EXT-X-ENDLIST\n"
+        segment.with_name("list.m3u8").write_text(text)
+        return len(take(files, "list.m3u8", tmp_path))
+
+    # WHEN one names a URL, THEN it is read; WHEN it names a local file, THEN it is not
+    assert frames_of(files.url(segment.name)) == 1
+    with pytest.raises(video_errors.VideoError):
+        frames_of(f"file://{segment}")
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [
@@ -311,6 +333,7 @@ def test_a_playlist_cannot_read_other_files(files: Any, clip: Path, tmp_path: Pa
         (412, video_errors.VideoChanged),
         (400, video_errors.VideoUnreachable),
         (302, video_errors.VideoUnreachable),
+        (416, video_errors.UnreadableVideo),  # the file ends before what its index names
     ],
 )
 def test_http_errors_of_the_store(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import io
 import json
@@ -18,6 +20,8 @@ import recognizer
 import store
 import video_errors
 from PIL import Image
+
+from tests.faults.proxy import Request, breaking
 
 FIRST = "a/output-00.jpg"  # of a.mp4, if several frames are taken
 
@@ -118,6 +122,26 @@ def test_an_error_that_nobody_foresaw_names_its_video_and_spares_the_others(
     assert str(error.value) == f"s3://{world.input}/odd.mp4: KeyError: 'ContentLength'"
     assert "Traceback" in capsys.readouterr().err
     assert world.keys(world.output) == ["sound.txt"]
+
+
+def test_a_store_that_falls_silent_is_asked_again_within_ffmpegs_time(
+    world: Any, clip: Path, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FFMPEG_TIMEOUT_S", "3")
+    world.put("a.mp4", clip)
+    asked: list[Request] = []
+
+    def first(request: Request) -> str | None:
+        if request.command != "GET" or "/a.mp4" not in request.path:
+            return None
+        asked.append(request)
+        return "hang" if len(asked) == 1 else None
+
+    with breaking(store_url, first) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+        assert len(world.handle("a.mp4")["videos"]) == 1
+    assert len(asked) > 1
+    assert world.text("a.txt") == "Ann"
 
 
 EDITED = {
@@ -344,6 +368,25 @@ def test_clients_are_made_while_the_environment_starts(
         world.put("a.mp4", b"x")
         with pytest.raises(world.module.SettingsError, match=missing):
             world.handle("a.mp4")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_garbage_is_collected_after_init_however_it_ends(
+    world: Any, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    during: list[bool] = []
+    create: Any = botocore.session.Session.create_client
+
+    def making(*words: Any, **options: Any) -> Any:
+        during.append(gc.isenabled())
+        return create(*words, **options) if not fails else 1 / 0
+
+    monkeypatch.setattr(botocore.session.Session, "create_client", making)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "video-splitting")
+    with contextlib.suppress(ZeroDivisionError):
+        world.module.__spec__.loader.exec_module(world.module)
+    assert set(during) == {False}
+    assert gc.isenabled()
 
 
 def test_a_shorter_video_removes_what_a_longer_one_left(

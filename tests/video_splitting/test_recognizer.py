@@ -184,6 +184,7 @@ OF = {"model": "m", "gallery": "g", "threshold": "0.6370", "selection": "known"}
         [],
         {**OF, "results": []},
         {**OF, "unchanged": False, "results": []},
+        {**OF, "unchanged": True, "results": []},  # nobody asked for that
         {**OF, "unchanged": True, "results": [RESULT, RESULT]},
         {"results": [RESULT]},
         *({**OF, name: None, "results": [RESULT]} for name in OF),
