@@ -89,12 +89,15 @@ def test_a_connection_goes_on_after(
 
 
 @pytest.mark.parametrize("path", ["/short", "/fails"])
-def test_a_broken_response_ends_the_connection(address: tuple[str, int], path: str) -> None:
+def test_a_broken_response_ends_the_connection(
+    address: tuple[str, int], path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with socket.create_connection(address, timeout=5) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         received = b"".join(iter(lambda: sock.recv(65_536), b""))
 
     assert (b" 500 " in received) == (path == "/fails")
+    assert ("GET /fails failed" in caplog.text) == (path == "/fails")
 
 
 def test_an_old_client_gets_all_parts_and_the_end(address: tuple[str, int]) -> None:
