@@ -122,7 +122,6 @@ def run(environ: bytes, folder: str, command: list[str]) -> None:
     for number in (SIGPIPE, SIGXFSZ):  # Python ignores them
         libc.signal(number, None)
     os.chdir(folder)
-    os.closerange(3, 256)
     lines = (line.partition(b"=") for line in environ.split(b"\0") if line)
     variables = {name: value for name, _, value in lines}
     program = command[0].encode()
@@ -160,6 +159,7 @@ def main() -> None:
     alive, environ_file, root, tmp_mb, folder, count, *words = sys.argv[1:]
     binds, command = words[: 2 * int(count)], words[2 * int(count) :]
     environ = os.pread(int(environ_file), os.fstat(int(environ_file)).st_size, 0)
+    os.close(int(environ_file))
     attempt(leave_namespaces)
     told, tell = os.pipe()
     init = os.fork()
