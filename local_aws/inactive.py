@@ -1,8 +1,8 @@
 """Lets a function go as Lambda does after weeks without an invocation, for tests.
 
 `POST /_local_aws/inactive/REGION/NAME?seconds=2` makes it Inactive. Its next invocation fails and
-makes it Pending for so many seconds. The request is not signed, so one that a web page may have sent
-is refused: browsers add an `Origin` to each POST, and name the page's host.
+makes it Pending for so many seconds. The request is not signed, so one that a web page may have
+sent is refused: browsers add an `Origin` to each POST, and name the page's host.
 https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 """
 
