@@ -70,6 +70,7 @@ EVENT = {
         ("{ ($.code = 404 || $.code = 1) && $.ok IS FALSE }", False),
         ("split", True),
         ("split nosuch", False),
+        ("pli", True),
         ("spl.t", False),
         ('"spl.t"', False),
         ("?split ?nosuch", True),
