@@ -39,6 +39,7 @@ FOLDERS = "/ /dev /dev/shm /etc /home /mnt /opt /opt/bin /proc/sys/kernel /root 
 FOLDERS += " /usr /usr/bin /usr/lib /usr/local /var /var/lang /var/runtime /var/task /var/tmp"
 MODULES = "awslambdaric boto3 botocore click dateutil jmespath moto ncnn numpy PIL pytest"
 MODULES += " s3transfer simplejson torch urllib3 werkzeug yaml"
+KERNEL = "/proc/irq /proc/sys/vm/swappiness /proc/sysrq-trigger"
 PROGRAMS = "aws bash cat ffmpeg gcc git pip pytest python3 sed sh unshare"
 
 def attempt(folder):
@@ -71,6 +72,7 @@ def handler(event, context):
         "parents": [os.getppid(), os.getpid() < 10],
         "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
         "writable": list(filter(attempt, FOLDERS.split())),
+        "kernel": [path for path in KERNEL.split() if os.access(path, os.W_OK)],
         "tmp": [found, disk.f_blocks * disk.f_frsize >> 20],
         "devices": sorted(os.listdir("/dev")),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE),
@@ -99,6 +101,7 @@ EXPECTED = {
     "parents": [1, True],
     "processes": 2,
     "writable": ["/tmp"],
+    "kernel": [],
     "tmp": [[], 600],
     "devices": ["fd", "full", "null", "random", "stderr", "stdin", "stdout", "urandom", "zero"],
     "files": [1024, 1024],
