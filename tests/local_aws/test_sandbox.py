@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local_aws.errors import NoSandbox
@@ -288,8 +290,9 @@ def test_programs_and_libraries_are_looked_for_where_lambda_does() -> None:
     )
 
 
-def enter(folder: Path, script: str) -> tuple[str, int]:
-    """Run a shell script in a zip function's sandbox; return its output and its wait status."""
+@contextlib.contextmanager
+def entered(folder: Path, script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A shell script that runs in a zip function's sandbox."""
     code = folder / "code"
     code.mkdir()
     found = Sandboxes(folder / "sandbox").of(replace(SPEC, task_root=code))
@@ -302,13 +305,32 @@ def enter(folder: Path, script: str) -> tuple[str, int]:
     with subprocess.Popen(
         argv, cwd=code, pass_fds=(alive, environ), stdout=subprocess.PIPE, start_new_session=True
     ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read().decode()
-        status = os.waitpid(process.pid, 0)[1]
+        yield process
     for file in (alive, end, environ):
         os.close(file)
     assert list(code.iterdir()) == []  # no core dump
-    return output, status
+
+
+def enter(folder: Path, script: str) -> tuple[str, int]:
+    """Run a shell script in a zip function's sandbox; return its output and its wait status."""
+    with entered(folder, script) as process:
+        assert process.stdout is not None
+        return process.stdout.read().decode(), os.waitpid(process.pid, 0)[1]
+
+
+def test_a_program_ends_if_the_process_that_watches_it_does(tmp_path: Path) -> None:
+    with entered(tmp_path, "echo up; sleep 30") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        inside = psutil.Process(process.pid).children(recursive=True)
+        assert len(inside) >= 2
+
+        process.kill()
+
+        _, left = psutil.wait_procs(inside, timeout=5)
+        for one in left:
+            one.kill()
+    assert left == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGPIPE])
@@ -319,12 +341,32 @@ def test_a_program_that_a_signal_ends_dumps_no_core(tmp_path: Path, number: int)
 
 
 def test_a_program_gets_no_files_of_the_server_and_ignores_no_signal(tmp_path: Path) -> None:
-    output = enter(tmp_path, "grep SigIgn /proc/self/status; ls -m /proc/$$/fd; env")[0]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        output = enter(tmp_path, "grep SigIgn /proc/self/status; ls -m /proc/$$/fd; env")[0]
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
     ignored, files, *variables = output.splitlines()
     assert ignored == "SigIgn:\t" + "0" * 16
     assert files == "0, 1, 2"
     assert "LAMBDA_TASK_ROOT=/var/task" in variables
+
+
+def test_a_program_has_namespaces_of_its_own(tmp_path: Path) -> None:
+    kinds = ("ipc", "mnt", "pid", "user")
+
+    output = enter(tmp_path, "".join(f"readlink /proc/self/ns/{kind};" for kind in kinds))[0]
+
+    ours = [str(Path("/proc/self/ns", kind).readlink()) for kind in kinds]
+    assert [line.partition(":")[0] for line in output.split()] == list(kinds)
+    assert set(output.split()).isdisjoint(ours)
+
+
+def test_an_orphan_that_ends_does_not_end_the_program(tmp_path: Path) -> None:
+    status = enter(tmp_path, "(sleep 0.1 &); sleep 0.4; exit 7")[1]
+
+    assert os.waitstatus_to_exitcode(status) == 7
 
 
 def test_a_folder_function_imports_what_this_python_has(cloud: Cloud) -> None:
