@@ -33,7 +33,8 @@ class LetGo:
         if environ["REQUEST_METHOD"] != "POST":
             return Response("only POST lets a function go\n", 405)(environ, start)
         if environ.get("HTTP_HOST") != self._host or "HTTP_ORIGIN" in environ:
-            return Response("not for web pages\n", 403)(environ, start)
+            text = f"only for requests to {self._host} that come from no web page\n"
+            return Response(text, 403)(environ, start)
         try:
             _, region, name = environ["PATH_INFO"].split("/", 2)
             given = parse_qs(environ.get("QUERY_STRING", "")).get("seconds", [str(PENDING_S)])[0]
