@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -113,7 +112,8 @@ class Executor:
                 lines = [*error.lines, (_now_ms(), f"INIT_REPORT Status: error {error}")]
                 self._report(environment, lines, 0.0, True, running)
                 return Result(error.payload, request_id, "Unhandled", version=spec.version)
-        with _never_left_behind(environment):
+        with contextlib.ExitStack() as stack:
+            stack.callback(environment.stop)  # if an error of ours ends its use
             environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
             started = time.monotonic()
             if is_late:
@@ -125,6 +125,7 @@ class Executor:
             environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
             lines = [*before, *environment.output.take()]
             self._report(environment, lines, seconds, result.function_error is not None, running)
+            stack.pop_all()
             self._give_back(pool, environment)
         tail = "\n".join(text for _, text in lines).encode()[-LOG_TAIL_BYTES:]
         return Result(result.payload, request_id, result.function_error, tail, spec.version)
@@ -252,16 +253,6 @@ class Executor:
 
     def _report_throttle(self, spec: FunctionSpec) -> None:
         self._sink(Telemetry(spec, "", (), {"Throttles": (1.0, "Count")}))
-
-
-@contextlib.contextmanager
-def _never_left_behind(environment: Environment) -> Iterator[None]:
-    """Stop the environment if an error of ours ends its use."""
-    try:
-        yield
-    except BaseException:
-        environment.stop()
-        raise
 
 
 def _now_ms() -> int:

@@ -151,6 +151,7 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]
             self.close_connection = True
             self.connection_dropped(error, environ)
         except Exception:
+            # A fault of ours, which ends this connection and no other: the client gets an answer.
             log.exception("%s %s failed", self.command, self.path)
             self.close_connection = True
             if not response.has_begun:

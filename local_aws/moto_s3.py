@@ -113,7 +113,10 @@ def route_any_key() -> None:
 
 
 def refuse_unknown_subresources() -> None:
-    """moto takes a request about a subresource that it does not have for one without it."""
+    """moto takes a request about a subresource that it does not have for one without it.
+
+    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
+    """
 
     @wrap_method(S3Response, "setup_class")
     def setup_class(set_up: Method, response: Any, request: Any, *args: Any, **more: Any) -> None:

@@ -131,6 +131,7 @@ class Poller:
         except CannotDeliver as error:
             self._complain(str(error))
         except Exception:
+            # The thread ends here: nothing was deleted, so the queue shows the messages again.
             log.exception("a batch of %s was left in the queue", self.mapping.queue_arn)
         finally:
             with self._changed:

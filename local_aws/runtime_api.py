@@ -215,8 +215,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(HTTPStatus.FORBIDDEN, "InvalidStateTransition", "Not in this state")
 
     def _refuse(self, status: HTTPStatus, kind: str, message: str) -> None:
-        """Answer with an error in the Runtime API's format, and end the connection."""
-        self.close_connection = True
+        """Answer with an error in the Runtime API's format, and end the connection.
+
+        The unread rest of the request could otherwise pass for another one.
+        """
         body = json.dumps({"errorMessage": message, "errorType": kind}).encode()
         self._answer(status, body, {"Connection": "close"})
 

@@ -30,7 +30,7 @@ MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, READ_ONLY, NO_SUID = 442, -100, 0x8000, 1, 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
-SIGKILL, SIGPIPE, SIGXFSZ = 9, 13, 25
+SIGKILL = 9
 RLIMIT_NOFILE = 7
 POLLIN = 1
 
@@ -119,10 +119,9 @@ def run(environ: bytes, folder: str, command: list[str]) -> None:
     limits[:] = [min(limit, MAX_FILES) for limit in limits]
     must(libc.setrlimit(RLIMIT_NOFILE, limits), "limit open files")
     must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up privileges")
-    for number in (SIGPIPE, SIGXFSZ):  # Python ignores them
+    for number in range(1, 32):  # Python ignores some, and so may whoever started the server
         libc.signal(number, None)
     os.chdir(folder)
-    os.closerange(3, 256)
     lines = (line.partition(b"=") for line in environ.split(b"\0") if line)
     variables = {name: value for name, _, value in lines}
     program = command[0].encode()
@@ -160,6 +159,7 @@ def main() -> None:
     alive, environ_file, root, tmp_mb, folder, count, *words = sys.argv[1:]
     binds, command = words[: 2 * int(count)], words[2 * int(count) :]
     environ = os.pread(int(environ_file), os.fstat(int(environ_file)).st_size, 0)
+    os.close(int(environ_file))
     attempt(leave_namespaces)
     told, tell = os.pipe()
     init = os.fork()

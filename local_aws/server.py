@@ -160,7 +160,7 @@ class Server:
         unsigned: dict[str, WSGIApplication] = {
             code_links.PATH: self._links,
             ecr_registry.PATH: registry,
-            inactive.PATH: inactive.LetGo(plane),
+            inactive.PATH: inactive.LetGo(plane, self.endpoint.partition("//")[2]),
             HEALTH: Response("ok, cpu share" if self.settings.cpu_share else "ok"),
         }
         return DispatcherMiddleware(Guard(door, principals.find, ACCOUNT_ID), unsigned)

@@ -185,7 +185,7 @@ def test_the_delay_of_a_throttled_event_doubles_up_to_the_longest() -> None:
     assert records.empty()
 
 
-def test_an_error_that_nobody_expected_loses_no_event() -> None:
+def test_an_error_that_nobody_expected_loses_no_event(caplog: pytest.LogCaptureFixture) -> None:
     full = Full(2, OSError(errno.EMFILE, "Too many open files"))
     events = AsyncQueue(cast("Executor", full), lambda *_: None, 1, (), (0.05, 0.1))
 
@@ -194,6 +194,7 @@ def test_an_error_that_nobody_expected_loses_no_event() -> None:
     assert full.done.wait(10)
     events.close()
     assert len(full.times) == 3
+    assert caplog.text.count("of f is tried again later") == 2
 
 
 def test_a_throttled_event_is_given_up_at_its_greatest_age() -> None:

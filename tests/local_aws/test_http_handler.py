@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import os
+import resource
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 
-from local_aws.http_server import HttpServer
+from local_aws.http_server import WAIT_S, HttpServer
 
 MOST = 4  # connections
 PARTS = [b"one", b"", b"two"]
@@ -89,12 +92,15 @@ def test_a_connection_goes_on_after(
 
 
 @pytest.mark.parametrize("path", ["/short", "/fails"])
-def test_a_broken_response_ends_the_connection(address: tuple[str, int], path: str) -> None:
+def test_a_broken_response_ends_the_connection(
+    address: tuple[str, int], path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with socket.create_connection(address, timeout=5) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         received = b"".join(iter(lambda: sock.recv(65_536), b""))
 
     assert (b" 500 " in received) == (path == "/fails")
+    assert ("GET /fails failed" in caplog.text) == (path == "/fails")
 
 
 def test_an_old_client_gets_all_parts_and_the_end(address: tuple[str, int]) -> None:
@@ -136,3 +142,48 @@ def test_connections_beyond_the_limit_wait_and_idle_ones_make_room(
     assert first[0].sock.recv(1) == b""
     for one in (*first, *more):
         one.close()
+
+
+def test_a_client_that_is_slow_to_send_its_first_request_is_not_cut_off(
+    address: tuple[str, int],
+) -> None:
+    # GIVEN as many connections as are served at once, without a request yet, and another client
+    first = [http.client.HTTPConnection(*address, timeout=10) for _ in range(MOST)]
+    for one in first:
+        one.auto_open = 0
+        one.connect()
+    last = http.client.HTTPConnection(*address, timeout=10)
+    last.request("GET", "/parts")
+
+    time.sleep(4 * WAIT_S)
+
+    for one in (*first, last):
+        if one is not last:
+            one.request("GET", "/parts")
+        assert one.getresponse().read() == b"onetwo"
+    for one in (*first, last):
+        one.close()
+
+
+def test_a_client_waits_until_files_may_be_opened_again(address: tuple[str, int]) -> None:
+    # GIVEN a client, and a process that may open no more files
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as sock:
+        sock.settimeout(10)
+        lowest = os.dup(sock.fileno())
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            sock.connect(address)
+            sock.sendall(b"GET /parts HTTP/1.0\r\n\r\n")
+            before = time.process_time()
+
+            # WHEN the server has tried more often than it has room for connections
+            time.sleep(3 * MOST * WAIT_S)
+            spent = time.process_time() - before
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+        # THEN it has not been busy with that, and serves the client now
+        assert spent < MOST * WAIT_S
+        assert sock.recv(65_536).startswith(b"HTTP/1.1 200 OK")

@@ -34,6 +34,7 @@ READ = Request("s3:GetObject", "arn:aws:s3:::b/k", {"aws:sourceaccount": "1"})
         ({**ALLOW, "Condition": {"StringNotEquals": {"aws:SourceAccount": "1"}}}, False),
         ({**ALLOW, "Condition": {"StringEquals": {"aws:Missing": "1"}}}, False),
         ({**ALLOW, "Condition": {"StringEqualsIfExists": {"aws:Missing": "1"}}}, True),
+        ({**ALLOW, "Condition": {"Bool": {"aws:SourceAccount": "${aws:SourceAccount}"}}}, False),
         ({**ALLOW, "Condition": {"NumericLessThan": {"aws:SourceAccount": "9"}}}, False),
     ],
 )

@@ -15,10 +15,14 @@ from tests.local_aws.conftest import Cloud, fetch
 CODE = "import uuid\nME = str(uuid.uuid4())\ndef handler(event, context):\n    return ME\n"
 
 
+def ask(address: str, method: str = "POST", **headers: str) -> int:
+    """The status of the response."""
+    return fetch(urllib.request.Request(address, method=method, headers=headers))[0]
+
+
 def let_go(endpoint: str, name: str, seconds: float = 0.5) -> int:
     """Let a function go; return the status of the response."""
-    address = f"{endpoint}{PATH}/us-east-1/{name}?seconds={seconds}"
-    return fetch(urllib.request.Request(address, method="POST"))[0]
+    return ask(f"{endpoint}{PATH}/us-east-1/{name}?seconds={seconds}")
 
 
 def eventually(look: Callable[[], Any]) -> Any:
@@ -76,3 +80,19 @@ def test_versions_are_let_go_as_well(cloud: Cloud) -> None:
 
 def test_nobody_can_be_let_go(cloud: Cloud) -> None:
     assert let_go(cloud.aws.endpoint, "nobody") == 404
+
+
+def test_a_web_page_cannot_let_a_function_go(cloud: Cloud) -> None:
+    name = cloud.function(CODE)
+    address = f"{cloud.aws.endpoint}{PATH}/us-east-1/{name}"
+
+    assert ask(address, Origin="https://example.com") == 403  # sent without a preflight
+    assert ask(address, Origin="null") == 403
+    assert ask(address, Host="example.com") == 403  # a name that was pointed at this machine
+    assert ask(address, "GET") == 405  # as for an image, without an Origin
+    assert state(cloud, name) == "Active"
+
+
+@pytest.mark.parametrize("path", ["", "/us-east-1", "/us-east-1/name?seconds=soon"])
+def test_a_request_that_cannot_be_read_is_refused(cloud: Cloud, path: str) -> None:
+    assert ask(f"{cloud.aws.endpoint}{PATH}{path}") == 400

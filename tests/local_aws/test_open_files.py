@@ -6,11 +6,14 @@ import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import psutil
 
 from local_aws import open_files
 from local_aws.process import LocalAWS
+from local_aws.server_settings import HEALTH
 from tests.local_aws.conftest import Cloud
 
 FILES, UPLOADS = 64, 60
@@ -43,11 +46,20 @@ def test_sixty_uploads_at_once_are_all_answered_with_64_files() -> None:
             Bucket="first", NotificationConfiguration={"LambdaFunctionConfigurations": [target]}
         )
 
+        # GIVEN more clients that keep their connections open than files may be
+        idle = [HTTPConnection(urlsplit(aws.endpoint).netloc, timeout=30) for _ in range(FILES)]
+        for one in idle:
+            one.request("GET", HEALTH)
+            assert one.getresponse().read() == b"ok"
+
+        # WHEN sixty others upload
         with ThreadPoolExecutor(UPLOADS) as pool:
             put = partial(s3.put_object, Bucket="first", Body=b"x" * 60_000)
             uploads = [pool.submit(put, Key=f"{number}") for number in range(UPLOADS)]
             for upload in uploads:
                 upload.result()
+        for one in idle:
+            one.close()
 
         deadline = time.monotonic() + 120
         while len(s3.list_objects_v2(Bucket="second").get("Contents", [])) < UPLOADS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,3 +58,24 @@ def test_an_ended_process_has_no_memory() -> None:
 
     assert process_tree.members(process.pid) == [process.pid]
     assert process_tree.resident_bytes(process.pid) == 0
+
+
+@pytest.mark.parametrize("asks_kernel", [True, False])
+def test_a_connection_is_its_clients(
+    parent: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, asks_kernel: bool
+) -> None:
+    # GIVEN a kernel that says whose a connection is, or one whose list must be searched
+    def refuse(*ends: tuple[str, int]) -> int:
+        raise OSError
+
+    if not asks_kernel:
+        monkeypatch.setattr(process_tree, "_inode", refuse)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+        listening.accept()[0],
+    ):
+        ends = client.getsockname(), client.getpeername()
+
+        assert process_tree.is_connected(os.getpid(), *ends)
+        assert not process_tree.is_connected(parent.pid, *ends)

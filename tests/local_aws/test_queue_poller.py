@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.function import Result
+from local_aws.executor import Executor
+from local_aws.function import FunctionSpec, Result
+from local_aws.moto_mappings import Mapping
 from local_aws.process import LocalAWS
-from local_aws.queue_poller import failures
+from local_aws.queue_poller import Poller, failures
 from tests.local_aws.conftest import Cloud
+from tests.local_aws.test_concurrency import SPEC
 
 VISIBILITY_S = 3
 # Notes each message and when it was worked on. A message "bad" fails.
@@ -256,6 +261,56 @@ def test_rights_on_mappings_are_judged_one_by_one(wide: Cloud) -> None:
         client.delete_event_source_mapping(UUID=reader.uuid)
     with pytest.raises(ClientError, match="lambda:CreateEventSourceMapping"):
         client.create_event_source_mapping(EventSourceArn=reader.arn, FunctionName=reader.function)
+
+
+class Faulty:
+    """A mapping, a queue with three messages, and an executor; both fail the first time."""
+
+    queue_arn = "arn:aws:sqs:us-east-1:123456789012:faulty"
+    exists = is_enabled = reports_failures = True
+    function, batch_size, window_s, max_concurrency, visibility_s = "f", 1, 0, None, 5
+
+    def __init__(self) -> None:
+        """Nothing has been read."""
+        self.looks, self.calls = iter(["fault", "a", "b", "c"]), iter(["fault"])
+        self.deleted = queue.Queue[str]()
+
+    def receive(self, role_arn: str, count: int) -> list[dict[str, Any]]:
+        """The next message; none in the end."""
+        look = next(self.looks, None)
+        if look == "fault":
+            raise OSError("receiving failed")
+        return [{"messageId": look}] if look else []
+
+    def delete(self, role_arn: str, records: list[dict[str, Any]]) -> None:
+        """Note what is done."""
+        self.deleted.put(records[0]["messageId"])
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a message."""
+        time.sleep(0.05)
+
+    def invoke(self, spec: FunctionSpec, payload: bytes) -> Result:
+        """Fail the first time."""
+        if next(self.calls, None):
+            raise OSError("invoking failed")
+        return Result(b"{}", "1")
+
+
+def test_an_error_that_nobody_expected_stops_no_poller(caplog: pytest.LogCaptureFixture) -> None:
+    faulty, stop = Faulty(), threading.Event()
+    poller = Poller(cast("Mapping", faulty), cast("Executor", faulty), lambda *_: SPEC, 1, stop)
+    poller._source = cast("Any", faulty)
+    thread = threading.Thread(target=poller.run, daemon=True)
+    thread.start()
+
+    deleted = [faulty.deleted.get(timeout=10) for _ in range(2)]
+
+    stop.set()
+    thread.join(10)
+    assert deleted == ["b", "c"]  # SQS will show "a" again
+    for text in ("polling QUEUE failed", "a batch of QUEUE was left in the queue"):
+        assert text.replace("QUEUE", faulty.queue_arn) in caplog.text
 
 
 @pytest.mark.parametrize(

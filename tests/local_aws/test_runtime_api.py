@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -70,6 +72,20 @@ def test_an_invocation_is_answered_once(api: RuntimeApi) -> None:
 def test_a_web_page_is_refused(api: RuntimeApi, headers: dict[str, str]) -> None:
     for method, path in (("GET", NEXT), ("POST", f"{PREFIX}/init/error"), ("POST", ANSWER)):
         assert call(api.address, method, path, **headers)[1]["errorType"] == "AccessDenied"
+    assert api.messages.empty()
+
+
+def test_the_body_of_a_refused_request_is_no_request(api: RuntimeApi) -> None:
+    host, port = api.address.split(":")
+    body = f"GET {NEXT} HTTP/1.1\r\nHost: {api.address}\r\n\r\n"
+    head = f"POST {ANSWER} HTTP/1.1\r\nHost: {api.address}\r\nOrigin: https://example.com\r\n"
+
+    with socket.create_connection((host, int(port)), timeout=10) as sock:
+        sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        with contextlib.suppress(ConnectionResetError):  # it ends before it has been read
+            while sock.recv(65_536):
+                pass
+
     assert api.messages.empty()
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import requires
 from pathlib import Path
 
+import psutil
 import pytest
 
+from local_aws.errors import NoSandbox
+from local_aws.image_sandbox import Image
 from local_aws.process import LocalAWS
-from local_aws.zip_root import PACKAGES, packages
+from local_aws.sandbox import packed
+from local_aws.sandboxes import Sandboxes
+from local_aws.zip_root import PACKAGES, packages, variables
 from tests.local_aws.conftest import ANYTHING, Cloud, zipped
+from tests.local_aws.test_concurrency import SPEC
 
 BASE = Path(__file__).resolve().parents[2] / "build" / "base"
 FOLDER_HANDLER = """
@@ -32,6 +41,7 @@ FOLDERS = "/ /dev /dev/shm /etc /home /mnt /opt /opt/bin /proc/sys/kernel /root 
 FOLDERS += " /usr /usr/bin /usr/lib /usr/local /var /var/lang /var/runtime /var/task /var/tmp"
 MODULES = "awslambdaric boto3 botocore click dateutil jmespath moto ncnn numpy PIL pytest"
 MODULES += " s3transfer simplejson torch urllib3 werkzeug yaml"
+KERNEL = "/proc/irq /proc/sys/vm/swappiness /proc/sysrq-trigger"
 PROGRAMS = "aws bash cat ffmpeg gcc git pip pytest python3 sed sh unshare"
 
 def attempt(folder):
@@ -64,6 +74,7 @@ def handler(event, context):
         "parents": [os.getppid(), os.getpid() < 10],
         "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
         "writable": list(filter(attempt, FOLDERS.split())),
+        "kernel": [path for path in KERNEL.split() if os.access(path, os.W_OK)],
         "tmp": [found, disk.f_blocks * disk.f_frsize >> 20],
         "devices": sorted(os.listdir("/dev")),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE),
@@ -92,6 +103,7 @@ EXPECTED = {
     "parents": [1, True],
     "processes": 2,
     "writable": ["/tmp"],
+    "kernel": [],
     "tmp": [[], 600],
     "devices": ["fd", "full", "null", "random", "stderr", "stdin", "stdout", "urandom", "zero"],
     "files": [1024, 1024],
@@ -208,23 +220,25 @@ def test_environments_share_no_files_and_no_processes(cloud: Cloud) -> None:
     assert cloud.invoke(first)[0] == [[first], 4]  # its own are kept
 
 
-def test_layers_are_merged_in_opt_and_the_last_wins(cloud: Cloud) -> None:
-    def layer(text: str, *more: str) -> str:
-        script = f"#!/bin/sh\necho {text}\n"
-        files = {"bin/tool": script, **dict.fromkeys(more, script)}
-        answer = cloud.client("lambda").publish_layer_version(
-            LayerName=cloud.name("layer"),
-            Content={"ZipFile": zipped(files, dict.fromkeys(files, 0o755))},
-        )
-        return str(answer["LayerVersionArn"])
+def layer(cloud: Cloud, text: str, *more: str) -> str:
+    """The ARN of a new layer whose bin/tool, and more such scripts, say `text`."""
+    script = f"#!/bin/sh\necho {text}\n"
+    files = {"bin/tool": script, **dict.fromkeys(more, script), "python/named.py": f"N = '{text}'"}
+    answer = cloud.client("lambda").publish_layer_version(
+        LayerName=cloud.name("layer"),
+        Content={"ZipFile": zipped(files, dict.fromkeys(files, 0o755))},
+    )
+    return str(answer["LayerVersionArn"])
 
+
+def test_layers_are_merged_in_opt_and_the_last_wins(cloud: Cloud) -> None:
     code = (
         "import os, subprocess\ndef handler(event, context):\n"
         "    run = [['/opt/bin/tool'], ['tool'], ['/opt/bin/only']]\n"
         "    return [subprocess.check_output(one, text=True) for one in run]\n"
     )
 
-    layers = [layer("first", "bin/only"), layer("second")]
+    layers = [layer(cloud, "first", "bin/only"), layer(cloud, "second")]
 
     assert cloud.invoke(cloud.function(code, Layers=layers))[0] == [
         "second\n",
@@ -247,6 +261,114 @@ def test_how_a_function_ended_is_reported(cloud: Cloud, statement: str, text: st
     assert text in cloud.invoke(cloud.function(code))[0]["errorMessage"]
 
 
+@pytest.mark.parametrize(
+    ("line", "status", "kind"),
+    [
+        ("mine", 125, "ExitError"),
+        ("mine", 127, "ExitError"),
+        ("sandbox: not permitted", 125, "SandboxFailed"),
+        ("python3: error while loading shared libraries: libz.so", 127, "SandboxFailed"),
+    ],
+)
+def test_a_failed_sandbox_is_told_from_a_function_that_ends_likewise(
+    cloud: Cloud, line: str, status: int, kind: str
+) -> None:
+    cloud.invoke(cloud.function("def handler(event, context):\n    pass\n"))  # one has worked
+    code = f"import os\nprint({line!r}, flush=True)\nos._exit({status})\n"
+
+    assert cloud.invoke(cloud.function(code))[0]["errorType"] == f"Runtime.{kind}"
+
+
+def test_programs_and_libraries_are_looked_for_where_lambda_does() -> None:
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    found = variables(SPEC)
+
+    assert found["PATH"] == "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
+    assert found["LD_LIBRARY_PATH"] == (
+        "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:"
+        "/var/task:/var/task/lib:/opt/lib"
+    )
+
+
+@contextlib.contextmanager
+def entered(folder: Path, script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A shell script that runs in a zip function's sandbox."""
+    code = folder / "code"
+    code.mkdir()
+    found = Sandboxes(folder / "sandbox").of(replace(SPEC, task_root=code))
+    assert found is not None
+    sandbox = replace(found, command=("sh", "-c", script))
+    alive, end = os.pipe()
+    environ = os.memfd_create("environ")
+    os.write(environ, packed(sandbox.environment))
+    argv = ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *sandbox.argv(alive, environ, 16)]
+    with subprocess.Popen(
+        argv, cwd=code, pass_fds=(alive, environ), stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        yield process
+    for file in (alive, end, environ):
+        os.close(file)
+    assert list(code.iterdir()) == []  # no core dump
+
+
+def enter(folder: Path, script: str) -> tuple[str, int]:
+    """Run a shell script in a zip function's sandbox; return its output and its wait status."""
+    with entered(folder, script) as process:
+        assert process.stdout is not None
+        return process.stdout.read().decode(), os.waitpid(process.pid, 0)[1]
+
+
+def test_a_program_ends_if_the_process_that_watches_it_does(tmp_path: Path) -> None:
+    with entered(tmp_path, "echo up; sleep 30") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        inside = psutil.Process(process.pid).children(recursive=True)
+        assert len(inside) >= 2
+
+        process.kill()
+
+        _, left = psutil.wait_procs(inside, timeout=5)
+        for one in left:
+            one.kill()
+    assert left == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGPIPE])
+def test_a_program_that_a_signal_ends_dumps_no_core(tmp_path: Path, number: int) -> None:
+    status = enter(tmp_path, f"kill -{number} $$")[1]
+
+    assert (os.WTERMSIG(status), os.WCOREDUMP(status)) == (number, False)
+
+
+def test_a_program_gets_no_files_of_the_server_and_ignores_no_signal(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        output = enter(tmp_path, "grep SigIgn /proc/self/status; ls -m /proc/$$/fd; env")[0]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    ignored, files, *variables = output.splitlines()
+    assert ignored == "SigIgn:\t" + "0" * 16
+    assert files == "0, 1, 2"
+    assert "LAMBDA_TASK_ROOT=/var/task" in variables
+
+
+def test_a_program_has_namespaces_of_its_own(tmp_path: Path) -> None:
+    kinds = ("ipc", "mnt", "pid", "user")
+
+    output = enter(tmp_path, "".join(f"readlink /proc/self/ns/{kind};" for kind in kinds))[0]
+
+    ours = [str(Path("/proc/self/ns", kind).readlink()) for kind in kinds]
+    assert [line.partition(":")[0] for line in output.split()] == list(kinds)
+    assert set(output.split()).isdisjoint(ours)
+
+
+def test_an_orphan_that_ends_does_not_end_the_program(tmp_path: Path) -> None:
+    status = enter(tmp_path, "(sleep 0.1 &); sleep 0.4; exit 7")[1]
+
+    assert os.waitstatus_to_exitcode(status) == 7
+
+
 def test_a_folder_function_imports_what_this_python_has(cloud: Cloud) -> None:
     seen = cloud.invoke(image_function(cloud, "a-folder"))[0]
 
@@ -263,15 +385,46 @@ def test_without_namespaces_functions_run_and_a_warning_says_how(tmp_path: Path)
     aws._argv = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *aws._argv]
     with aws:
         cloud = Cloud(aws)
-        code = "import os, moto\ndef handler(event, context):\n    return os.getcwd()\n"
-        for name in (cloud.function(code), cloud.function(code)):
-            assert Path(cloud.invoke(name)[0]).is_relative_to("/tmp")
+        code = (
+            "import os, subprocess, moto, named\ndef handler(event, context):\n"
+            "    return os.getcwd(), named.N, subprocess.check_output('tool', text=True)\n"
+        )
+        layers = [layer(cloud, "first"), layer(cloud, "second")]
+        for _ in range(2):
+            folder, *said = cloud.invoke(cloud.function(code, Layers=layers))[0]
+            assert Path(folder).is_relative_to("/tmp")
+            assert said == ["second", "second\n"]
         failed = cloud.invoke(image_function(cloud, "an-image"))[0]
         log = aws.log_path.read_text()
 
     assert log.count("FUNCTIONS ARE NOT ISOLATED") == 1
     assert "No space left on device (create namespaces)" in log
     assert failed["errorType"] == "Runtime.SandboxFailed"
+
+
+def test_only_the_first_zip_environment_decides_to_do_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandboxes, error = Sandboxes(tmp_path / "first"), NoSandbox("sandbox: not permitted", [])
+    image = Image(tmp_path, {}, (), ("/run",), "/")
+
+    # A broken image says nothing about this machine.
+    with pytest.raises(NoSandbox):
+        sandboxes.refuse(replace(SPEC, image=image), error)
+    assert sandboxes.of(SPEC) is not None
+
+    # Several may start at the same time, and one may be the first to work without.
+    sandboxes.refuse(SPEC, error)
+    sandboxes.have_worked(False)
+    sandboxes.refuse(SPEC, error)
+    assert sandboxes.of(SPEC) is None
+    assert caplog.text.count("FUNCTIONS ARE NOT ISOLATED") == 1
+
+    # Where it has worked, a function that fails must not run without.
+    others = Sandboxes(tmp_path / "other")
+    others.have_worked(True)
+    with pytest.raises(NoSandbox):
+        others.refuse(SPEC, error)
 
 
 def test_the_runtime_has_awss_packages_with_all_that_they_need() -> None:

@@ -54,7 +54,14 @@ def test_stopping_leaves_no_process_no_port_and_no_file(
 def test_functions_die_with_a_killed_server(started: Start, tmp_path: Path) -> None:
     aws = started(data=tmp_path)  # a killed server leaves its files
     cloud = Cloud(aws)
-    cloud.invoke(cloud.function("def handler(event, context):\n    return 1\n"))
+    code = "import time\ndef handler(event, context):\n    time.sleep(event.get('seconds', 0))\n"
+    idle, busy = cloud.function(code), cloud.function(code, Timeout=60)
+    for name in (idle, busy):
+        cloud.invoke(name)
+    cloud.client("lambda").invoke(
+        FunctionName=busy, InvocationType="Event", Payload=b'{"seconds": 50}'
+    )
+    time.sleep(0.5)
     functions = psutil.Process(aws.pid).children(recursive=True)
     assert functions
 
