@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.settings import Deployment
 from tests.workload.conftest import Place, aws_of
 from workload.report import write_report
 from workload.reporting.evidence import gather
 from workload.reporting.sightings import look_at
-from workload.running.run import VideoRun, WorkloadRun
+from workload.running.run import VideoRun, WorkloadRun, save
 
 KEEPING = {"face-recognition": {"KEEP_EMBEDDINGS": "1"}}
 STRANGER = {"name": "Unknown", "distance": 0.79, "box": [4, 4, 40, 40], "nearest": "Ada <L>"}
@@ -229,6 +230,29 @@ def test_all_frames_are_shown_with_who_is_seen_when(
     (card,) = look_at(aws_of(bare), names, run, evidence.of_video)
     assert [m.faces[0].name for m in card.moments] == ["Unknown", "Ada <L>", "Ada <L>"]
     assert [m.picture is None for m in card.moments] == [False, False, True]
+
+
+def test_runs_of_two_deployments_are_compared_by_their_own_logs(
+    bare: Place, tmp_path: Path
+) -> None:
+    # GIVEN an earlier run in which another deployment's splitter took twice as much
+    names, other = bare.deployment, Deployment(bare.deployment.prefix, "old")
+    after = run_of(bare, "v.mp4")
+    runs = {"before": replace(after, namespace=other.namespace), "after": after}
+    for place, seconds in ((other, 8), (names, 4)):
+        lines = ("START RequestId: r1 Version: $LATEST", report_line("r1", seconds, 1024))
+        log(bare, place.splitter.log_group, after.started + 2, *lines)
+    for name, run in runs.items():
+        save(run, tmp_path / f"{name}.json")
+
+    done = bare.run("workload/report.py", tmp_path / "before.json", tmp_path / "after.json")
+
+    assert done.returncode == 0, done.stderr
+    text = words(tmp_path / "after.html")
+    costs = re.search(r"1,000 such videos \$([\d.]+) \$([\d.]+) better, -(\d+) %", text)
+    assert costs is not None, text
+    second = 1000 * 0.0000166667  # the price of 1,000 GB-seconds
+    assert float(costs[1]) - float(costs[2]) == pytest.approx(4 * second, rel=0.01)
 
 
 def test_strangers_are_shown_once_with_all_their_videos(bare: Place, tmp_path: Path) -> None:
