@@ -253,6 +253,7 @@ def test_runs_of_two_deployments_are_compared_by_their_own_logs(
     assert costs is not None, text
     second = 1000 * 0.0000166667  # the price of 1,000 GB-seconds
     assert float(costs[1]) - float(costs[2]) == pytest.approx(4 * second, rel=0.01)
+    assert "The splitter ran once (0 cold), the recognizer 0 times (0 cold)." in text
 
 
 def test_strangers_are_shown_once_with_all_their_videos(bare: Place, tmp_path: Path) -> None:
