@@ -24,7 +24,7 @@ from workload.reporting.recognized import Recognized, recognized
 from workload.running.drive import Drive
 from workload.running.input_errors import InputError
 from workload.running.latency import text_table, without_empty
-from workload.running.options import check_output_files, finite
+from workload.running.options import check_output_files, seconds_option
 from workload.running.outputs import read_output, side_by_side
 from workload.running.progress import drive_with_progress
 from workload.running.run import VideoRun, WorkloadRun
@@ -160,14 +160,7 @@ def demonstrate(
     help="Where to write the report; default: build/report.html. An earlier one is kept beside it.",
 )
 @click.option("--frames", help="The splitter's FRAMES: auto, or a number of frames per video.")
-@click.option(
-    "--limit",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=180.0,
-    show_default=True,
-    help="Seconds to wait for all answers.",
-)
+@seconds_option("--limit", 180.0, "Seconds to wait for all answers.")
 def main(**options: Any) -> None:
     """Run videos through the pipeline on this machine: python3 -m samples.demo
 

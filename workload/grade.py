@@ -24,7 +24,7 @@ from workload.grading.objects import kept_frames
 from workload.grading.scorecard import as_json, as_text, has_passed
 from workload.running.expected import FILE_NAME, read_expected
 from workload.running.input_errors import InputError, RunError
-from workload.running.options import finite, workload_options
+from workload.running.options import seconds_option, workload_options
 from workload.running.run import WorkloadRun, load
 
 
@@ -101,21 +101,13 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     callback=frames_kept,
     help="Frames per video, a number or auto; default: the deployed splitter's FRAMES.",
 )
-@click.option(
+@seconds_option(
     "--max-split",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=2.0,
-    show_default=True,
-    help="Average seconds per frame that the splitter may take, not counting the recognizer.",
+    2.0,
+    "Average seconds per frame that the splitter may take, not counting the recognizer.",
 )
-@click.option(
-    "--max-recognition",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=5.0,
-    show_default=True,
-    help="Average seconds that an invocation of the recognizer may take.",
+@seconds_option(
+    "--max-recognition", 5.0, "Average seconds that an invocation of the recognizer may take."
 )
 @click.option(
     "--min-concurrency",
@@ -123,21 +115,11 @@ def menu(aws: Aws, deployment: Deployment, wanted: Wanted) -> None:
     help="How many environments of each function must have run at once; default: 3, or fewer if "
     "the uploads did not need 3.",
 )
-@click.option(
-    "--max-latency",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=300.0,
-    show_default=True,
-    help="Seconds that a video may wait for its answer.",
-)
-@click.option(
+@seconds_option("--max-latency", 300.0, "Seconds that a video may wait for its answer.")
+@seconds_option(
     "--metrics-wait",
-    type=click.FloatRange(min=0),
-    callback=finite,
-    default=180.0,
-    show_default=True,
-    help="Seconds to wait for CloudWatch, whose metrics appear some minutes after a run.",
+    180.0,
+    "Seconds to wait for CloudWatch, whose metrics appear some minutes after a run.",
 )
 def main(
     aws: Aws,

@@ -135,7 +135,7 @@ def main(
     results = []
     for upload in uploads:
         result = Result(upload.path, run.get(upload.key))
-        _complete(aws, deployment, result, failed)
+        _complete(aws, deployment, result, failed, is_interrupted)
         if folder is not None and result.found is not None:
             _save(aws, deployment, result, folder, upload.key.rpartition("/")[2])
         results.append(result)
@@ -223,7 +223,13 @@ def _tell(path: Path, failure: Failed) -> None:
     note(f"{path}: {failure.reason} {after}")
 
 
-def _complete(aws: Aws, deployment: Deployment, result: Result, failed: dict[str, Failed]) -> None:
+def _complete(
+    aws: Aws,
+    deployment: Deployment,
+    result: Result,
+    failed: dict[str, Failed],
+    is_interrupted: bool,
+) -> None:
     """Add the answer and when it was seen, or why there is none."""
     s3, sent = aws.client("s3"), result.sent
     if sent is None:
@@ -231,8 +237,13 @@ def _complete(aws: Aws, deployment: Deployment, result: Result, failed: dict[str
         return
     if sent.answered is None:
         failure = failed.get(sent.key) or failed.get(NO_VIDEO)
-        doctor = script_command(aws, deployment, "deploy/doctor.py")
-        nothing = f"No answer yet, and no failure: the log may tell why ({doctor} looks for causes)"
+        if is_interrupted:
+            results = script_command(aws, deployment, "workload/results.py")
+            nothing = f"No answer yet: {results} lists it when it comes."
+        else:
+            doctor = script_command(aws, deployment, "deploy/doctor.py")
+            nothing = f"No answer yet, and no failure: the log may tell why ({doctor} looks for "
+            nothing += "causes)."
         result.failure = sent.failure or (failure.reason if failure else nothing)
         return
     output = read_output(s3, deployment.output_bucket, output_key(sent.key))

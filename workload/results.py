@@ -27,7 +27,7 @@ from pipeline.keys import frame_key
 from pipeline.names import name_key, printable_lines
 from pipeline.settings import Deployment
 from pipeline.since import moment
-from workload.reporting.answer_rows import COLUMNS, FIELDS, as_cells, as_csv, as_fields
+from workload.reporting.answer_rows import COLUMNS, FIELDS, as_cells, as_csv, as_fields, utc
 from workload.reporting.recognized import Recognized, Seen, frame_time, recognized, seen
 from workload.running.buckets import head, objects, require_buckets
 from workload.running.expected import quoted
@@ -81,7 +81,9 @@ def main(
     with closing(rows):
         shown = _as_json(rows) if is_json else _as_csv(rows) if is_csv else _as_table(rows)
     if not shown:
-        about = f" of {person}" if person else f" that is {UNKNOWN}" if unknown else ""
+        about = f" with {person}" if person else ""
+        about += f" that is {UNKNOWN}" if unknown else ""
+        about += "" if since is None else f" since {utc(since)}"
         note(f"There is no answer{about} in s3://{deployment.output_bucket}/.")
 
 

@@ -18,6 +18,7 @@ def test_the_demo_says_why_a_video_failed(videos: Path, ffmpeg_zip: Path, tmp_pa
     mixed.mkdir()
     shutil.copy(videos / "test_00.mp4", mixed / "good.mp4")
     (mixed / "bad.mp4").write_text("This is not a video.")
+    (tmp_path / "r.html").write_text("earlier")
     words = ["--prefix", "shown", "--videos", str(mixed), "--report", str(tmp_path / "r.html")]
 
     done = subprocess.run(
@@ -31,3 +32,7 @@ def test_the_demo_says_why_a_video_failed(videos: Path, ffmpeg_zip: Path, tmp_pa
     reasons = [line for line in done.stdout.splitlines() if line.startswith("bad.mp4: ")]
     assert len(reasons) == 1
     assert "UnreadableVideo" in reasons[0]
+    # AND the earlier report is kept beside the new one
+    (kept,) = tmp_path.glob("r-*.html")
+    assert kept.read_text() == "earlier"
+    assert f"The earlier report is kept: {kept}" in done.stderr

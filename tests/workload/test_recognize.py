@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 from PIL import Image
 
-from tests.workload.conftest import Place, wait_until
+from tests.workload.conftest import PLAIN, Place, wait_until
 from workload.reporting.marked_frames import frames_of, save_frames
 from workload.reporting.recognized import recognized
 from workload.running.outputs import Output
@@ -113,10 +116,31 @@ def test_a_video_without_an_answer_names_what_may_be_wrong(bare: Place, folder: 
     assert "python3 deploy/doctor.py --prefix" in done.stdout
 
 
+def test_ctrl_c_says_what_is_known_and_how_to_learn_the_rest(bare: Place, folder: Path) -> None:
+    argv = bare.argv("workload/recognize.py", folder / "a.mp4")
+    with subprocess.Popen(
+        argv,
+        env={**PLAIN, **bare.aws.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: bool(bare.keys(bare.deployment.input_bucket)))
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Stopped. Results so far:" in stderr
+    assert "Traceback" not in stderr
+    assert f"{folder / 'a.mp4'}: No answer yet: python3 workload/results.py --prefix" in stdout
+
+
 def test_what_is_no_video_is_refused_before_anything_is_uploaded(bare: Place, folder: Path) -> None:
     (folder / "notes.txt").write_text("")
+    os.mkfifo(folder / "pipe.mp4")
 
-    for options, status in ((("a.mp4", "notes.txt"), 1), (("a.mp4", "missing.mp4"), 2)):
+    for name, status in (("notes.txt", 1), ("pipe.mp4", 1), ("missing.mp4", 2)):
+        options = ("a.mp4", name)
         done = bare.run("workload/recognize.py", *options, "--deadline", 1, cwd=folder)
         assert (done.returncode, bare.keys(bare.deployment.input_bucket)) == (status, [])
         assert options[1] in done.stderr

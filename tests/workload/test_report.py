@@ -204,6 +204,23 @@ def test_cards_can_be_filtered_and_the_page_printed(page: Path, browser: Screen)
     # all cards are printed, whatever the filter, and so is the table
     printed = [run for page in pages for run in page]
     assert printed.count("test_01.mp4") == 3  # card, timeline, table
+    # and the short plot does not have a page for itself
+    (short,) = [page for page in pages if "How long answers took" in page]
+    assert "Where the time went" in short or "Receipt" in short
+
+
+def test_the_first_page_is_printed_with_cards_however_tall(
+    pipeline: Place, browser: Screen, page: Path, tmp_path: Path
+) -> None:
+    run = load(page.with_name("run.json"))
+    wrong = [replace(v, expected="Somebody With A Name Of Several Lines") for v in run.videos]
+    run = replace(run, videos=tuple(wrong))
+    write_report(aws_of(pipeline), pipeline.deployment, run, tmp_path / "tall.html")
+
+    browser.open(tmp_path / "tall.html", 1280)
+    first = texts(browser.printed())[0]
+
+    assert "test_00.mp4" in first or "test_01.mp4" in first
 
 
 def test_the_wrong_answers_come_first_and_say_what_was_expected(

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.settings import Deployment
 from tests.workload.conftest import Place, aws_of
 from workload.report import write_report
 from workload.reporting.evidence import gather
 from workload.reporting.sightings import look_at
-from workload.running.run import VideoRun, WorkloadRun
+from workload.running.run import VideoRun, WorkloadRun, save
 
 KEEPING = {"face-recognition": {"KEEP_EMBEDDINGS": "1"}}
 STRANGER = {"name": "Unknown", "distance": 0.79, "box": [4, 4, 40, 40], "nearest": "Ada <L>"}
@@ -181,21 +182,34 @@ def test_with_many_frames_the_answers_own_is_shown(
     assert (card.picture is None) is (answering is None)
 
 
-def test_all_frames_are_shown_with_who_is_seen_when(bare: Place, tmp_path: Path) -> None:
-    # GIVEN three kept frames, and the faces of each in the recognizer's log
+@pytest.mark.parametrize("answers", ["txt", "txt+json"])
+def test_all_frames_are_shown_with_who_is_seen_when(
+    bare: Place, tmp_path: Path, answers: str
+) -> None:
+    # GIVEN three kept frames, and the faces of each in the recognizer's log or in the details
     names, run = bare.deployment, run_of(bare, "v.mp4")
     etags = [
         put(bare, names.stage_1_bucket, f"v/output-0{i}.jpg", jpeg(80 * i), frame_time=f"{i}.5")
         for i in range(3)
     ]
-    found = metadata_of(etags[1], ADA, frames="3", votes="2")
+    found = metadata_of(etags[1], ADA, frames="3", votes="2", answers=answers)
     put(bare, names.output_bucket, "v.txt", b"Ada <L>", **found)
-    lines = [
-        json.dumps({"step": "embed", "frame": f"{names.stage_1_bucket}/v/output-0{i}.jpg"} | more)
-        for i, more in enumerate([{"faces": [STRANGER], "ms": 1}, *[{"faces": [ADA], "ms": 1}] * 2])
-    ]
-    lines = ["START RequestId: r2 Version: $LATEST", *lines, report_line("r2", 4, 2048)]
-    log(bare, names.recognizer.log_group, run.started + 2, *lines)
+    faces = [STRANGER, ADA, ADA]
+    if answers == "txt":
+        lines = [
+            json.dumps(
+                {
+                    **{"step": "embed", "ms": 1, "faces": [face]},
+                    "frame": f"{names.stage_1_bucket}/v/output-0{i}.jpg",
+                }
+            )
+            for i, face in enumerate(faces)
+        ]
+        lines = ["START RequestId: r2 Version: $LATEST", *lines, report_line("r2", 4, 2048)]
+        log(bare, names.recognizer.log_group, run.started + 2, *lines)
+    else:
+        details = {"frames": [{"time": i + 0.5, "faces": [f]} for i, f in enumerate(faces)]}
+        put(bare, names.output_bucket, "v.json", json.dumps(details).encode())
     evidence = gather(aws_of(bare), names, run)
 
     (card,) = look_at(aws_of(bare), names, run, evidence.of_video)
@@ -210,6 +224,36 @@ def test_all_frames_are_shown_with_who_is_seen_when(bare: Place, tmp_path: Path)
     write_report(aws_of(bare), names, run, tmp_path / "report.html")
     text = words(tmp_path / "report.html", "v.mp4")
     assert "Who is seen when Ada &lt;L&gt; 1.5 s, 2.5 s Unknown 0.5 s" in text
+
+    # AND a frame that is no longer there still has its faces
+    bare.client("s3").delete_object(Bucket=names.stage_1_bucket, Key="v/output-02.jpg")
+    (card,) = look_at(aws_of(bare), names, run, evidence.of_video)
+    assert [m.faces[0].name for m in card.moments] == ["Unknown", "Ada <L>", "Ada <L>"]
+    assert [m.picture is None for m in card.moments] == [False, False, True]
+
+
+def test_runs_of_two_deployments_are_compared_by_their_own_logs(
+    bare: Place, tmp_path: Path
+) -> None:
+    # GIVEN an earlier run in which another deployment's splitter took twice as much
+    names, other = bare.deployment, Deployment(bare.deployment.prefix, "old")
+    after = run_of(bare, "v.mp4")
+    runs = {"before": replace(after, namespace=other.namespace), "after": after}
+    for place, seconds in ((other, 8), (names, 4)):
+        lines = ("START RequestId: r1 Version: $LATEST", report_line("r1", seconds, 1024))
+        log(bare, place.splitter.log_group, after.started + 2, *lines)
+    for name, run in runs.items():
+        save(run, tmp_path / f"{name}.json")
+
+    done = bare.run("workload/report.py", tmp_path / "before.json", tmp_path / "after.json")
+
+    assert done.returncode == 0, done.stderr
+    text = words(tmp_path / "after.html")
+    costs = re.search(r"1,000 such videos \$([\d.]+) \$([\d.]+) better, -(\d+) %", text)
+    assert costs is not None, text
+    second = 1000 * 0.0000166667  # the price of 1,000 GB-seconds
+    assert float(costs[1]) - float(costs[2]) == pytest.approx(4 * second, rel=0.01)
+    assert "The splitter ran once (0 cold), the recognizer 0 times (0 cold)." in text
 
 
 def test_strangers_are_shown_once_with_all_their_videos(bare: Place, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_person_is_found_with_the_times(filled: Place) -> None:
     assert [(p["name"], p["first"]) for p in other["people"]] == [("Björk", 1.6)]
     none = filled.run("workload/results.py", "--person", "Cy")
     assert (none.returncode, none.stdout) == (0, "")
-    assert "There is no answer of Cy in s3://" in none.stderr
+    assert "There is no answer with Cy in s3://" in none.stderr
 
 
 def test_unknown_and_since_choose(filled: Place) -> None:
@@ -97,6 +97,8 @@ def test_unknown_and_since_choose(filled: Place) -> None:
     assert len(rows(filled, "--since", "1h")) == 5
     later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
     assert rows(filled, "--since", later) == []
+    none = filled.run("workload/results.py", "--unknown", "--since", later)
+    assert f"There is no answer that is Unknown since {later} in s3://" in none.stderr
     wrong = filled.run("workload/results.py", "--since", "yesterday")
     assert wrong.returncode == 2
     assert "'yesterday' is not a time: use 90s" in wrong.stderr

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from pipeline.answers import UNKNOWN
 from pipeline.keys import details_key, frame_key, stem
 from pipeline.settings import Deployment
-from workload.reporting.faces import Face, face_of, number
+from workload.reporting.faces import Face, number
+from workload.reporting.moments import faces_in_details
 from workload.reporting.recognized import Recognized
-from workload.running.buckets import head, objects
+from workload.running.buckets import objects
 from workload.running.outputs import read_object
 
 if TYPE_CHECKING:
@@ -59,20 +58,12 @@ def _start(found: Recognized) -> str:
 
 def _details(
     s3: S3Client, deployment: Deployment, found: Recognized
-) -> dict[float | None, list[Face]]:
+) -> dict[float | None, Sequence[Face]]:
     """The faces of each frame by its time, in seconds; none without ANSWERS=txt+json."""
-    key = details_key(found.video)
-    if found.frames == 1 or head(s3, deployment.output_bucket, key) is None:
+    if found.frames == 1:
         return {}
-    body = read_object(s3, deployment.output_bucket, key)
-    faces: dict[float | None, list[Face]] = {}
-    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-        content: dict[str, Any] = json.loads(body.body) if body else {}
-        for frame in content["frames"]:
-            faces[float(frame["time"])] = [
-                face_of(face, found.threshold) for face in frame["faces"]
-            ]
-    return faces
+    details = read_object(s3, deployment.output_bucket, details_key(found.video))
+    return dict(faces_in_details(details.body, found.threshold)) if details else {}
 
 
 def marked(body: bytes, faces: Sequence[Face]) -> bytes:

@@ -65,7 +65,9 @@ def render(findings: Findings) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(usd=usd, price=price, seconds=seconds, when=when)
-    environment.filters.update(distance=distance, moment=moment, lines=lines, measure=measure)
+    environment.filters.update(
+        distance=distance, moment=moment, lines=lines, measure=measure, times=times
+    )
     environment.globals.update(presences=presences, label_of=label_of)
     source = (FOLDER / "report.html.j2").read_text(encoding="utf-8")
     template = environment.from_string(re.sub(r"^ +", "", source, flags=re.MULTILINE))
@@ -162,6 +164,11 @@ def seconds(value: float) -> str:
     if value < 0.0995:
         return f"{max(value, 0) * 1000:.0f} ms"
     return f"{value:.2f} s" if value < 9.995 else f"{value:.1f} s"
+
+
+def times(count: int) -> str:
+    """How often: once, 3 times."""
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def moment(value: float) -> str:

@@ -8,22 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import botocore.exceptions
-
 from pipeline.answers import NO_FACE
-from pipeline.aws import Aws, AwsError, error_code, explain
+from pipeline.aws import Aws
 from pipeline.keys import details_key, frame_key, output_key, stem
 from pipeline.settings import Deployment, Function
-from workload.reporting.faces import (
-    Face,
-    Person,
-    answer_face,
-    faces_in,
-    nearest_in,
-    number,
-    people_in,
-    spoken,
-)
+from workload.reporting.faces import Face, Person, number, spoken
 from workload.reporting.invocations import Invocation
 from workload.reporting.moments import (
     Moment,
@@ -32,8 +21,10 @@ from workload.reporting.moments import (
     frame_number,
 )
 from workload.reporting.pictures import Picture, Share, fit
+from workload.reporting.recognized import recognized
 from workload.reporting.verdict import Verdict, agreed_verdict, face_verdict
 from workload.running.buckets import objects
+from workload.running.outputs import Output, Stored, read_object, read_output
 from workload.running.run import VideoRun, WorkloadRun
 from workload.running.score import Outcome
 
@@ -94,15 +85,6 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class StoredObject:
-    """An object in S3; the ETag is without quotes."""
-
-    body: bytes
-    etag: str
-    metadata: dict[str, str]
-
-
-@dataclass(frozen=True)
 class _Found:
     """A card without pictures, its answer's frame's ETag, and the ETags of its kept frames."""
 
@@ -140,12 +122,12 @@ def _look(
 ) -> _Found:
     output = None
     if video.answered is not None:  # otherwise the output may be from an earlier run
-        output = read_object(s3, deployment.output_bucket, output_key(video.key))
+        output = read_output(s3, deployment.output_bucket, output_key(video.key))
     if output is None:
         gone = "The answer arrived but has since been deleted."
         note = video.failure or (gone if video.answered else "No answer by the end of the run.")
         return _Found(Sighting(video, Verdict.MISSING, note=note))
-    card = of_output(video, output.body, output.metadata)
+    card = of_output(video, output)
     etag = output.metadata.get("frame-etag")
     if card.frames == 1:
         return _Found(card, etag)
@@ -167,48 +149,31 @@ def _look(
     return _Found(replace(card, moments=tuple(moments)), etag, kept)
 
 
-def of_output(video: VideoRun, body: bytes, metadata: dict[str, str]) -> Sighting:
+def of_output(video: VideoRun, output: Output) -> Sighting:
     """The card for an output, without its picture. Invalid metadata is ignored."""
-    answer, threshold = _text(body), number(metadata, "threshold")
-    faces = faces_in(answer, metadata)
-    face = answer_face(faces, metadata)
-    frames, votes = number(metadata, "frames"), number(metadata, "votes")
-    distance = face.distance if face else number(metadata, "distance")
-    if answer == NO_FACE:
+    found, metadata = recognized(output), output.metadata
+    has_votes = number(metadata, "frames") is not None
+    votes = int(number(metadata, "votes") or 0) if has_votes else None
+    if found.answer == NO_FACE:
         verdict = Verdict.NO_FACE
-    elif frames is None:
-        verdict = face.verdict if face else face_verdict(answer, None, None)
+    elif votes is None:
+        verdict = found.face.verdict if found.face else face_verdict(found.answer, None, None)
     else:
-        verdict = agreed_verdict(answer, int(votes or 0), int(frames), distance, threshold)
+        verdict = agreed_verdict(found.answer, votes, found.frames, found.distance, found.threshold)
     return Sighting(
         video,
         verdict,
-        answer=answer,
-        faces=faces,
-        answering=face,
-        nearest=nearest_in(answer, face, metadata),
-        threshold=threshold,
+        answer=found.answer,
+        faces=found.faces,
+        answering=found.face,
+        nearest=found.nearest,
+        threshold=found.threshold,
         model=metadata.get("model", ""),
         gallery=metadata.get("gallery", ""),
-        frames=int(frames or 1),
-        votes=None if frames is None else int(votes or 0),
-        people=people_in(metadata),
+        frames=found.frames,
+        votes=votes,
+        people=found.people,
     )
-
-
-def read_object(s3: S3Client, bucket: str, key: str) -> StoredObject | None:
-    """The object; None if it does not exist. Raises AwsError if S3 denies access."""
-    try:
-        answer = s3.get_object(Bucket=bucket, Key=key)
-        body = answer["Body"].read()
-    except botocore.exceptions.ClientError as error:
-        if error_code(error) in ("NoSuchKey", "404"):
-            return None
-        raise AwsError(
-            f"Cannot read s3://{bucket}/{key}: {explain(error)} The report needs s3:GetObject on "
-            "the stage-1 and output buckets, and s3:ListBucket."
-        ) from error
-    return StoredObject(body, answer["ETag"].strip('"'), answer["Metadata"])
 
 
 def _with_pictures(s3: S3Client, deployment: Deployment, share: Share, found: _Found) -> Sighting:
@@ -241,10 +206,6 @@ def _with_pictures(s3: S3Client, deployment: Deployment, share: Share, found: _F
     return replace(card, note=note, moments=tuple(moments.values()))
 
 
-def _shown(moment: Moment, frame: StoredObject, picture: Picture | None) -> Moment:
+def _shown(moment: Moment, frame: Stored, picture: Picture | None) -> Moment:
     time = number(frame.metadata, "frame-time")
     return replace(moment, time=moment.time if time is None else time, picture=picture)
-
-
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", "replace").strip()

@@ -17,8 +17,9 @@ from pipeline.keys import EMBEDDINGS_ENDING, embeddings_key, frame_key, stem
 from pipeline.settings import Deployment
 from workload.reporting.likeness import distances, groups
 from workload.reporting.pictures import cut_out
-from workload.reporting.sightings import READERS, Sighting, read_object
+from workload.reporting.sightings import READERS, Sighting
 from workload.running.buckets import objects
+from workload.running.outputs import read_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

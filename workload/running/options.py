@@ -36,16 +36,21 @@ def key_options(function: Callable[..., None]) -> Callable[..., None]:
     return access(secret(function))
 
 
-def deadline_option(meaning: str) -> Callable[[F], F]:
-    """Return the option --deadline, in seconds; `meaning` is its help."""
+def seconds_option(name: str, default: float, meaning: str) -> Callable[[F], F]:
+    """Return the option `name`, a finite number of seconds; `meaning` is its help."""
     return click.option(
-        "--deadline",
+        name,
         type=click.FloatRange(min=0),
         callback=finite,
-        default=300.0,
+        default=default,
         show_default=True,
         help=meaning,
     )
+
+
+def deadline_option(meaning: str) -> Callable[[F], F]:
+    """Return the option --deadline, in seconds; `meaning` is its help."""
+    return seconds_option("--deadline", 300.0, meaning)
 
 
 prices_option = click.option(

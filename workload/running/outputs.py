@@ -69,8 +69,8 @@ def read_object(s3: S3Client, bucket: str, key: str, most: int | None = None) ->
         if error_code(error) in ("NoSuchKey", "404"):
             return None
         raise AwsError(
-            f"Cannot read s3://{bucket}/{key}: {explain(error)} It takes s3:GetObject on "
-            f"'{bucket}'."
+            f"Cannot read s3://{bucket}/{key}: {explain(error)} It takes s3:GetObject and "
+            f"s3:ListBucket on '{bucket}'."
         ) from error
     modified = answer["LastModified"].timestamp()
     return Stored(content, answer["ETag"].strip('"'), answer["Metadata"], modified)

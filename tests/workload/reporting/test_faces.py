@@ -17,6 +17,7 @@ from workload.reporting.faces import (
 )
 from workload.reporting.sightings import of_output
 from workload.reporting.verdict import Verdict
+from workload.running.outputs import Output
 from workload.running.run import VideoRun
 
 STRANGER = {"name": "Unknown", "distance": 0.79, "box": [0, 0, 90, 90], "nearest": "Bob"}
@@ -33,7 +34,7 @@ def metadata(*faces: dict[str, Any], **more: str) -> dict[str, str]:
 def test_the_answers_face_is_the_one_whose_box_the_metadata_repeat() -> None:
     found = metadata(STRANGER, ANN)
 
-    card = of_output(VIDEO, b"Ann", found)
+    card = of_output(VIDEO, Output("a.txt", "Ann", found))
 
     assert [face.name for face in card.faces] == ["Unknown", "Ann"]
     assert card.answering == card.faces[1]
@@ -67,7 +68,7 @@ def test_faces_that_were_left_out_leave_the_answers_own(text: str | None) -> Non
 
 
 def test_an_unknown_face_is_said_with_the_nearest_person() -> None:
-    card = of_output(VIDEO, b"Unknown", metadata(STRANGER, nearest="Ad%C3%A1%20L"))
+    card = of_output(VIDEO, Output("a.txt", "Unknown", metadata(STRANGER, nearest="Ad%C3%A1%20L")))
 
     assert card.said == "Unknown, nearest Ad\u00e1 L 0.79"
     assert card.verdict is Verdict.UNKNOWN
@@ -88,7 +89,9 @@ def test_several_names_are_said_in_a_row() -> None:
 
 
 def test_no_face_has_no_face() -> None:
-    card = of_output(VIDEO, b"No face", {"threshold": "0.6", "faces": "[]", "frames": "5"})
+    card = of_output(
+        VIDEO, Output("a.txt", "No face", {"threshold": "0.6", "faces": "[]", "frames": "5"})
+    )
 
     assert (card.faces, card.answering, card.verdict) == ((), None, Verdict.NO_FACE)
     assert card.said == "No face"
@@ -97,7 +100,9 @@ def test_no_face_has_no_face() -> None:
 def test_several_frames_have_votes_and_people() -> None:
     people = '[["Ann%20L",3,0.0,2.1,0.41],["Bob",1,2.1,2.1,0.5]]'
 
-    card = of_output(VIDEO, b"Ann L", metadata(ANN, frames="5", votes="3", people=people))
+    card = of_output(
+        VIDEO, Output("a.txt", "Ann L", metadata(ANN, frames="5", votes="3", people=people))
+    )
 
     assert (card.frames, card.votes, card.verdict) == (5, 3, Verdict.SURE)
     assert card.people == (Person("Ann L", 3, 0.0, 2.1, 0.41), Person("Bob", 1, 2.1, 2.1, 0.5))

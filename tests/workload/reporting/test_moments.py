@@ -32,7 +32,8 @@ def test_the_log_has_the_faces_of_each_frame() -> None:
         return Step("embed", 1, 0.1, {"frame": f"p-stage-1/{frame}", "faces": list(faces)})
 
     retried = [line("v/output-00.jpg", STRANGER), line("v/output-01.jpg"), line("w.jpg", ADA)]
-    last = [line("v/output-00.jpg", ADA, STRANGER), Step("init", 1, 1, {})]
+    other = Step("warning", 1, 1, {"frame": "p-stage-1/v/output-01.jpg", "faces": [ADA]})
+    last = [line("v/output-00.jpg", ADA, STRANGER), Step("init", 1, 1, {}), other]
     calls = [Invocation("r", 0, retried), Invocation("r", 9, last)]
 
     found = faces_in_log(calls, "p-stage-1", "v.mp4", 0.637)
