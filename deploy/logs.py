@@ -121,13 +121,13 @@ def main(run: Run, video: str | None, follow: bool, since: float | None, is_json
     """Print both functions' log lines in order: python3 deploy/logs.py --prefix 1225111111
 
     With a VIDEO, only the lines about it: a key of the input bucket, its s3:// address, or the
-    name of a file that recognize.py has sent. Times are
-    UTC; `id` is the start of the correlation ID, which is the same in both functions. Needs the
-    right logs:FilterLogEvents on both log groups.
+    name of a file that recognize.py sent in the last 30 days. Times are UTC; `id` is the start of
+    the correlation ID, which is the same in both functions. Needs the right logs:FilterLogEvents
+    on both log groups.
     """
     deployment, now = run.deployment, time.time()
     start = now - 3600 * (SINCE_OF_VIDEO_H if video else SINCE_H) if since is None else since
-    key = video_key(run.aws, deployment.input_bucket, video) if video else None
+    key = video_key(run, video) if video else None
     if follow:
         is_ours = of_video(deployment, key) if key else None
         follow_all = followed(lambda a, b: all_lines(run.aws, deployment, a, b), start)

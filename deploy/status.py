@@ -128,7 +128,8 @@ def show_video(run: Run, key: str, as_json: bool) -> None:
     "--video",
     metavar="KEY",
     help="Show the path of one video instead, and where it is or how it ended: its key, or the "
-    "name of a file that recognize.py has sent. The exit status is 0 only if it is answered.",
+    "name of a file that recognize.py sent in the last 30 days. The exit status is 0 only if it is "
+    "answered.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
@@ -148,7 +149,7 @@ def main(
     file and these options.
     """
     if video is not None:
-        show_video(run, video_key(run.aws, run.deployment.input_bucket, video, "--video"), as_json)
+        show_video(run, video_key(run, video, "--video"), as_json)
         return
     things = inventory(run)
     if things:
