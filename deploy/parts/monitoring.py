@@ -121,7 +121,8 @@ def alarms(deployment: Deployment) -> list[Alarm]:
         "dropped": ("AsyncEventsDropped", "were dropped before they were handled"),
     }
     for key, (metric, what) in lost.items():
-        text = f"Events of function {splitter} {what}: upload those videos again."
+        find = "`python3 deploy/failures.py missing` lists videos that are in neither place."
+        text = f"Events of function {splitter} {what}. {find}"
         dimension = ("FunctionName", splitter)
         found.append(Alarm(f"{prefix}-{key}", text, "AWS/Lambda", metric, dimension))
     return found

@@ -55,6 +55,9 @@ def test_everything_that_loses_a_video_has_an_alarm_and_a_second_run_changes_not
     # No metric is no alarm, and throttling must last
     assert {alarm["TreatMissingData"] for alarm in found.values()} == {"notBreaching"}
     assert found["splitter-throttles"]["EvaluationPeriods"] == 3
+    # What nobody was told of can be found
+    for key in ("undelivered", "dropped"):
+        assert "deploy/failures.py missing" in found[key]["AlarmDescription"]
 
     for email in (MAIL, None):
         again = Run(deployment, run.aws)
