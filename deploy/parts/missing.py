@@ -15,6 +15,7 @@ from pipeline.bucket_admin import head
 from pipeline.cli import Run
 from pipeline.keys import is_skipped, output_key
 from pipeline.queue_reader import FailedEvent
+from pipeline.since import utc
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ObjectTypeDef
@@ -47,8 +48,7 @@ class Upload:
     @property
     def when(self) -> str:
         """When it was uploaded, ISO 8601."""
-        moment = self.uploaded.astimezone(timezone.utc).replace(tzinfo=None)
-        return f"{moment.isoformat(timespec='milliseconds')}Z"
+        return utc(self.uploaded.timestamp())
 
     def line(self) -> str:
         """One line for people."""

@@ -176,7 +176,8 @@ def test_a_name_is_looked_for_as_far_back_as_logs_are_kept(
     assert SENT_DAYS[-1] == LOG_DAYS
     put_sent(logs, 40, "0000/old.mp4")
     put_sent(logs, 0, "0000/new.mp4")
-    real, listed = vars(botocore.client.BaseClient)["_make_api_call"], []
+    real = vars(botocore.client.BaseClient)["_make_api_call"]
+    listed: list[str] = []
 
     def make_api_call(client: Any, name: str, params: Any) -> Any:
         answer = real(client, name, params)
