@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from deploy.parts.log_search import video_lines
+from deploy.parts.retries import RETRIES
 from deploy.parts.upload_queue import RECEIVES, is_read
 from pipeline.aws import AwsError
 from pipeline.bucket_admin import head
@@ -20,7 +21,7 @@ from pipeline.since import utc
 CLOCK_S = 2.0  # how much S3's clock, in whole seconds, and Lambda's may differ
 SLOW_S = 60  # how much this machine's clock may be behind
 UNKNOWN_UPLOAD_S = 86400  # how far back the logs are searched for a video that is gone
-ATTEMPTS = 3  # of Lambda, for an event that fails
+ATTEMPTS = 1 + RETRIES
 
 # Where a video is, or how it ended.
 ANSWERED, FAILED, SKIPPED, MISSING = "answered", "failed", "skipped", "missing"
@@ -135,7 +136,11 @@ def _state(
         if is_read(run):
             return UPLOADED, f"it waits in the queue '{deployment.upload_queue}'"
         return UPLOADED, f"the splitter has not begun; if that lasts, run {doctor}"
-    return _state_of(last, len(attempts), RECEIVES if is_read(run) else ATTEMPTS, now)
+    if is_read(run):
+        return _state_of(last, len(attempts), RECEIVES, now)
+    # An event keeps its request ID; one that was sent again has another, and all its attempts.
+    number = sum(attempt.request_id == last.request_id for attempt in attempts)
+    return _state_of(last, number, ATTEMPTS, now)
 
 
 def _state_of(last: Attempt, number: int, most: int, now: float) -> tuple[str, str]:

@@ -312,6 +312,27 @@ def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
 
 
 @pytest.mark.parametrize(
+    ("requests", "state", "reason"),
+    [
+        ([ID] * 3, "failed", "Oops (its event is no longer in the failure queue)"),
+        ([ID] * 3 + ["redriven"], "waiting for a retry", "Oops (attempt 1 of 3; "),
+    ],
+)
+def test_an_event_that_was_sent_again_has_all_its_attempts(
+    logs: Logs, bucket_run: Run, requests: list[str], state: str, reason: str
+) -> None:
+    logs.upload()
+    for number, request in enumerate(requests):
+        lines = [logs.step(s, request=request, error="Oops") for s in ("start", "video")]
+        logs.put("video-splitting", 0.1 + number, *lines)
+
+    found = read_path(bucket_run, "v.mp4", lambda _: None, time.time())
+
+    assert found.state == state
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
     ("lines", "state", "reason"),
     [
         ([], "uploaded", "the splitter has not begun"),
@@ -323,14 +344,13 @@ def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
     ],
 )
 def test_where_a_video_is(
-    logs: Logs, lines: list[str], state: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    logs: Logs, bucket_run: Run, lines: list[str], state: str, reason: str
 ) -> None:
     logs.upload()
     made = [line if " " in line else logs.step(line, ms=1) for line in lines]
     logs.put("video-splitting", 0.1, f"START RequestId: {ID}", *made)
 
-    run = Run(logs.deployment, aws_of(logs.account, monkeypatch))
-    found = read_path(run, "v.mp4", lambda _: None, time.time())
+    found = read_path(bucket_run, "v.mp4", lambda _: None, time.time())
 
     assert found.state == state
     assert reason in found.reason
