@@ -20,10 +20,11 @@ import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.alarms import ensure_alarms
-from deploy.failures import ensure_queue, find_failure
+from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.image import image_option
 from deploy.parts.deployed import environment, get_function, uses_snapstart
+from deploy.parts.failed_events import find_failure
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.log_search import video_key

@@ -72,7 +72,7 @@ class Bucket:
 @pytest.fixture
 def bucket(account: Account, run: Run, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """Empty buckets and an empty failure queue, whose one server needs no waiting."""
-    monkeypatch.setattr("deploy.failures.WAIT_S", 0)
+    monkeypatch.setattr("deploy.parts.failed_events.WAIT_S", 0)
     return Bucket(account, run)
 
 

@@ -112,7 +112,7 @@ def run_failures(stack: Stack, *words: str) -> Result:
     It does not wait for messages: the local AWS has one server of SQS.
     """
     words = (*words, "--config", str(stack.config))
-    with patch("deploy.failures.WAIT_S", 0):
+    with patch("deploy.parts.failed_events.WAIT_S", 0):
         done = CliRunner().invoke(failures, words, env=dict(stack.aws.environ))
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
