@@ -68,7 +68,9 @@ def show_missing(run: Run, older_than_s: float | None, as_json: bool) -> None:
         is_any = True
         click.echo(json.dumps(upload.as_json()) if as_json else printable(upload.line()))
     if is_any:
-        click.echo(f"Next: {run.command('deploy/failures.py', 'redrive', '--missing')}", err=True)
+        age = () if older_than_s is None else ("--older-than", f"{older_than_s / 60:g}")
+        redrive = run.command("deploy/failures.py", "redrive", "--missing", *age)
+        click.echo(f"Next: {redrive}", err=True)
         raise SystemExit(1)
 
 

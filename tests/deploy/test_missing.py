@@ -108,7 +108,7 @@ def test_what_has_neither_answer_nor_message_is_listed(
     assert "  5 bytes  only an earlier version's answer" in lines[0]
     assert "  7 bytes  no answer" in lines[1]
     assert "5 of 12 videos have neither" in done.stderr
-    assert done.stderr.endswith("redrive --missing\n")
+    assert done.stderr.endswith("redrive --missing --older-than 0\n")
     assert bucket.queue.counts() == (5, 0)
     first = json.loads(
         bucket.failures("missing", "--older-than", "0", "--json").stdout.splitlines()[0]
