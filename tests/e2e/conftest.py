@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.failures import main as failures
-from pipeline.settings import Deployment
+from pipeline.settings import Deployment, Function
 from samples.clips import make_people, make_videos
 from samples.stack import BUILD, Stack, client_side, running
 
@@ -104,6 +104,20 @@ def find_failure(stack: Stack, key: str) -> dict[str, Any] | None:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             return body
     return None
+
+
+def metric_sum(cloudwatch: Any, function: Function, metric: str) -> float:
+    """The sum of a function's metric since it was made."""
+    points = cloudwatch.get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName=metric,
+        Dimensions=[{"Name": "FunctionName", "Value": function.name}],
+        StartTime="2026-01-01T00:00:00Z",
+        EndTime="2100-01-01T00:00:00Z",
+        Period=3600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return sum(float(point["Sum"]) for point in points)
 
 
 def run_failures(stack: Stack, *words: str) -> Result:
