@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from deploy.parts.log_search import all_lines, of_video, video_key, video_lines
 from pipeline.cli import Run, deployment_options
 from pipeline.log_lines import COMMON, Line
 from pipeline.names import printable
-from pipeline.since import moment
+from pipeline.since import moment, utc
 
 SINCE_H, SINCE_OF_VIDEO_H = 1, 24
 POLL_S = 2.0
@@ -37,18 +36,12 @@ COLORS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
 LEFT_OUT = (*COMMON, "step", "exception_name")
 
 
-def shown_time(when: float) -> str:
-    """Return a time in epoch seconds as UTC, to the millisecond."""
-    text = datetime.fromtimestamp(when, timezone.utc).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
-
-
 def as_json(line: Line) -> str:
     """Return a line as one JSON object, named as by Powertools' logger."""
     ids = {"function_request_id": line.request_id, "correlation_id": line.correlation_id}
     return json.dumps(
         {
-            "timestamp": shown_time(line.when),
+            "timestamp": utc(line.when),
             "service": line.function,
             "level": line.level,
             "message": line.message,
@@ -67,7 +60,7 @@ def as_text(line: Line) -> str:
     words += [f"id={line.correlation_id[:8]}"] if line.correlation_id else []
     color = COLORS.get(line.level)
     parts = [
-        click.style(shown_time(line.when), dim=True),
+        click.style(utc(line.when), dim=True),
         f"{line.function:<16}",
         click.style(f"{printable(line.level):<7}", fg=color),
         click.style(printable(line.message), fg=color),
@@ -121,13 +114,13 @@ def main(run: Run, video: str | None, follow: bool, since: float | None, is_json
     """Print both functions' log lines in order: python3 deploy/logs.py --prefix 1225111111
 
     With a VIDEO, only the lines about it: a key of the input bucket, its s3:// address, or the
-    name of a file that recognize.py has sent. Times are
-    UTC; `id` is the start of the correlation ID, which is the same in both functions. Needs the
-    right logs:FilterLogEvents on both log groups.
+    name of a file that recognize.py sent in the last 30 days. Times are UTC; `id` is the start of
+    the correlation ID, which is the same in both functions. Needs the right logs:FilterLogEvents
+    on both log groups.
     """
     deployment, now = run.deployment, time.time()
     start = now - 3600 * (SINCE_OF_VIDEO_H if video else SINCE_H) if since is None else since
-    key = video_key(run.aws, deployment.input_bucket, video) if video else None
+    key = video_key(run, video) if video else None
     if follow:
         is_ours = of_video(deployment, key) if key else None
         follow_all = followed(lambda a, b: all_lines(run.aws, deployment, a, b), start)
@@ -148,7 +141,7 @@ def main(run: Run, video: str | None, follow: bool, since: float | None, is_json
     if not count:
         about = f" about s3://{deployment.input_bucket}/{printable(key)}" if key else ""
         click.echo(
-            f"No lines{about} since {shown_time(start)}: --since 7d looks further back. "
+            f"No lines{about} since {utc(start)}: --since 7d looks further back. "
             f"Next: {run.command('deploy/status.py', *(('--video', key) if key else ()))}",
             err=True,
         )

@@ -20,10 +20,11 @@ import click
 
 from createS3 import create_buckets, stage_1_days_option
 from deploy.alarms import ensure_alarms
-from deploy.failures import ensure_queue, find_failure
+from deploy.failures import ensure_queue
 from deploy.functions import ensure_functions
 from deploy.image import image_option
 from deploy.parts.deployed import environment, get_function, uses_snapstart
+from deploy.parts.failed_events import find_failure
 from deploy.parts.ffmpeg_layer import deployed_layer
 from deploy.parts.inventory import inventory
 from deploy.parts.log_search import video_key
@@ -128,7 +129,8 @@ def show_video(run: Run, key: str, as_json: bool) -> None:
     "--video",
     metavar="KEY",
     help="Show the path of one video instead, and where it is or how it ended: its key, or the "
-    "name of a file that recognize.py has sent. The exit status is 0 only if it is answered.",
+    "name of a file that recognize.py sent in the last 30 days. The exit status is 0 only if it is "
+    "answered.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
@@ -148,7 +150,7 @@ def main(
     file and these options.
     """
     if video is not None:
-        show_video(run, video_key(run.aws, run.deployment.input_bucket, video, "--video"), as_json)
+        show_video(run, video_key(run, video, "--video"), as_json)
         return
     things = inventory(run)
     if things:

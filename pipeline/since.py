@@ -1,4 +1,4 @@
-"""Times that users give: so long ago, or in ISO 8601."""
+"""Times that users give (so long ago, or in ISO 8601), and read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from datetime import datetime, timezone
 import click
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def utc(when: float) -> str:
+    """Return a time in epoch seconds as UTC in ISO 8601, to the millisecond."""
+    text = datetime.fromtimestamp(when, timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def moment(_context: click.Context, option: click.Parameter, value: str | None) -> float | None:

@@ -13,18 +13,11 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import botocore.exceptions
 
-from deploy.parts.checks import Check, check, passed
+from deploy.parts.checks import Check, check
 from deploy.parts.deployed import environment, get_function, uses_snapstart
 from deploy.parts.ffmpeg_layer import check_zip, zip_digest
 from deploy.parts.gallery_file import check_gallery_in_s3
-from deploy.parts.monitoring import (
-    PENDING,
-    alarms,
-    found_alarms,
-    found_topic,
-    may_see_alarms,
-    subscriptions,
-)
+from deploy.parts.monitoring import alarm_check, may_see_alarms
 from deploy.parts.queues import arn_of, find_queue, messages_in
 from deploy.parts.repository import MANIFEST_TYPES
 from deploy.parts.rights import current_rights, missing_rights, needed_rights
@@ -74,27 +67,8 @@ def checks_after(run: Run, zip_path: Path, has_alarms: bool = True) -> list[Chec
         call = "splitter may invoke recognizer"
         checks += [check(call, lambda: _may_call(run), again)] if is_given else []
     if has_alarms and may_see_alarms(run):
-        checks.append(_alarms(run))
+        checks.append(alarm_check(run))
     return checks
-
-
-def _alarms(run: Run) -> Check:
-    """Check that the alarms exist and that none has gone off; they are never a failure."""
-    name, found, fix = "alarms", found_alarms(run), run.command("deploy/alarms.py")
-    missing = [alarm.name for alarm in alarms(run.deployment) if alarm.name not in found]
-    if missing:
-        return Check(name, "warning", f"{', '.join(missing)}: not there", fix)
-    gone_off = [key for key, alarm in found.items() if alarm["StateValue"] == "ALARM"]
-    if gone_off:
-        texts = "; ".join(f"{key}: {found[key]['AlarmDescription']}" for key in gone_off)
-        return Check(name, "warning", f"gone off: {texts}", run.command("deploy/logs.py"))
-    addresses = {} if found_topic(run) is None else subscriptions(run)
-    waiting = [address for address, arn in addresses.items() if arn == PENDING]
-    if waiting:
-        text = f"{', '.join(waiting)} has not confirmed AWS's mail, and gets no alarms"
-        return Check(name, "warning", text, "Open the mail and follow its link.")
-    mailed = ", ".join(addresses) or "nobody (--email)"
-    return passed(name, f"{len(found)}, none has gone off; mailed to {mailed}")
 
 
 def _checks_of(

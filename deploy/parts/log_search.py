@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
+import botocore.exceptions
 import click
 
-from pipeline.aws import Aws
+from pipeline.aws import Aws, AwsError, error_code, explain
 from pipeline.bucket_admin import head
+from pipeline.cli import Run
 from pipeline.keys import RECOGNIZED
 from pipeline.log_events import read_events
 from pipeline.log_lines import Line, OfVideo, in_order, lines_of
 from pipeline.settings import Deployment
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# How far back files of recognize.py are looked for: the last ones first, so that a file just sent
+# is found at once in a bucket of very many, and as far as logs are kept (deploy/functions.py).
+SENT_DAYS = (1, 30)
 MARGIN_S = 2.0  # between a line of a handler and Lambda's lines before and after it
 
 
-def video_key(aws: Aws, bucket: str, video: str, parameter: str = "VIDEO") -> str:
+def video_key(run: Run, video: str, parameter: str = "VIDEO") -> str:
     """Return the key of a video that is given as a key, as s3://BUCKET/KEY, or by its file's name.
 
-    The name is for the last file of this name that recognize.py has sent, unless it is a key.
+    The name is for the file of this name that recognize.py sent last, unless it is a key.
     Raises click.BadParameter for another bucket than the input bucket.
     """
+    bucket = run.deployment.input_bucket
     if not video.startswith("s3://"):
-        return _named(aws, bucket, video)
+        return video if "/" in video else _named(run, video)
     found, _, key = video[len("s3://") :].partition("/")
     if found != bucket or not key:
         raise click.BadParameter(
@@ -34,14 +45,43 @@ def video_key(aws: Aws, bucket: str, video: str, parameter: str = "VIDEO") -> st
     return key
 
 
-def _named(aws: Aws, bucket: str, name: str) -> str:
-    """The key of the last file of this name that recognize.py has sent; `name` if there is none."""
-    s3 = aws.client("s3")
-    if "/" in name or head(s3, bucket, name) is not None:
+def _named(run: Run, name: str) -> str:
+    """The key of the file of this name that recognize.py sent last; `name` if there is none.
+
+    These credentials may be allowed to read nothing but logs; then `name` is taken for a key.
+    """
+    s3, bucket = run.aws.client("s3"), run.deployment.input_bucket
+    try:
+        if head(s3, bucket, name) is not None:
+            return name
+        for days in SENT_DAYS:
+            if key := _last_sent(s3, bucket, name, days):
+                return key
+    except AwsError as error:
+        reason = str(error)
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) not in ("AccessDenied", "NoSuchBucket"):
+            raise
+        reason = explain(error)
+    else:
         return name
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{RECOGNIZED}/")
-    keys = (item["Key"] for page in pages for item in page.get("Contents", []))
-    return max((key for key in keys if key.endswith(f"/{name}")), default=name)
+    run.note(f"'{name}' is taken for a key: recognize.py's videos cannot be searched. {reason}")
+    return name
+
+
+def _last_sent(s3: S3Client, bucket: str, name: str, days: int) -> str | None:
+    """The key of the last file of this name in recognize.py's folders of the last `days` days.
+
+    The folders sort by their times, in the time zone of the machine that sent them.
+    """
+    first = datetime.now(timezone.utc) - timedelta(days=days + 1)
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=f"{RECOGNIZED}/", StartAfter=f"{RECOGNIZED}/{first:%Y%m%d}"
+    )
+    items = (item for page in pages for item in page.get("Contents", []))
+    sent = [item for item in items if item["Key"].endswith(f"/{name}")]
+    last = max(sent, key=lambda item: (item["LastModified"], item["Key"]), default=None)
+    return last["Key"] if last else None
 
 
 def all_lines(aws: Aws, deployment: Deployment, start: float, end: float) -> Iterator[Line]:

@@ -11,13 +11,18 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
+from deploy.parts.failed_events import found, queue_url, received
+from deploy.parts.queues import find_queue, messages_in
+from deploy.parts.retries import under_way_s
 from pipeline.bucket_admin import head
 from pipeline.cli import Run
 from pipeline.keys import is_skipped, output_key
 from pipeline.queue_reader import FailedEvent
+from pipeline.since import utc
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ObjectTypeDef
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 PAGE = 1000  # objects per listing; S3's maximum
 HEADS = 32  # requests at the same time
@@ -47,8 +52,7 @@ class Upload:
     @property
     def when(self) -> str:
         """When it was uploaded, ISO 8601."""
-        moment = self.uploaded.astimezone(timezone.utc).replace(tzinfo=None)
-        return f"{moment.isoformat(timespec='milliseconds')}Z"
+        return utc(self.uploaded.timestamp())
 
     def line(self) -> str:
         """One line for people."""
@@ -165,6 +169,56 @@ class Search:
             item["LastModified"],
             earlier,
         )
+
+
+def missing_uploads(run: Run, older_than_s: float | None) -> Iterator[Upload]:
+    """Yield the uploads that have neither an answer nor a message, as they are found.
+
+    `older_than_s` is how old an upload has to be; None: so old that all its retries are over.
+    Reports progress, and at the end what is still under way.
+    """
+    deployment, sqs = run.deployment, run.aws.client("sqs")
+    waiting = _waiting(run)
+    hidden: QueueAttributeNameType = "ApproximateNumberOfMessagesNotVisible"
+    answer = sqs.get_queue_attributes(QueueUrl=queue_url(run), AttributeNames=[hidden])
+    others = int(answer["Attributes"][hidden])
+    reported = Reported(deployment.input_bucket)
+    with received(run) as sweep:
+        for events in found(run, sweep, None):
+            reported.add(events)
+    limit_s = under_way_s(deployment) if older_than_s is None else older_than_s
+    # An upload that waits in a queue may be of any age, and the queue cannot be searched.
+    is_open = older_than_s is None and waiting > 0
+    search = Search(run, reported, float("inf") if is_open else limit_s)
+    count = 0
+    for upload in search:
+        count += 1
+        yield upload
+    run.note(
+        f"{count:,} of {search.videos:,} videos have neither an answer nor a message in "
+        f"'{deployment.failure_queue}'."
+    )
+    if is_open:
+        run.note(
+            f"{search.young:,} more may be still under way: {waiting:,} uploads wait in "
+            f"'{deployment.upload_queue}'. Run this again when it is empty, or pass --older-than."
+        )
+    elif search.young:
+        run.note(
+            f"{search.young:,} more are still under way: they were uploaded within the last "
+            f"{limit_s / 60:.0f} minutes, and may be tried until then (--older-than)."
+        )
+    if others:
+        run.note(
+            f"{others:,} messages of '{deployment.failure_queue}' were hidden, as somebody else "
+            "read it, and may name some of these videos: run this again."
+        )
+
+
+def _waiting(run: Run) -> int:
+    """Return about how many uploads wait in a queue or are being worked on from there."""
+    uploads = find_queue(run, run.deployment.upload_queue)
+    return messages_in(uploads[1]) if uploads else 0
 
 
 def _etag(item: ObjectTypeDef) -> str:

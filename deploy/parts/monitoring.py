@@ -12,6 +12,7 @@ from typing import Any
 import botocore.exceptions
 import click
 
+from deploy.parts.checks import Check, passed
 from deploy.parts.ownership import owner_tags
 from pipeline.aws import error_code, read_or_none
 from pipeline.cli import Run
@@ -121,7 +122,8 @@ def alarms(deployment: Deployment) -> list[Alarm]:
         "dropped": ("AsyncEventsDropped", "were dropped before they were handled"),
     }
     for key, (metric, what) in lost.items():
-        text = f"Events of function {splitter} {what}: upload those videos again."
+        find = "`python3 deploy/failures.py missing` lists those without an answer."
+        text = f"Events of function {splitter} {what}. {find}"
         dimension = ("FunctionName", splitter)
         found.append(Alarm(f"{prefix}-{key}", text, "AWS/Lambda", metric, dimension))
     return found
@@ -212,9 +214,7 @@ def found_dashboard(run: Run) -> dict[str, Any] | None:
 def found_topic(run: Run) -> dict[str, str] | None:
     """Return the tags of the topic; None if there is none."""
     sns, arn = run.aws.client("sns"), topic_arn(run)
-    found = read_or_none(
-        lambda: sns.list_tags_for_resource(ResourceArn=arn), *NO_TOPIC, "ResourceNotFound"
-    )
+    found = read_or_none(lambda: sns.list_tags_for_resource(ResourceArn=arn), *NO_TOPIC)
     return None if found is None else {tag["Key"]: tag["Value"] for tag in found["Tags"]}
 
 
@@ -259,3 +259,22 @@ def may_see_alarms(run: Run) -> bool:
         run.note(f"Alarms are left out: these credentials may not call {error.operation_name}.")
         return False
     return True
+
+
+def alarm_check(run: Run) -> Check:
+    """Check that the alarms exist and that none has gone off; they are never a failure."""
+    name, found, fix = "alarms", found_alarms(run), run.command("deploy/alarms.py")
+    missing = [alarm.name for alarm in alarms(run.deployment) if alarm.name not in found]
+    if missing:
+        return Check(name, "warning", f"{', '.join(missing)}: not there", fix)
+    gone_off = [key for key, alarm in found.items() if alarm["StateValue"] == "ALARM"]
+    if gone_off:
+        texts = "; ".join(f"{key}: {found[key]['AlarmDescription']}" for key in gone_off)
+        return Check(name, "warning", f"gone off: {texts}", run.command("deploy/logs.py"))
+    addresses = {} if found_topic(run) is None else subscriptions(run)
+    waiting = [address for address, arn in addresses.items() if arn == PENDING]
+    if waiting:
+        text = f"{', '.join(waiting)} has not confirmed AWS's mail, and gets no alarms"
+        return Check(name, "warning", text, "Open the mail and follow its link.")
+    mailed = ", ".join(addresses) or "nobody (--email)"
+    return passed(name, f"{len(found)}, none has gone off; mailed to {mailed}")

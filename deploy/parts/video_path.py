@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import unquote
 
-import botocore.exceptions
-
 from deploy.parts.log_search import video_lines
+from deploy.parts.retries import RETRIES
 from deploy.parts.upload_queue import RECEIVES, is_read
-from pipeline.aws import AwsError, error_code
+from pipeline.aws import AwsError
+from pipeline.bucket_admin import head
 from pipeline.cli import Run
 from pipeline.keys import is_skipped, output_key
 from pipeline.log_lines import Line
 from pipeline.queue_reader import FailedEvent
+from pipeline.since import utc
 
 CLOCK_S = 2.0  # how much S3's clock, in whole seconds, and Lambda's may differ
 SLOW_S = 60  # how much this machine's clock may be behind
 UNKNOWN_UPLOAD_S = 86400  # how far back the logs are searched for a video that is gone
-ATTEMPTS = 3  # of Lambda, for an event that fails
+ATTEMPTS = 1 + RETRIES
 
 # Where a video is, or how it ended.
 ANSWERED, FAILED, SKIPPED, MISSING = "answered", "failed", "skipped", "missing"
@@ -39,8 +39,7 @@ class Moment:
     @property
     def time(self) -> str:
         """The time in UTC, ISO 8601."""
-        text = datetime.fromtimestamp(self.when, timezone.utc).isoformat(timespec="milliseconds")
-        return text.replace("+00:00", "Z")
+        return utc(self.when)
 
 
 @dataclass
@@ -91,7 +90,7 @@ def read_path(
     """
     deployment = run.deployment
     video = f"s3://{deployment.input_bucket}/{key}"
-    upload = _head(run, deployment.input_bucket, key)
+    upload = head(run.aws.client("s3"), deployment.input_bucket, key)
     uploaded = upload["LastModified"].timestamp() if upload else None
     start = uploaded - CLOCK_S if uploaded else now - UNKNOWN_UPLOAD_S
     moments: list[Moment] = []
@@ -115,32 +114,17 @@ def read_path(
     return VideoPath(video, state, reason, moments)
 
 
-def _head(run: Run, bucket: str, key: str) -> Any:
-    """Return what S3 says about an object; None if there is none."""
-    try:
-        return run.aws.client("s3").head_object(Bucket=bucket, Key=key)
-    except botocore.exceptions.ClientError as error:
-        if error_code(error) in ("404", "NoSuchKey"):
-            return None
-        if error_code(error) == "403":  # a HEAD response has no body to explain it
-            raise AwsError(
-                f"Cannot read s3://{bucket}/{key}: it takes s3:GetObject and s3:ListBucket on "
-                f"'{bucket}'. Ask for these permissions, or pass another --profile."
-            ) from error
-        raise
-
-
 def _state(
     run: Run, key: str, etag: str | None, attempts: list[Attempt], now: float
 ) -> tuple[str, str]:
     """Return where the video is, and why, without a look into the failure queue."""
     deployment = run.deployment
-    bucket, name = deployment.output_bucket, output_key(key)
-    text = _head(run, bucket, name)
+    s3, bucket, name = run.aws.client("s3"), deployment.output_bucket, output_key(key)
+    text = head(s3, bucket, name)
     source = unquote(text["Metadata"].get("source-etag", "")) if text else ""
     last = attempts[-1] if attempts else None
     if text and etag in (None, source):
-        body = run.aws.client("s3").get_object(Bucket=bucket, Key=name)["Body"].read()
+        body = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
         answer = ", ".join(body.decode("utf-8", "replace").splitlines())
         return ANSWERED, f"{answer} (s3://{bucket}/{name})"
     if etag is None and last is None:
@@ -152,7 +136,11 @@ def _state(
         if is_read(run):
             return UPLOADED, f"it waits in the queue '{deployment.upload_queue}'"
         return UPLOADED, f"the splitter has not begun; if that lasts, run {doctor}"
-    return _state_of(last, len(attempts), RECEIVES if is_read(run) else ATTEMPTS, now)
+    if is_read(run):
+        return _state_of(last, len(attempts), RECEIVES, now)
+    # An event keeps its request ID; one that was sent again has another, and all its attempts.
+    number = sum(attempt.request_id == last.request_id for attempt in attempts)
+    return _state_of(last, number, ATTEMPTS, now)
 
 
 def _state_of(last: Attempt, number: int, most: int, now: float) -> tuple[str, str]:

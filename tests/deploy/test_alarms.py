@@ -9,9 +9,8 @@ import botocore.client
 import pytest
 
 from deploy.alarms import ensure_alarms
-from deploy.parts.checks_after import _alarms
 from deploy.parts.inventory import inventory, not_ours
-from deploy.parts.monitoring import MADE_BY, alarms, dashboard
+from deploy.parts.monitoring import MADE_BY, alarm_check, alarms, dashboard
 from pipeline.aws import AwsError
 from pipeline.cli import Run
 from tests.deploy.conftest import Account
@@ -55,6 +54,9 @@ def test_everything_that_loses_a_video_has_an_alarm_and_a_second_run_changes_not
     # No metric is no alarm, and throttling must last
     assert {alarm["TreatMissingData"] for alarm in found.values()} == {"notBreaching"}
     assert found["splitter-throttles"]["EvaluationPeriods"] == 3
+    # What nobody was told of can be found
+    for key in ("undelivered", "dropped"):
+        assert "deploy/failures.py missing" in found[key]["AlarmDescription"]
 
     for email in (MAIL, None):
         again = Run(deployment, run.aws)
@@ -173,16 +175,19 @@ def test_the_dashboard_shows_both_functions_and_says_who_made_it(run: Run) -> No
 
 
 def test_the_doctor_warns_of_alarms_that_are_missing_or_have_gone_off(run: Run) -> None:
-    assert (_alarms(run).result, _alarms(run).detail.endswith("not there")) == ("warning", True)
+    assert (alarm_check(run).result, alarm_check(run).detail.endswith("not there")) == (
+        "warning",
+        True,
+    )
     ensure_alarms(run, MAIL)
-    assert _alarms(run).detail == f"7, none has gone off; mailed to {MAIL}"
+    assert alarm_check(run).detail == f"7, none has gone off; mailed to {MAIL}"
     name = f"{run.deployment.prefix}-failures"
     run.aws.client("cloudwatch").set_alarm_state(
         AlarmName=name, StateValue="ALARM", StateReason="test"
     )
 
-    assert _alarms(run).result == "warning"
-    assert f"gone off: {name}: Videos failed for good" in _alarms(run).detail
+    assert alarm_check(run).result == "warning"
+    assert f"gone off: {name}: Videos failed for good" in alarm_check(run).detail
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from deploy.failures import ensure_queue, found, queue_url, received
+from deploy.failures import ensure_queue
+from deploy.parts.failed_events import found, queue_url, received
 from deploy.parts.redrive import Redrive
 from deploy.roles import ensure_roles
 from pipeline.aws import AwsError
@@ -135,7 +136,7 @@ def test_a_sweep_ends_although_its_messages_come_back_meanwhile(
     account: Account, run: Run, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue.fill(*(body(f"{number}.mp4") for number in range(5)))
-    monkeypatch.setattr("deploy.failures.HIDDEN_S", 0)
+    monkeypatch.setattr("deploy.parts.failed_events.HIDDEN_S", 0)
 
     done = account.run("deploy/failures.py", run.deployment, "list")
 
@@ -144,7 +145,7 @@ def test_a_sweep_ends_although_its_messages_come_back_meanwhile(
 
 def test_progress_is_reported(run: Run, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     queue.fill(*(body(f"{number}.mp4") for number in range(5)))
-    monkeypatch.setattr("deploy.failures.NOTE_EVERY_S", 0)
+    monkeypatch.setattr("deploy.parts.failed_events.NOTE_EVERY_S", 0)
     notes: list[str] = []
     monkeypatch.setattr(run, "note", notes.append)
 

@@ -125,6 +125,9 @@ def test_status_reports_drift(account: Account) -> None:
     same = account.run("deploy/status.py", deployment)
     assert same.returncode == 0, same.stdout
     assert "Everything matches this checkout." in same.stdout
+    for function in deployment.functions:  # each learns how long it may run
+        config = client.get_function_configuration(FunctionName=function.name)
+        assert config["Environment"]["Variables"]["TIMEOUT_S"] == str(config["Timeout"])
 
     client.update_function_configuration(
         FunctionName=deployment.recognizer.name,

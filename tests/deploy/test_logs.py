@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
 
+import botocore.client
 import pytest
 
+from deploy.functions import LOG_DAYS
 from deploy.logs import followed
 from deploy.parts import log_search
+from deploy.parts.log_search import SENT_DAYS, video_key
 from deploy.parts.video_path import read_path
 from pipeline.cli import Run
 from pipeline.log_lines import Line
@@ -137,21 +140,83 @@ def test_one_video_is_followed_through_both_functions(logs: Logs) -> None:
     assert logs.run(f"s3://{logs.deployment.input_bucket}/v2.mp4", "--since", "2m")
 
 
-def test_a_file_that_recognize_py_has_sent_goes_by_its_name(
-    account: Account, logs: Logs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    aws, bucket = aws_of(account, monkeypatch), logs.deployment.input_bucket
-    s3 = account.client("s3")
-    for folder in ("recognize/20260101-090000-ffff", "recognize/20260102-080000-0000", "own"):
-        s3.put_object(Bucket=bucket, Key=f"{folder}/sent.mp4", Body=b"x")
+@pytest.fixture
+def bucket_run(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(logs.deployment, aws_of(logs.account, monkeypatch))
 
-    assert (
-        log_search.video_key(aws, bucket, "sent.mp4") == "recognize/20260102-080000-0000/sent.mp4"
-    )
-    assert log_search.video_key(aws, bucket, "own/sent.mp4") == "own/sent.mp4"
-    assert log_search.video_key(aws, bucket, "ent.mp4") == "ent.mp4"
+
+def put_sent(logs: Logs, days: float, key: str) -> str:
+    """Put a file as recognize.py did so many days ago; return its key."""
+    when = datetime.now(timezone.utc) - timedelta(days=days)
+    key = f"recognize/{when:%Y%m%d-%H%M%S}-{key}"
+    logs.account.client("s3").put_object(Bucket=logs.deployment.input_bucket, Key=key, Body=b"x")
+    return key
+
+
+def test_a_file_that_recognize_py_has_sent_goes_by_its_name(logs: Logs, bucket_run: Run) -> None:
+    s3, bucket = logs.account.client("s3"), logs.deployment.input_bucket
+    # The later one of two that are found by different searches, and of two that are not
+    old = put_sent(logs, 20, "ffff/sent.mp4")
+    assert video_key(bucket_run, "sent.mp4") == old
+    put_sent(logs, 0.1, "ffff/sent.mp4")
+    time.sleep(1.1)  # S3's times are whole seconds
+    last = put_sent(logs, 0.2, "0000/sent.mp4")  # of a machine in another time zone
+    s3.put_object(Bucket=bucket, Key="own/sent.mp4", Body=b"x")
+
+    assert video_key(bucket_run, "sent.mp4") == last
+    assert video_key(bucket_run, "own/sent.mp4") == "own/sent.mp4"
+    assert video_key(bucket_run, "ent.mp4") == "ent.mp4"
     s3.put_object(Bucket=bucket, Key="sent.mp4", Body=b"x")
-    assert log_search.video_key(aws, bucket, "sent.mp4") == "sent.mp4"
+    assert video_key(bucket_run, "sent.mp4") == "sent.mp4"
+
+
+def test_a_name_is_looked_for_as_far_back_as_logs_are_kept(
+    logs: Logs, bucket_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SENT_DAYS[-1] == LOG_DAYS
+    put_sent(logs, 40, "0000/old.mp4")
+    put_sent(logs, 0, "0000/new.mp4")
+    real = vars(botocore.client.BaseClient)["_make_api_call"]
+    listed: list[str] = []
+
+    def make_api_call(client: Any, name: str, params: Any) -> Any:
+        answer = real(client, name, params)
+        listed.extend(item["Key"].split("/")[-1] for item in answer.get("Contents", []))
+        return answer
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", make_api_call)
+
+    assert video_key(bucket_run, "new.mp4").endswith("/new.mp4")
+    assert listed == ["new.mp4"]
+    assert video_key(bucket_run, "old.mp4") == "old.mp4"
+    assert "old.mp4" not in listed
+
+
+def test_a_name_is_a_key_where_videos_cannot_be_listed(account: Account, logs: Logs) -> None:
+    logs.put("video-splitting", -60, logs.step("start"))
+    no_bucket = account.run("deploy/logs.py", account.deployment(beside=True), "v.mp4")
+    iam, name = account.client("iam"), logs.deployment.prefix
+    allow = {"Effect": "Allow", "Action": "logs:FilterLogEvents", "Resource": "*"}
+    iam.create_user(UserName=name)
+    iam.put_user_policy(
+        UserName=name,
+        PolicyName="logs",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow]}),
+    )
+    keys = iam.create_access_key(UserName=name)["AccessKey"]
+    only_logs = account.run(
+        "deploy/logs.py",
+        logs.deployment,
+        "v.mp4",
+        AWS_ACCESS_KEY_ID=keys["AccessKeyId"],
+        AWS_SECRET_ACCESS_KEY=keys["SecretAccessKey"],
+    )
+
+    assert (no_bucket.returncode, only_logs.returncode) == (0, 0)
+    assert "'v.mp4' is taken for a key" in no_bucket.stderr
+    assert "NoSuchBucket" in no_bucket.stderr
+    assert "It takes s3:GetObject" in only_logs.stderr
+    assert len(only_logs.stdout.splitlines()) == 1
 
 
 def test_a_search_for_a_video_reads_only_the_times_in_which_it_was_worked_on(
@@ -247,6 +312,27 @@ def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
 
 
 @pytest.mark.parametrize(
+    ("requests", "state", "reason"),
+    [
+        ([ID] * 3, "failed", "Oops (its event is no longer in the failure queue)"),
+        ([ID] * 3 + ["redriven"], "waiting for a retry", "Oops (attempt 1 of 3; "),
+    ],
+)
+def test_an_event_that_was_sent_again_has_all_its_attempts(
+    logs: Logs, bucket_run: Run, requests: list[str], state: str, reason: str
+) -> None:
+    logs.upload()
+    for number, request in enumerate(requests):
+        lines = [logs.step(s, request=request, error="Oops") for s in ("start", "video")]
+        logs.put("video-splitting", 0.1 + number, *lines)
+
+    found = read_path(bucket_run, "v.mp4", lambda _: None, time.time())
+
+    assert found.state == state
+    assert found.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
     ("lines", "state", "reason"),
     [
         ([], "uploaded", "the splitter has not begun"),
@@ -258,14 +344,13 @@ def test_a_video_that_waits_for_a_retry(logs: Logs) -> None:
     ],
 )
 def test_where_a_video_is(
-    logs: Logs, lines: list[str], state: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    logs: Logs, bucket_run: Run, lines: list[str], state: str, reason: str
 ) -> None:
     logs.upload()
     made = [line if " " in line else logs.step(line, ms=1) for line in lines]
     logs.put("video-splitting", 0.1, f"START RequestId: {ID}", *made)
 
-    run = Run(logs.deployment, aws_of(logs.account, monkeypatch))
-    found = read_path(run, "v.mp4", lambda _: None, time.time())
+    found = read_path(bucket_run, "v.mp4", lambda _: None, time.time())
 
     assert found.state == state
     assert reason in found.reason

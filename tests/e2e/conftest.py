@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy.failures import main as failures
-from pipeline.settings import Deployment
+from pipeline.settings import Deployment, Function
 from samples.clips import make_people, make_videos
 from samples.stack import BUILD, Stack, client_side, running
 
@@ -106,13 +106,27 @@ def find_failure(stack: Stack, key: str) -> dict[str, Any] | None:
     return None
 
 
+def metric_sum(cloudwatch: Any, function: Function, metric: str) -> float:
+    """The sum of a function's metric since it was made."""
+    points = cloudwatch.get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName=metric,
+        Dimensions=[{"Name": "FunctionName", "Value": function.name}],
+        StartTime="2026-01-01T00:00:00Z",
+        EndTime="2100-01-01T00:00:00Z",
+        Period=3600,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return sum(float(point["Sum"]) for point in points)
+
+
 def run_failures(stack: Stack, *words: str) -> Result:
     """Run deploy/failures.py in this process, which saves the time to import boto3.
 
     It does not wait for messages: the local AWS has one server of SQS.
     """
     words = (*words, "--config", str(stack.config))
-    with patch("deploy.failures.WAIT_S", 0):
+    with patch("deploy.parts.failed_events.WAIT_S", 0):
         done = CliRunner().invoke(failures, words, env=dict(stack.aws.environ))
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception

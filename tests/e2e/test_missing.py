@@ -12,7 +12,7 @@ from typing import Any
 from deploy.parts.rights import POLICY_NAME
 from pipeline.keys import frame_key, output_key
 from samples.stack import Stack
-from tests.e2e.conftest import eventually, run_failures
+from tests.e2e.conftest import eventually, metric_sum, run_failures
 
 Answer = Callable[..., tuple[str, dict[str, str]]]
 Client = Callable[[str], Any]
@@ -21,16 +21,7 @@ AT_ONCE = ("--older-than", "0")
 
 def total(client: Client, stack: Stack, metric: str) -> float:
     """The sum of a metric of the splitter."""
-    points = client("cloudwatch").get_metric_statistics(
-        Namespace="AWS/Lambda",
-        MetricName=metric,
-        Dimensions=[{"Name": "FunctionName", "Value": stack.deployment.splitter.name}],
-        StartTime="2026-01-01T00:00:00Z",
-        EndTime="2100-01-01T00:00:00Z",
-        Period=3600,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    return sum(float(point["Sum"]) for point in points)
+    return metric_sum(client("cloudwatch"), stack.deployment.splitter, metric)
 
 
 def missing(stack: Stack, folder: str) -> list[str]:

@@ -23,6 +23,7 @@ from pipeline.keys import output_key, stem
 from pipeline.queue_reader import Sweep
 from pipeline.settings import Function
 from samples.stack import Stack, client_side
+from tests.e2e.conftest import metric_sum
 
 LOOKED_AT_TWICE = ("test_05.mp4", "test_10.mp4")  # a stranger, and nobody
 VIDEOS = ("test_00.mp4", "test_02.mp4", "test_03.mp4", *LOOKED_AT_TWICE)
@@ -184,19 +185,8 @@ class World:
 
     def ended(self) -> float:
         """How many invocations of both functions have ended."""
-        return sum(self._sum("Invocations", function) for function in self.deployment.functions)
-
-    def _sum(self, metric: str, function: Function) -> float:
-        points = self._metrics.get_metric_statistics(
-            Namespace="AWS/Lambda",
-            MetricName=metric,
-            Dimensions=[{"Name": "FunctionName", "Value": function.name}],
-            StartTime="2026-01-01T00:00:00Z",
-            EndTime="2100-01-01T00:00:00Z",
-            Period=3600,
-            Statistics=["Sum"],
-        )["Datapoints"]
-        return sum(float(point["Sum"]) for point in points)
+        functions = self.deployment.functions
+        return sum(metric_sum(self._metrics, function, "Invocations") for function in functions)
 
     def measure(self) -> None:
         """Note the peak memory of the server, of this process and of environments."""
