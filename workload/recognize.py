@@ -167,7 +167,7 @@ def _check_pillow() -> None:
 
 def _planned(videos: tuple[Path, ...]) -> list[Upload]:
     """The uploads, in a folder of their own. Raises InputError for a file that is no video."""
-    place = f"{RECOGNIZED}/{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    place = f"{RECOGNIZED}/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     are_distinct = len({video.name for video in videos}) == len(videos)
     uploads = []
     for number, video in enumerate(videos):

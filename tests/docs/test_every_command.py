@@ -15,9 +15,12 @@ from tests.docs.pages import ROOT, page
 
 READ_ONLY = (
     *("deploy/status.py", "deploy/doctor.py", "deploy/logs.py"),
-    *("workload/grade.py", "workload/report.py"),
+    *("workload/grade.py", "workload/report.py", "workload/results.py"),
 )
-JSON = ("deploy/status.py", "deploy/doctor.py", "deploy/logs.py", "deploy/failures.py")
+JSON = (
+    *("deploy/status.py", "deploy/doctor.py", "deploy/logs.py", "deploy/failures.py"),
+    *("workload/grade.py", "workload/recognize.py", "workload/results.py"),
+)
 FOR_USERS = [s for s in scripts() if s.startswith(("createS3.py", "deploy/", "workload/"))]
 
 
