@@ -348,7 +348,9 @@ def test_a_program_gets_no_files_of_the_server_and_ignores_no_signal(tmp_path: P
         signal.signal(signal.SIGHUP, before)
 
     ignored, files, *variables = output.splitlines()
-    assert ignored == "SigIgn:\t" + "0" * 16
+    # Signals 32 and 33 are glibc's own: nobody can set them, so a program has what its starter had.
+    own = 1 << (32 - 1) | 1 << (33 - 1)
+    assert int(ignored.removeprefix("SigIgn:\t"), 16) & ~own == 0
     assert files == "0, 1, 2"
     assert "LAMBDA_TASK_ROOT=/var/task" in variables
 
