@@ -119,7 +119,7 @@ def run(environ: bytes, folder: str, command: list[str]) -> None:
     limits[:] = [min(limit, MAX_FILES) for limit in limits]
     must(libc.setrlimit(RLIMIT_NOFILE, limits), "limit open files")
     must(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up privileges")
-    for number in range(1, 32):  # Python ignores some, and so may whoever started the server
+    for number in range(1, 65):  # Python ignores some, and so may whoever started the server
         libc.signal(number, None)
     os.chdir(folder)
     lines = (line.partition(b"=") for line in environ.split(b"\0") if line)

@@ -341,11 +341,13 @@ def test_a_program_that_a_signal_ends_dumps_no_core(tmp_path: Path, number: int)
 
 
 def test_a_program_gets_no_files_of_the_server_and_ignores_no_signal(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    numbers = (signal.SIGHUP, signal.SIGRTMIN)  # as under nohup
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         output = enter(tmp_path, "grep SigIgn /proc/self/status; ls -m /proc/$$/fd; env")[0]
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
     ignored, files, *variables = output.splitlines()
     # Signals 32 and 33 are glibc's own: nobody can set them, so a program has what its starter had.
