@@ -32,6 +32,26 @@ class HttpServer(ThreadedWSGIServer):
         self._room = threading.Semaphore(most)
         self._idle: dict[socket.socket, float] = {}  # from when on they may be closed
         self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Serve in a thread meanwhile."""
+        thread = threading.Thread(target=self._serve, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._closed.set()
+            # Ends the wait for a connection, also in the socket this one is a duplicate of.
+            self.socket.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            self.server_close()
+
+    def _serve(self) -> None:
+        # serve_forever() would wake up twice a second, and end that much later.
+        while not self._closed.is_set():
+            self.handle_request()
 
     @contextlib.contextmanager
     def waiting(self, connection: socket.socket, *, is_new: bool) -> Iterator[None]:
@@ -54,7 +74,7 @@ class HttpServer(ThreadedWSGIServer):
             return super().get_request()
         except OSError:
             self._room.release()
-            time.sleep(WAIT_S)  # no descriptor is free: the caller would try again at once
+            self._closed.wait(WAIT_S)  # no descriptor is free: the caller would try again at once
             raise
 
     def shutdown_request(self, request: Any) -> None:

@@ -95,7 +95,8 @@ class Server:
             invoker = self._invoker()
             plane = ControlPlane(ACCOUNT_ID, store, self.settings.account_concurrency)
             app = self._application(plane, invoker, registry)
-            stack.enter_context(self._serving(app))
+            http = HttpServer(app, self._socket, open_files.most_connections())
+            stack.enter_context(http.serving())
             stack.callback(invoker.close)  # before the HTTP server, which takes their telemetry
             stack.enter_context(_reaping(invoker.executor))
             self._pollers.start(
@@ -164,18 +165,6 @@ class Server:
             HEALTH: Response("ok, cpu share" if self.settings.cpu_share else "ok"),
         }
         return DispatcherMiddleware(Guard(door, principals.find, ACCOUNT_ID), unsigned)
-
-    @contextlib.contextmanager
-    def _serving(self, app: WSGIApplication) -> Iterator[None]:
-        http = HttpServer(app, self._socket, open_files.most_connections())
-        thread = threading.Thread(target=http.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            http.shutdown()
-            thread.join(5)
-            http.server_close()
 
     def __exit__(
         self,
