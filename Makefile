@@ -26,9 +26,9 @@ UPLOADS ?= 2000
 OPTIONS = $(if $(MODEL),--model '$(MODEL)') $(if $(PEOPLE),--people '$(PEOPLE)')
 DEMO = $(if $(VIDEOS),--videos '$(VIDEOS)') $(if $(FRAMES),--frames '$(FRAMES)') \
 	$(if $(LIMIT),--limit '$(LIMIT)') $(if $(REPORT),--report '$(REPORT)')
-# One process more than two cores: some tests wait. The bytecode that the first program of many
+# Two processes more than two cores: some tests wait. The bytecode that the first program of many
 # compiles serves the others.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4
 
 .PHONY: help demo local image test test-slow soak check format bench clean
 

@@ -165,6 +165,7 @@ NEXT = (
 )
 
 
+@pytest.mark.slow
 def test_what_runs_answers_after_each_change_of_rights_code_and_settings(
     live: Pipeline, step_by_step: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_video_that_no_retry_can_read_fails_at_once(
     assert f"{stack.deployment.input_bucket}/{key}" in report["responsePayload"]["errorMessage"]
 
 
+@pytest.mark.slow
 def test_a_permanent_failure_is_listed_shown_and_sent_again_once(
     stack: Stack, videos: Path, s3: Any, answer: Answer, client: Callable[[str], Any]
 ) -> None:

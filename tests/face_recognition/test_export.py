@@ -50,6 +50,7 @@ def facenet_dir(random_facenet: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return random_facenet
 
 
+@pytest.mark.slow
 def test_facenet_agrees_with_torch(facenet_dir: Path, pictures: list[Any], tmp_path: Path) -> None:
     found = export.export("facenet-vggface2", facenet_dir, tmp_path / "made", pictures)
 
