@@ -130,7 +130,8 @@ class Faults:
     def _kind_of_head(self, number: int, call: str) -> str:
         """The first HEAD of a video after an answer is its event's last; so are its retries."""
         with self._lock:
-            if self._answered[number] > 0:
+            # A request is looked at twice: before it is forwarded, and when it is answered.
+            if call not in self._last_heads and self._answered[number] > 0:
                 self._answered[number] -= 1
                 self._last_heads.add(call)
             return table.LAST_HEAD if call in self._last_heads else table.HEAD_VIDEO
