@@ -30,7 +30,7 @@ from deploy.parts.targets import check_image_uri
 from deploy.roles import ensure_roles, remove_unused_rights
 from deploy.trigger import ensure_trigger
 from pipeline.aws import AwsError
-from pipeline.cli import Run, deployment_options, set_option
+from pipeline.cli import Run, counted, deployment_options, set_option
 from pipeline.settings import ROOT
 
 
@@ -113,10 +113,10 @@ def main(
         click.echo("Alarms", err=True)
         ensure_alarms(run, email)
     if run.dry_run:
-        click.echo(f"{run.changes} changes would be made.", err=True)
+        click.echo(f"{counted(run.changes, 'change')} would be made.", err=True)
         return
     upload = run.command("workload/recognize.py", "VIDEO.mp4")
-    click.echo(f"Done, {run.changes} changes. Next: {upload}", err=True)
+    click.echo(f"Done, {counted(run.changes, 'change')}. Next: {upload}", err=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from deploy.parts.checks_after import checks_after
 from deploy.parts.checks_before import checks_before
 from deploy.parts.deployed import is_deployed
 from deploy.parts.monitoring import alarms_option
-from pipeline.cli import Run, deployment_options, set_option
+from pipeline.cli import Run, counted, deployment_options, set_option
 from pipeline.names import printable_lines
 
 MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
@@ -63,7 +63,7 @@ def main(run: Run, zip_path: Path, has_alarms: bool, when: str | None, as_json: 
         if done.fix:
             click.echo(f"       -> {printable_lines(done.fix)}")
     failed = sum(done.result == "failed" for done in checks)
-    click.echo(f"{len(checks)} checks, {failed} failed", err=True)
+    click.echo(f"{counted(len(checks), 'check')}, {failed} failed", err=True)
     if failed:
         raise SystemExit(1)
 

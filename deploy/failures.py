@@ -20,7 +20,7 @@ from deploy.parts.failed_events import found, received
 from deploy.parts.missing import missing_uploads
 from deploy.parts.queues import put_queue
 from deploy.parts.redrive import Redrive, send_uploads, videos_of
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, counted, deployment_options
 from pipeline.names import printable
 from pipeline.queue_reader import FailedEvent
 
@@ -95,7 +95,7 @@ def handle_messages(run: Run, action: str, message_id: str | None, as_json: bool
         if redrive:
             redrive.end()
     if action == "list":
-        click.echo(f"{count} failures in '{run.deployment.failure_queue}'", err=True)
+        click.echo(f"{counted(count, 'failure')} in '{run.deployment.failure_queue}'", err=True)
     elif not count:
         run.note(f"Queue '{run.deployment.failure_queue}' is empty: nothing to {action}.")
 

@@ -42,6 +42,8 @@ def _name(action: argparse.Action) -> str:
         return "COMMAND ..."
     if action.choices:
         return f"[{'|'.join(map(str, action.choices))}]"
+    if isinstance(action.metavar, tuple):
+        return " ".join(action.metavar)
     return str(action.metavar or action.dest.upper())
 
 

@@ -33,6 +33,11 @@ def script_command(aws: Aws, deployment: Deployment, script: str, *more: str) ->
     return shlex.join(["python3", script, *words, *more])
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 object`, `2,000 objects`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 @dataclass
 class Run:
     """One run of a script on a deployment. Progress goes to stderr, results to stdout."""

@@ -16,6 +16,7 @@ require_packages()
 import click
 
 from pipeline.aws import MAX_CONNECTIONS, Aws, AwsError
+from pipeline.cli import counted
 from pipeline.names import printable, printable_lines
 from pipeline.settings import Deployment
 from workload.running.buckets import require_buckets
@@ -166,7 +167,7 @@ def main(
         note(f"Expected names of the uploads: {expected_file[1]} (for grade.py --expected)")
     pace = interval if interval is not None else 1 / rate if rate is not None else 0.0
     drive = Drive(aws, deployment, uploads, concurrency, pace, note)
-    note(f"Uploading {len(uploads)} videos to s3://{deployment.input_bucket}/ ...")
+    note(f"Uploading {counted(len(uploads), 'video')} to s3://{deployment.input_bucket}/ ...")
     is_interrupted = False
     try:
         drive_with_progress(drive, len(uploads), wait, deadline)

@@ -20,7 +20,7 @@ require_packages()
 import click
 
 from pipeline.aws import Aws, AwsError
-from pipeline.cli import script_command
+from pipeline.cli import counted, script_command
 from pipeline.keys import RECOGNIZED, frame_key, output_key
 from pipeline.names import printable, printable_lines
 from pipeline.settings import VIDEO_SUFFIXES, Deployment
@@ -123,8 +123,8 @@ def main(
         return
     drive = Drive(aws, deployment, uploads, AT_ONCE, 0, note)
     place = uploads[0].key.rpartition("/")[0]
-    plural = "" if len(uploads) == 1 else "s"
-    note(f"Uploading {len(uploads)} video{plural} to s3://{deployment.input_bucket}/{place}/ ...")
+    what = counted(len(uploads), "video")
+    note(f"Uploading {what} to s3://{deployment.input_bucket}/{place}/ ...")
     is_interrupted, failed = False, dict[str, Failed]()
     try:
         _drive(aws, deployment, drive, uploads, deadline, failed)

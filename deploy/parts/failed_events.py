@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deploy.parts.queues import find_queue
 from pipeline.aws import AwsError
-from pipeline.cli import Run
+from pipeline.cli import Run, counted
 from pipeline.queue_reader import FailedEvent, Sweep
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def received(run: Run) -> Iterator[Sweep]:
         yield sweep
     finally:
         if hidden := sweep.release():
-            run.note(f"{hidden} messages stay hidden from other readers for up to {hide_s} s.")
+            messages = counted(hidden, "message")
+            run.note(f"Hidden from other readers for up to {hide_s} s: {messages}.")
 
 
 def found(run: Run, sweep: Sweep, message_id: str | None) -> Iterator[list[FailedEvent]]:
@@ -54,7 +55,7 @@ def found(run: Run, sweep: Sweep, message_id: str | None) -> Iterator[list[Faile
     for events in sweep:
         read += len(events)
         if time.monotonic() >= next_note:
-            run.note(f"{read:,} messages read")
+            run.note(f"{counted(read, 'message')} read")
             next_note = time.monotonic() + NOTE_EVERY_S
         wanted = [event for event in events if event.message_id.startswith(message_id or "")]
         matching += len(wanted)

@@ -29,7 +29,7 @@ from deploy.parts.queues import find_queue, messages_in
 from deploy.parts.upload_queue import mappings
 from pipeline.aws import NO_QUEUE, NOT_FOUND, read_or_none
 from pipeline.bucket_admin import bucket_region, empty_bucket
-from pipeline.cli import Run
+from pipeline.cli import Run, counted
 
 # What services say about a resource that was deleted between two calls.
 GONE = (
@@ -51,11 +51,6 @@ class Thing:
     def __str__(self) -> str:
         """Return the text that users see."""
         return f"{self.kind} '{self.name}'{f' ({self.detail})' if self.detail else ''}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 object`, `2 objects`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def inventory(run: Run) -> list[Thing]:

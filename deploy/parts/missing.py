@@ -15,7 +15,7 @@ from deploy.parts.failed_events import found, queue_url, received
 from deploy.parts.queues import find_queue, messages_in
 from deploy.parts.retries import under_way_s
 from pipeline.bucket_admin import head
-from pipeline.cli import Run
+from pipeline.cli import Run, counted
 from pipeline.keys import is_skipped, output_key
 from pipeline.queue_reader import FailedEvent
 from pipeline.since import utc
@@ -141,7 +141,7 @@ class Search:
                 for upload in pool.map(self._unanswered, unknown):
                     self.videos += 1
                     if time.monotonic() >= next_note:
-                        self._run.note(f"{self.videos:,} videos looked at")
+                        self._run.note(f"{counted(self.videos, 'video')} looked at")
                         next_note = time.monotonic() + NOTE_EVERY_S
                     if upload is None:
                         continue
@@ -210,8 +210,8 @@ def missing_uploads(run: Run, older_than_s: float | None) -> Iterator[Upload]:
         )
     if others:
         run.note(
-            f"{others:,} messages of '{deployment.failure_queue}' were hidden, as somebody else "
-            "read it, and may name some of these videos: run this again."
+            f"Somebody else reads '{deployment.failure_queue}' and has hidden "
+            f"{counted(others, 'message')}, which may name some of these videos: run this again."
         )
 
 

@@ -11,7 +11,7 @@ from deploy.parts.missing import Upload
 from deploy.parts.queues import find_queue
 from deploy.parts.upload_queue import is_read
 from pipeline.aws import AwsError
-from pipeline.cli import Run
+from pipeline.cli import Run, counted
 from pipeline.queue_reader import BATCH, FailedEvent, Sweep
 
 
@@ -115,8 +115,8 @@ class Redrive:
         """Report how many events came back."""
         if self._failed_again:
             self._run.note(
-                f"{self._failed_again} messages stay in the queue: they hold an event that was "
-                "just sent, which failed again or was there twice."
+                f"Left in the queue: {counted(self._failed_again, 'message')} with an event that "
+                "was just sent, which failed again or was there twice."
             )
 
 

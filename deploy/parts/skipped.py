@@ -11,7 +11,7 @@ from typing import Any
 import botocore.exceptions
 
 from pipeline.aws import NOT_FOUND, error_code
-from pipeline.cli import Run
+from pipeline.cli import Run, counted
 from pipeline.names import printable
 
 PERIOD_S = 86400
@@ -38,7 +38,7 @@ class Skipped:
             return ""
         more = self.count - len(self.first)
         least = "" if self.is_all else "at least "
-        objects = "1 object" if self.count == 1 else f"{self.count} objects"
+        objects = counted(self.count, "object")
         return (
             f"SKIPPED  {least}{objects} in the last day, plainly not videos: "
             + ", ".join(map(printable, self.first))

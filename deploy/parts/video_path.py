@@ -12,7 +12,7 @@ from deploy.parts.retries import RETRIES
 from deploy.parts.upload_queue import RECEIVES, is_read
 from pipeline.aws import AwsError
 from pipeline.bucket_admin import head
-from pipeline.cli import Run
+from pipeline.cli import Run, counted
 from pipeline.keys import is_skipped, output_key
 from pipeline.log_lines import Line
 from pipeline.queue_reader import FailedEvent
@@ -202,7 +202,7 @@ def _done(line: Line, seconds: str) -> Moment:
 def _frames(fields: dict[str, Any]) -> str:
     count = int(_number(fields, "frames"))
     kept = " from before" if fields.get("reused") else ""
-    return f"{count} frame{'' if count == 1 else 's'}{kept}"
+    return f"{counted(count, 'frame')}{kept}"
 
 
 def _faces(faces: Any) -> str:

@@ -123,11 +123,13 @@ def test_keys_and_errors_are_shown_escaped(account: Account, run: Run, queue: Qu
     record["responsePayload"] = {"errorType": "Bad", "errorMessage": "\x1b[2Jgone\nall well"}
     queue.fill(json.dumps(record))
 
-    listed = account.run("deploy/failures.py", run.deployment, "list").stdout
+    done = account.run("deploy/failures.py", run.deployment, "list")
+    listed = done.stdout
     sent = account.run("deploy/failures.py", run.deployment, "redrive", "--dry-run").stderr
 
     assert listed.splitlines()[0].endswith(r"a\x1b[31m\nb.mp4  Bad: \x1b[2Jgone\nall well")
     assert len(listed.splitlines()) == 1
+    assert f"1 failure in '{run.deployment.failure_queue}'" in done.stderr
     assert r"(s3://p-input/a\x1b[31m\nb.mp4)" in sent
     assert "\x1b" not in listed + sent
 

@@ -219,7 +219,7 @@ def test_destroy_asks_refuses_full_buckets_and_removes_everything(account: Accou
         list(pool.map(lambda number: put(Key=f"{number:04}.txt"), range(1, 1005)))
     refused = account.run("deploy/destroy.py", deployment, "--yes")
     assert refused.returncode == 1
-    assert f"'{deployment.output_bucket}' (1005 objects): nothing was deleted" in refused.stderr
+    assert f"'{deployment.output_bucket}' (1,005 objects): nothing was deleted" in refused.stderr
     assert account.inventory() == before
 
     done = account.run("deploy/destroy.py", deployment, "--yes", "--delete-objects")

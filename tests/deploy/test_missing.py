@@ -191,7 +191,7 @@ def test_hidden_messages_are_mentioned(bucket: Bucket) -> None:
     bucket.fail("a.mp4", bucket.upload("a.mp4"))
     bucket.queue.sqs.receive_message(QueueUrl=bucket.queue.url, VisibilityTimeout=60)
 
-    assert "1 messages of" in bucket.failures("missing", "--older-than", "0").stderr
+    assert "has hidden 1 message, which" in bucket.failures("missing", "--older-than", "0").stderr
 
 
 def test_progress_is_reported(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_a_switch_adds_first_and_removes_after_some_minutes(
     assert "Done, 0 changes." in account.deploy(deployment)
     assert way.may_invoke()
     minutes_pass(many=True)
-    assert "Done, 1 changes." in account.deploy(deployment)
+    assert "Done, 1 change." in account.deploy(deployment)
     assert not way.may_invoke()
     assert "Done, 0 changes." in account.deploy(deployment)
 

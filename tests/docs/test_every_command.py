@@ -40,6 +40,7 @@ def test_a_command_prints_its_help_and_version(script: str) -> None:
 
     assert "--version" in short
     assert "-h, --help" in short
+    assert "('" not in short  # a tuple of Python
     assert said(script, "--version") == f"{NAME} {VERSION}\n"
 
 

@@ -137,7 +137,7 @@ def test_the_readmes_steps_on_aws_end_with_an_answer(checkout: Path, lines: str)
     changed = shell("\n".join([lines, "python3 deploy/deploy.py --set video-splitting.FRAMES=5"]))
     assert changed.returncode == 0, changed.stderr
     assert "FRAMES 'auto' -> '5'" in changed.stderr
-    assert "Done, 1 changes." in changed.stderr
+    assert "Done, 1 change." in changed.stderr
 
     # AND the removal asks, and leaves nothing
     listed, removed = removal.strip().splitlines()

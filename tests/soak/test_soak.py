@@ -25,7 +25,7 @@ from workload.running.run import load
 MINUTES = float(os.environ.get("SOAK_MINUTES", "6"))
 UPLOADS = int(os.environ.get("SOAK_UPLOADS", "2000"))
 STEPS = 30
-# Peak resident memory, in MB; of the client, what it gains. The functions' own limits are far higher.
+# Peak resident memory, in MB; of the client, what it gains. The functions may use far more.
 MOST_MB = {"server": 450, "video-splitting": 150, "face-recognition": 500, "client": 200}
 MOST_GENERATOR_MB = 150
 
