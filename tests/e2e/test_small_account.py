@@ -20,6 +20,8 @@ from tests.e2e.conftest import eventually, find_failure, run_failures
 from workload.report import main as report
 from workload.running.videos import find_videos
 
+# Its quick siblings: deploy/test_trigger.py and local_aws/test_queue_poller.py.
+pytestmark = pytest.mark.slow
 LIMITS = {"account_concurrency": LIMIT, "max_concurrency": LIMIT}
 
 
@@ -90,7 +92,6 @@ def test_what_no_retry_can_mend_is_reported_and_leaves_the_queue(small: Stack) -
     assert eventually(is_empty, 10)
 
 
-@pytest.mark.slow
 def test_without_the_right_to_take_uploads_none_is_taken(small: Stack, videos: Path) -> None:
     client, deployment = client_side(small.aws).client, small.deployment
     iam, role = client("iam"), deployment.splitter.role
@@ -130,7 +131,6 @@ def test_without_the_right_to_take_uploads_none_is_taken(small: Stack, videos: P
     assert eventually(lambda: len(texts()) == 2 and texts(), 30) == ["later-lost.txt", "later.txt"]
 
 
-@pytest.mark.slow
 def test_the_run_takes_little_longer_than_five_pairs_need(small: Stack, videos: Path) -> None:
     s3 = client_side(small.aws).client("s3")
     for bucket in small.deployment.buckets:  # what is answered already is not worked on

@@ -227,6 +227,7 @@ def test_a_network_runs_once_per_box() -> None:
     assert np.allclose(both, Memo(network, AreaAverages(image), 24)(boxes[[2, 1, 0]]))
 
 
+@pytest.mark.slow
 def test_sums_of_a_huge_image_do_not_overflow_32_bits() -> None:
     # GIVEN a white image whose sums wrap around, in cells smaller than the largest allowed
     side = int((2.5 * MAX_CELL_PIXELS) ** 0.5)
