@@ -6,7 +6,6 @@ import http.client
 import os
 import resource
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -46,12 +45,21 @@ def address() -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         address = listening.getsockname()
         server = HttpServer(application, listening, most=MOST)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield address
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with server.serving():
+        yield address
+
+
+def test_a_server_that_waits_for_a_connection_ends_at_once() -> None:
+    took = []
+    for _ in range(3):  # another process may hold up one of them
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = HttpServer(application, listening, most=MOST)
+            with server.serving():
+                time.sleep(0.05)  # it waits
+                started = time.monotonic()
+        took.append(time.monotonic() - started)
+
+    assert min(took) < 0.2
 
 
 @pytest.fixture

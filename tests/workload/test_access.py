@@ -7,12 +7,18 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
-from tests.workload.conftest import PLAIN, Place
+from pipeline.aws import Aws
+from tests.workload.conftest import PLAIN, Place, aws_of
+from workload.running.function_settings import environment_of
+
+KEEPING = {"face-recognition": {"KEEP_EMBEDDINGS": "1"}}
 
 
 def user_with(place: Place, allowed: list[str], denied: list[str] | None = None) -> dict[str, str]:
@@ -78,6 +84,19 @@ def test_a_missing_permission_to_upload_is_named(bare: Place, folder: Path, tmp_
     graded = bare.grade(environ=environ)
     assert graded.returncode == 1
     assert "lambda:GetFunctionConfiguration" in graded.stderr
+
+
+def test_what_is_deployed_is_as_set_here_for_who_may_not_look(bare: Place) -> None:
+    function = replace(bare.deployment, settings=KEEPING).recognizer
+    keys = user_with(bare, ["*"], ["lambda:*"])
+    pair = (keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"])
+    denied = Aws(region=bare.aws.region, endpoint_url=bare.aws.endpoint, keys=pair)
+
+    for aws in (aws_of(bare), denied):  # the function does not exist, either
+        found = environment_of(aws, function, "AccessDeniedException")
+        assert found["KEEP_EMBEDDINGS"] == "1"
+    with pytest.raises(ClientError, match="GetFunctionConfiguration"):
+        environment_of(denied, function)
 
 
 def test_an_unreadable_queue_is_not_called_empty(bare: Place, folder: Path) -> None:

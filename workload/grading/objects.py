@@ -15,6 +15,7 @@ from pipeline.settings import Deployment
 from workload.grading.checks import Check, Holdings, Item, verdict
 from workload.running.buckets import head, objects
 from workload.running.failure_queue import EVENT_TIME_MARGIN_S, PEEK_S, peek_or_note
+from workload.running.function_settings import environment_of
 from workload.running.input_errors import InputError
 from workload.running.outputs import read_outputs
 
@@ -89,12 +90,7 @@ def read_policy(aws: Aws, deployment: Deployment, frames: int | None = None) -> 
     `frames` replaces its FRAMES. Raises InputError if that is invalid.
     """
     function = deployment.splitter
-    config = read_or_none(
-        partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
-        NOT_FOUND,
-    )
-    deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
-    settings = {**function.environment, **deployed}
+    settings = environment_of(aws, function)
     try:
         frames = frames or kept_frames(settings.get("FRAMES") or "1")
     except InputError as error:

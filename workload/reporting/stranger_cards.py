@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.aws import NOT_FOUND, Aws, AwsError, read_or_none
+from pipeline.aws import Aws, AwsError
 from pipeline.keys import EMBEDDINGS_ENDING, embeddings_key, frame_key, stem
 from pipeline.settings import Deployment
 from workload.reporting.likeness import distances, groups
 from workload.reporting.pictures import cut_out
 from workload.reporting.sightings import READERS, Sighting
 from workload.running.buckets import objects
+from workload.running.function_settings import environment_of
 from workload.running.outputs import read_object
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def strangers_of(
     Nobody if the deployment does not keep embeddings. What another gallery than the answer's did
     not know does not count. Raises AwsError if S3 denies access or there are too many faces.
     """
-    if not _are_kept(aws, deployment):
+    settings = environment_of(aws, deployment.recognizer, "AccessDeniedException")
+    if settings["KEEP_EMBEDDINGS"] != "1":
         return ()
     s3, bucket = aws.client("s3"), deployment.stage_1_bucket
     videos = [card for card in cards if card.answer]
@@ -85,17 +87,6 @@ def strangers_of(
             Stranger(number, tuple(faces), picture)
             for number, (faces, picture) in enumerate(zip(people, pictures), 1)
         )
-
-
-def _are_kept(aws: Aws, deployment: Deployment) -> bool:
-    """Whether the deployed recognizer keeps them; if it cannot be read, whether it is set here."""
-    function = deployment.recognizer
-    config = read_or_none(
-        partial(aws.client("lambda").get_function_configuration, FunctionName=function.name),
-        *(NOT_FOUND, "AccessDeniedException"),
-    )
-    deployed = config.get("Environment", {}).get("Variables", {}) if config else {}
-    return {**function.environment, **deployed}.get("KEEP_EMBEDDINGS") == "1"
 
 
 def grouped(faces: Sequence[UnknownFace]) -> list[list[UnknownFace]]:
