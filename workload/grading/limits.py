@@ -53,16 +53,18 @@ def concurrency_needed(used: Usage, uploads: Uploads) -> int:
     """How many invocations had to run at once, on average, during the busiest stretch of uploads.
 
     By Little's law, that is their total seconds divided by the seconds in which they arrived and
-    were processed. A fast function that is rarely called never runs twice at once, however well it
-    scales. The stretches are the whole run and every window of 1, 2, 4 ... seconds in it, so that a
-    video from yesterday does not dilute today's burst. Windows below a second are not used: S3's
-    events do not arrive evenly enough.
+    were processed. The metrics are of whole minutes and may count another run's invocations too, so
+    the total is that of one invocation per upload. A fast function that is rarely called never runs
+    twice at once, however well it scales. The stretches are the whole run and every window of 1, 2,
+    4 ... seconds in it, so that a video from yesterday does not dilute today's burst. Windows below
+    a second are not used: S3's events do not arrive evenly enough.
     """
     times = sorted(uploads.times)
     if not times:
         return 1
     total_s = times[-1] - times[0] + uploads.precision_s
-    most, length = _at_once_in(used.seconds, total_s + used.average_s), BURST_S
+    most = _at_once_in(len(times) * used.average_s, total_s + used.average_s)
+    length = BURST_S
     while length < total_s:
         seconds = _most_within(times, length) * used.average_s
         most = max(most, _at_once_in(seconds, length + used.average_s))

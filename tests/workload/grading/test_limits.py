@@ -87,6 +87,14 @@ def test_an_old_upload_does_not_dilute_a_burst(
         assert concurrency_needed(Usage(len(times), len(times) * each_s, 1), uploads) == at_once
 
 
+def test_another_runs_invocations_in_the_same_minute_need_nothing() -> None:
+    # GIVEN two uploads within LastModified's second, and five invocations of an earlier run
+    used = Usage(7, 7 * 1.5, 2)
+
+    assert concurrency_needed(used, Uploads([1e9, 1e9], precision_s=1.0)) == 1
+    assert concurrency_needed(used, Uploads([1e9, 1e9])) == 2
+
+
 @pytest.mark.parametrize(
     ("each_s", "peak", "asked", "status", "wanted"),
     [
