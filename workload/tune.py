@@ -28,7 +28,8 @@ from workload.running.buckets import require_buckets
 from workload.running.options import deadline_option, prices_option, workload_options
 from workload.running.videos import find_videos
 from workload.tuning.figures import as_json, as_text
-from workload.tuning.function_memory import TAG, FunctionMemory, stoppable, uninterrupted
+from workload.tuning.function_memory import TAG, FunctionMemory
+from workload.tuning.stop_requests import StopRequests
 from workload.tuning.trials import Tuning, delete_objects
 
 # Where the local AWS says what it does; nothing else answers there.
@@ -110,7 +111,8 @@ def main(
     functions = [f for f in reversed(deployment.functions) if chosen in (None, f.key)]
     memories = [FunctionMemory(aws, deployment, function) for function in functions]
     if restore:
-        _restore(aws, deployment, memories, dry_run)
+        with StopRequests() as requests:
+            _restore(aws, deployment, memories, dry_run, requests)
         return
     if folder is None:
         raise click.UsageError("Missing option '--testcase-folder'.")
@@ -130,12 +132,13 @@ def main(
     prefix = f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}/"
     done = []
     try:
-        with stoppable():
+        with StopRequests() as requests:
             for memory in memories:
+                requests.check()
                 had = before[memory.function.key]
                 tuning = Tuning(aws, deployment, memory, prefix, deadline, prices, note)
                 done.append((memory.function, had, tuning))
-                _tune(tuning, had, sizes, repeat, videos)
+                _tune(tuning, had, sizes, repeat, videos, requests)
     finally:  # also after an error, so that nothing learned is lost
         tables = [(f.name, had, tuning.rows(sizes)) for f, had, tuning in done]
         if is_json:
@@ -152,12 +155,18 @@ def main(
 
 
 def _tune(
-    tuning: Tuning, had: int, sizes: tuple[int, ...], rounds: int, videos: list[Path]
+    tuning: Tuning,
+    had: int,
+    sizes: tuple[int, ...],
+    rounds: int,
+    videos: list[Path],
+    requests: StopRequests,
 ) -> None:
     """Run one function's trials, then put back what was, however they end."""
     tuning.memory.mark(had, tuning.prefix)
     try:
-        tuning.run(sizes, rounds, videos)
+        with requests.interruptible():
+            tuning.run(sizes, rounds, videos)
     finally:
         _put_back(tuning.aws, tuning.deployment, tuning.memory, had, tuning.prefix)
 
@@ -165,18 +174,22 @@ def _tune(
 def _put_back(
     aws: Aws, deployment: Deployment, memory: FunctionMemory, had: int, prefix: str
 ) -> None:
-    with uninterrupted():
-        memory.put_back(had)
-        note(f"Function '{memory.function.name}' has its {had} MB again.")
-        delete_objects(aws, deployment, prefix)
-        memory.unmark()
+    memory.put_back(had)
+    note(f"Function '{memory.function.name}' has its {had} MB again.")
+    delete_objects(aws, deployment, prefix)
+    memory.unmark()
 
 
 def _restore(
-    aws: Aws, deployment: Deployment, memories: list[FunctionMemory], dry_run: bool
+    aws: Aws,
+    deployment: Deployment,
+    memories: list[FunctionMemory],
+    dry_run: bool,
+    requests: StopRequests,
 ) -> None:
     """Put back what the tags of the functions say."""
     for memory in memories:
+        requests.check()
         name, (now, left) = memory.function.name, memory.look()
         if left is None:
             note(f"Function '{name}' has {now} MB, and no tuner left it so.")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.aws import (
@@ -26,7 +24,6 @@ from pipeline.settings import Deployment, Function
 # outlives a tuner that is killed, and keeps two from tuning the same deployment.
 TAG = "tuned-from"
 READY_S = 600.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class FunctionMemory:
@@ -120,25 +117,3 @@ class FunctionMemory:
                 f"Function '{name}' could not be given back its {memory_mb} MB: {reason} Do it "
                 f"with: {restore}   or: {command}"
             ) from error
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C and other requests to stop until the context ends."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn every request to stop into KeyboardInterrupt, so that contexts put back what was."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
