@@ -209,6 +209,9 @@ def run(
             timer.cancel()
             ended.set()
             _stop(process, threading.Event())
+            # Whichever of them stopped ffmpeg says so only after it has.
+            timer.join()
+            watcher.join()
         if out_of_memory.is_set():
             raise TooLittleMemory(
                 f"ffmpeg was stopped before it used up the function's {_memory_mb()} MB: pictures "

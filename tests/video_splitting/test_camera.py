@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -431,3 +432,23 @@ def test_a_second_look_costs_no_second_probing(
     assert len(runs) == 1
     assert [frame.time for frame in footage.spread(5)] == [0, 0.4, 0.8, 1.2, 1.6]
     assert len(runs) == 6  # the end of the stream, and each further frame
+
+
+@pytest.mark.parametrize(
+    ("seconds", "memory_mb", "error"),
+    [(0.2, 0, video_errors.FfmpegTimeout), (20, 33, video_errors.TooLittleMemory)],
+)
+def test_what_stopped_ffmpeg_is_told_even_if_its_thread_is_slow(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, memory_mb: int, error: type[Exception]
+) -> None:
+    # GIVEN a busy machine, on which a thread waits for its turn after it has killed a process
+    kill = os.killpg
+
+    def kill_and_wait(group: int, number: int) -> None:
+        kill(group, number)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(os, "killpg", kill_and_wait)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(memory_mb))
+    with pytest.raises(error):
+        ffmpeg_module.run(["sleep", "60"], "", seconds)
