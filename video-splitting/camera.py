@@ -88,21 +88,42 @@ class Camera:
         if self._key_frames_only or not single_pass.is_short(self.video.size, wanted):
             return None
         self._fetch_once()
-        path = self.folder / "all-packets"
-        messages = self._attempt(ffmpeg.all_packets_command(self.video, path, hurry=True))
+        listing, messages = self._list_all(hurry=True)
         probe = ffmpeg_output.parse_probe(messages)
         if probe.container not in single_pass.CONTAINERS:
             return None
         if self._moves_to_shown_stream(probe) or probe.container == single_pass.MATROSKA:
             hurry = probe.container != single_pass.MATROSKA
-            messages = self._attempt(ffmpeg.all_packets_command(self.video, path, hurry))
+            listing, messages = self._list_all(hurry)
             probe = ffmpeg_output.parse_probe(messages)
             if not hurry and probe.duration is None:
                 return None
-        listing = ffmpeg_output.parse_listing(path)
         if ffmpeg_output.complains(messages) or not probe.stream or not listing:
             return None
         return (listing, probe.stream) if single_pass.shown_starts(listing) else None
+
+    def _list_all(self, hurry: bool) -> tuple[Listing | None, str]:
+        """All packets of the stream, None if it cannot be listed, and what ffmpeg said."""
+        path, references = self.folder / "all-packets", self.folder / "references"
+        has_references = self._has_codec_with_references()
+        command = ffmpeg.all_packets_command(self.video, path, hurry)
+        with_references = ffmpeg.all_packets_command(self.video, path, hurry, references)
+        messages = self._attempt(with_references if has_references else command)
+        if has_references and ffmpeg_output.complains(messages):
+            has_references, messages = False, self._attempt(command)
+        listing = ffmpeg_output.parse_listing(path)
+        if listing and has_references:
+            referred = ffmpeg_output.parse_listing(references)
+            unreferenced = single_pass.unreferenced(listing, referred)
+            listing = replace(listing, unreferenced=unreferenced)
+        return listing, messages
+
+    def _has_codec_with_references(self) -> bool:
+        """Whether the file seems to have a codec in which ffmpeg knows what may be skipped."""
+        if not self.video.file:
+            return False
+        content = self.video.file.read_bytes()
+        return any(mark in content for mark in single_pass.CODECS_WITH_REFERENCES)
 
     def _fetch_once(self) -> None:
         """Read the file from the store once, instead of once or twice for each run of ffmpeg.
@@ -116,17 +137,16 @@ class Camera:
             self.video = replace(self.video, file=path)
         self._spent += time.monotonic() - started
 
-    def pass_over(self, starts: list[int]) -> None:
+    def pass_over(self, listing: Listing, starts: list[int]) -> None:
         """Take the pictures that start at `starts`, the first one among them, in one pass.
 
         `first`, `packets` and `shot` then answer from it, if it proves complete. Otherwise they
         seek, as they do for what it lacks.
         """
-        packets, pattern = self.folder / "packets", self.folder / "pass-%d.jpg"
-        packets.unlink(missing_ok=True)
-        messages = self._attempt(ffmpeg.pass_command(self.video, starts, str(pattern), packets))
+        skipped, pattern = single_pass.skipped(listing, starts), self.folder / "pass-%d.jpg"
+        messages = self._attempt(ffmpeg.pass_command(self.video, starts, skipped, str(pattern)))
         files = sorted(self.folder.glob("pass-*.jpg"), key=lambda path: int(path.stem[5:]))
-        self._pass = single_pass.result(messages, ffmpeg_output.parse_listing(packets), files)
+        self._pass = single_pass.result(messages, listing, files)
 
     def _attempt(self, argv: list[str]) -> str:
         """Run ffmpeg for a part of the time; "" if that or the memory is not enough."""

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,28 +92,38 @@ def packets_command(
     return [*argv, *_listing(output)]
 
 
-def all_packets_command(video: Video, output: Path, hurry: bool) -> list[str]:
+def all_packets_command(
+    video: Video, output: Path, hurry: bool, references: Path | None = None
+) -> list[str]:
     """The argument list that lists all packets of `video`, in the file's own times.
 
     In a `hurry`, nothing is decoded to learn more about the streams. It takes half the time, but
     ffmpeg then knows no duration of an MP4, no true times in Matroska, and no streams of formats
-    without a header.
+    without a header. `references` lists again those that other pictures may refer to; ffmpeg fails
+    if it cannot tell in this codec.
     """
     options = ["-copyts", *(["-nofind_stream_info"] if hurry else [])]
-    return [*_input_arguments(video, 0, *options), *_listing(output)]
+    argv = [*_input_arguments(video, 0, *options), *_listing(output)]
+    if references is None:
+        return argv
+    discard = ["-bsf:v", "filter_units=discard=nonref"]
+    return [*argv, "-map", _stream(video), *discard, *_listing(references)]
 
 
-def pass_command(video: Video, starts: list[int], output: str, listing: Path) -> list[str]:
+def pass_command(
+    video: Video, starts: Sequence[int], skipped: Sequence[int], output: str
+) -> list[str]:
     """The argument list that decodes `video` from its start and writes frames as JPEGs.
 
     Writes the very first one and those that start at `starts`, in the stream's own units of time,
-    to `output`, numbered from 0; and all packets to `listing`.
+    to `output`, numbered from 0. Hides the packets whose numbers are `skipped` from the decoder.
     """
     wanted = "+".join(f"eq(pts,{start})" for start in starts)
     frames = ["-fps_mode", "passthrough", "-frames:v", str(len(starts)), "-start_number", "0"]
     pick = f"select='eq(n,0)+{wanted}',{SHOWINFO}"
-    argv = command(video, 0, [*frames, output], pick, ("-copyts",))
-    return [*argv, "-map", _stream(video), *_listing(listing)]
+    hidden = "+".join(rf"eq(n\,{number})" for number in skipped)
+    options = ("-copyts", *(("-bsf:v", f"noise=drop={hidden}") if skipped else ()))
+    return command(video, 0, [*frames, output], pick, options)
 
 
 def _listing(output: Path) -> list[str]:

@@ -71,10 +71,14 @@ class Packet:
 
 @dataclass(frozen=True)
 class Listing:
-    """The packets that ffmpeg listed, in decoding order, and the seconds of one unit of time."""
+    """The packets that ffmpeg listed, in decoding order, and the seconds of one unit of time.
+
+    `unreferenced` are the numbers of those that no other picture refers to, as far as known.
+    """
 
     unit: Fraction
     packets: tuple[Packet, ...]
+    unreferenced: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Footage:
         sought = [min(begin + after, last) - ROUNDING_S for after in later]
         starts = single_pass.starts_from(listing, sought)
         if single_pass.pays(listing, starts, stream.pixels, has_first=self._first is not None):
-            self._camera.pass_over(starts)
+            self._camera.pass_over(listing, starts)
 
     def _add_later(self, taken: list[Frame], wanted: int) -> None:
         """Append the frames after the first to `taken`, each as soon as it has been taken."""

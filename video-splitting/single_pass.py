@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import ffmpeg
@@ -23,6 +24,11 @@ BYTES_PER_FRAME = 1 << 20
 START_PIXELS = 20_000_000
 # The size of a picture if ffmpeg cannot tell without decoding.
 USUAL_PIXELS = 1920 * 1080
+# What MP4 and Matroska say of H.264 and HEVC. ffmpeg's filter fails for most other codecs, and few
+# of those have pictures without references.
+CODECS_WITH_REFERENCES = (b"avcC", b"hvcC", b"V_MPEG4/ISO/AVC", b"V_MPEGH/ISO/HEVC")
+# How many packets are hidden from the decoder at most: ffmpeg compares each with all of them.
+MOST_SKIPPED = 1000
 # The containers in which every packet has its own exact time, and seeking finds the key frame
 # before it. For MPEG-TS and others, ffmpeg guesses either.
 MATROSKA = "matroska,webm"
@@ -50,20 +56,37 @@ def starts_from(listing: Listing, times: Sequence[float]) -> list[int]:
     return sorted({shown[0], *found})
 
 
+def unreferenced(listing: Listing, references: Listing | None) -> tuple[int, ...]:
+    """The numbers of the packets that are not in `references`, the same list without them."""
+    packets = listing.packets
+    if references is None or len({packet.start for packet in packets}) < len(packets):
+        return ()  # packets are told apart by their times
+    kept = {packet.start for packet in references.packets}
+    return tuple(number for number, packet in enumerate(packets) if packet.start not in kept)
+
+
+def skipped(listing: Listing, starts: Sequence[int]) -> tuple[int, ...]:
+    """The numbers of the packets that need not be decoded for the pictures at `starts`."""
+    found = (n for n in listing.unreferenced if listing.packets[n].start not in starts)
+    return tuple(islice(found, MOST_SKIPPED))
+
+
 def pays(listing: Listing, starts: Sequence[int], pixels: int, has_first: bool) -> bool:
     """Whether one pass costs less than seeking each frame; all packets are listed already.
 
     `pixels` is the size of a picture, 0 if unknown. If `has_first`, nobody needs the first frame.
     Only starting ffmpeg and decoding are counted.
     """
-    start = Fraction(START_PIXELS, pixels or USUAL_PIXELS)
-    one_pass, seeking, since_key = start, 1 + start, 0  # seeking lists the last packets first
+    start, hidden = Fraction(START_PIXELS, pixels or USUAL_PIXELS), set(skipped(listing, starts))
+    decoded = since_key = 0
+    one_pass, seeking = start, 1 + start  # seeking lists the last packets first
     if not has_first:
         seeking += 1 + start
-    for number, packet in enumerate(listing.packets, 1):
+    for number, packet in enumerate(listing.packets):
+        decoded += number not in hidden
         since_key = 1 if packet.is_key else since_key + 1
         if packet.start in starts[1:]:
-            one_pass = start + number
+            one_pass = start + decoded
             seeking += start + since_key
     return one_pass < seeking
 
@@ -117,7 +140,7 @@ class Pass:
         return _units(round(float(f"{seek:.6f}") * 1_000_000) + begins, self.listing.unit)
 
 
-def result(messages: str, listing: Listing | None, files: Sequence[Path]) -> Pass | None:
+def result(messages: str, listing: Listing, files: Sequence[Path]) -> Pass | None:
     """What a pass gave; None unless it proves to have every frame that it shows.
 
     It has no proof if ffmpeg complained, if the pictures changed on the way, if the decoder left
@@ -127,7 +150,6 @@ def result(messages: str, listing: Listing | None, files: Sequence[Path]) -> Pas
     unit, starts = ffmpeg_output.parse_starts(messages)
     if (
         ffmpeg_output.complains(messages)
-        or listing is None
         or unit != listing.unit
         or probe.duration is None
         or probe.begins is None

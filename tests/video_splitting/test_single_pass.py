@@ -163,6 +163,43 @@ def test_so_it_does_for_other_numbers_of_frames(
     assert runs.compare(path, wanted)[0] == lists(path) + 1
 
 
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("plain.mp4", 0.4),  # x264's usual pyramid: P B b b
+        ("many-b.mkv", 0.7),
+        ("vfr.mp4", 0.3),
+        ("pieces.mp4", 0.4),
+        ("hdr.mov", 0.4),  # HEVC
+        ("three.mp4", 0.0),
+    ],
+)
+def test_pictures_that_no_other_refers_to_are_not_decoded(
+    runs: Runs, make: Any, name: str, least: float
+) -> None:
+    options, source = CLIPS[name]
+    path = make(f"pass-{name}", *options.split(), source=source)
+    pictures = len(runs.shown(path))
+
+    runs.argv.clear()
+    taken = runs.footage(path, True).spread(5)
+
+    (argv,) = [argv for argv in runs.argv if "image2" in argv]
+    hidden = sum(word.count("eq(n\\,") for word in argv if word.startswith("noise=drop="))
+    assert least * pictures <= hidden <= pictures - len(taken)
+    if not least:
+        assert hidden == 0
+
+
+def test_a_codec_in_which_ffmpeg_cannot_tell_is_decoded_whole(runs: Runs, make: Any) -> None:
+    # GIVEN MPEG-4 Part 2 whose title makes it look like H.264
+    options = "-c:v mpeg4 -q:v 3 -metadata title=avcC"
+    path = make("pass-title.mp4", *options.split(), source=PATTERN)
+    # WHEN, THEN it is listed again without asking
+    assert runs.compare(path)[0] == 3
+    assert [argv for argv in runs.argv if any(w.startswith("noise=drop=") for w in argv)] == []
+
+
 @pytest.mark.parametrize("name", SEEKING_MISSES)
 def test_a_pass_gives_what_the_video_shows_where_seeking_does_not(
     runs: Runs, make: Any, name: str
@@ -379,6 +416,29 @@ def packets(count: int, group: int) -> Listing:
 def test_when_a_pass_pays(count: int, group: int, pixels: int, pass_pays: bool) -> None:
     starts = [round(count * n / 5) + 13 * (n > 0) for n in range(5)]
     assert single_pass.pays(packets(count, group), starts, pixels, has_first=True) == pass_pays
+
+
+def test_a_pass_that_skips_pictures_pays_for_longer_clips() -> None:
+    listing, half = packets(200, 40), tuple(range(1, 200, 2))
+    starts = [40 * n + 13 * (n > 0) for n in range(5)]
+
+    assert not single_pass.pays(listing, starts, 1280 * 720, has_first=True)
+    assert single_pass.pays(replace(listing, unreferenced=half), starts, 1280 * 720, has_first=True)
+
+
+def test_what_is_skipped_is_known_by_its_time_and_not_wanted() -> None:
+    listing = packets(6, 6)
+    references = replace(listing, packets=tuple(listing.packets[n] for n in (0, 2, 4)))
+
+    assert single_pass.unreferenced(listing, references) == (1, 3, 5)
+    assert single_pass.unreferenced(listing, None) == ()
+    same = replace(listing, packets=(*listing.packets, listing.packets[0]))
+    assert single_pass.unreferenced(same, references) == ()
+
+    known = replace(listing, unreferenced=(1, 3, 5))
+    assert single_pass.skipped(known, [0, 3]) == (1, 5)
+    many = replace(packets(9000, 250), unreferenced=tuple(range(1, 9000, 2)))
+    assert len(single_pass.skipped(many, [0])) == single_pass.MOST_SKIPPED
 
 
 def test_times_are_rounded_as_ffmpeg_does() -> None:
