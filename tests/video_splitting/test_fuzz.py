@@ -213,3 +213,4 @@ def test_other_containers_damaged_are_answered_or_refused_by_name(
     clip = make(name, *CONTAINERS[name].split(), "-pix_fmt", "yuv420p")
     # Most of them are built to be played from any place on.
     assert True in check_places(world, scratch, peak, [clip], 4)
+    assert not check_damaged(world, scratch, peak, clip.read_bytes()[:20])
