@@ -57,7 +57,8 @@ def redrive_missing(run: Run, older_than_s: float | None, is_sure: bool) -> None
         for upload in uploads:
             click.echo(printable(upload.line()), err=True)
         if not is_sure:
-            click.confirm(f"Send these {len(uploads)} to the splitter?", abort=True, err=True)
+            what = counted(len(uploads), "upload")
+            click.confirm(f"Send {what} to the splitter?", abort=True, err=True)
     send_uploads(run, uploads)
 
 

@@ -35,7 +35,7 @@ from deploy.parts.s3_trigger import (
 )
 from deploy.parts.upload_queue import mapping_settings, mappings, own_mapping, queue_attributes
 from pipeline.aws import AwsError, covers, error_code, error_message, retry_while
-from pipeline.cli import Run, deployment_options
+from pipeline.cli import Run, counted, deployment_options
 
 # S3 may use the earlier notification for five minutes.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventNotifications.html
@@ -144,7 +144,8 @@ def _remove_queue(run: Run) -> None:
     name = run.deployment.upload_queue
     found = find_queue(run, name)
     if found is not None and (count := messages_in(found[1])):
-        run.note(f"kept    queue '{name}', in which {count} uploads wait: a later run removes it")
+        held = counted(count, "upload")
+        run.note(f"kept    queue '{name}', which has {held}: a later run removes it")
         return
     for mapping in mappings(run):
         run.change(

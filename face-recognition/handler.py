@@ -157,7 +157,8 @@ def recognize_all(payload: Payload, output_bucket: str) -> list[Recognized]:
                     write_output(output_bucket, recognized)
                 done.append(recognized)
     if failures:
-        raise RecognitionFailed(f"{len(failures)} of {len(keys)} frames: " + "; ".join(failures))
+        noun = "frame" if len(keys) == 1 else "frames"
+        raise RecognitionFailed(f"{len(failures)} of {len(keys)} {noun}: " + "; ".join(failures))
     return done
 
 

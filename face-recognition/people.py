@@ -51,7 +51,8 @@ class People:
         found = zip(stranger.labels, stranger.embeddings, strict=True)
         rows = [Row(normalized(name), printable(label), row) for label, row in found]
         added = self._with(rows)
-        note = f"added {normalized(name)}: {len(added.rows) - len(self.rows)} faces"
+        count = len(added.rows) - len(self.rows)
+        note = f"added {normalized(name)}: {count} face{'' if count == 1 else 's'}"
         return replace(added, notes=(*added.notes, note))
 
     def with_people_of(self, other: People) -> People:

@@ -270,8 +270,8 @@ def _save(aws: Aws, deployment: Deployment, result: Result, folder: Path, name: 
         note(f"{result.path}: its frame is no longer in s3://{deployment.stage_1_bucket}/.")
     if bare:
         note(
-            f"{result.path}: {bare} of {len(saved)} frames are without boxes, which only the "
-            "details have: deploy with --set video-splitting.ANSWERS=txt+json"
+            f"{result.path}: no boxes in {bare} of {counted(len(saved), 'frame')}. Only the "
+            "details have them: deploy with --set video-splitting.ANSWERS=txt+json"
         )
 
 

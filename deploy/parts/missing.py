@@ -195,18 +195,18 @@ def missing_uploads(run: Run, older_than_s: float | None) -> Iterator[Upload]:
         count += 1
         yield upload
     run.note(
-        f"{count:,} of {search.videos:,} videos have neither an answer nor a message in "
-        f"'{deployment.failure_queue}'."
+        f"Neither an answer nor a message in '{deployment.failure_queue}': {count:,} of "
+        f"{counted(search.videos, 'video')}."
     )
     if is_open:
         run.note(
-            f"{search.young:,} more may be still under way: {waiting:,} uploads wait in "
-            f"'{deployment.upload_queue}'. Run this again when it is empty, or pass --older-than."
+            f"Perhaps still under way: {search.young:,} more, as '{deployment.upload_queue}' has "
+            f"{counted(waiting, 'upload')}. Run this again when it is empty, or pass --older-than."
         )
     elif search.young:
         run.note(
-            f"{search.young:,} more are still under way: they were uploaded within the last "
-            f"{limit_s / 60:.0f} minutes, and may be tried until then (--older-than)."
+            f"Still under way: {search.young:,} more, uploaded within the last "
+            f"{limit_s / 60:.0f} minutes, which may be tried until then (--older-than)."
         )
     if others:
         run.note(

@@ -107,7 +107,7 @@ def test_what_has_neither_answer_nor_message_is_listed(
     assert [line.split("  ")[1] for line in lines] == [f"{prefix}/{key}" for key in shown]
     assert "  5 bytes  only an earlier version's answer" in lines[0]
     assert "  7 bytes  no answer" in lines[1]
-    assert "5 of 12 videos have neither" in done.stderr
+    assert ": 5 of 12 videos." in done.stderr
     assert done.stderr.endswith("redrive --missing --older-than 0\n")
     assert bucket.queue.counts() == (5, 0)
     first = json.loads(
@@ -123,7 +123,7 @@ def test_what_may_still_be_tried_is_under_way(bucket: Bucket) -> None:
     done = bucket.failures("missing")
 
     assert (done.returncode, done.stdout) == (0, "")
-    assert "1 more are still under way: they were uploaded within the last 66 min" in done.stderr
+    assert "Still under way: 1 more, uploaded within the last 66 minutes" in done.stderr
 
 
 @pytest.mark.parametrize(("age", "found"), [(-30, []), (30, ["a.mp4"])])
@@ -153,14 +153,14 @@ def test_missing_uploads_are_sent_to_the_splitter_after_asking(bucket: Bucket) -
 
     uri = f"s3://{bucket.run.deployment.input_bucket}/ü b+c.mp4"
     assert f"Would redrive {uri}" in dry.stderr
-    assert "Send these 1 to the splitter? [y/N]" in asked.stderr
+    assert "Send 1 upload to the splitter? [y/N]" in asked.stderr
     assert asked.returncode == 1
     assert f"redrive {uri}" in sent.stderr
     assert received_keys(bucket.run, 1) == ["%C3%BC+b%2Bc.mp4"]
     # THEN its failure is known by the version
     bucket.fail("ü b+c.mp4", etag)
     assert bucket.missing() == []
-    assert "0 of 1 videos" in bucket.failures(*words, "--yes").stderr
+    assert ": 0 of 1 video." in bucket.failures(*words, "--yes").stderr
 
 
 def test_what_lambda_does_not_take_is_named(bucket: Bucket) -> None:
@@ -182,7 +182,7 @@ def test_uploads_that_wait_in_a_queue_are_under_way(bucket: Bucket) -> None:
     done = bucket.failures("missing")
 
     assert (done.returncode, done.stdout) == (0, "")
-    assert f"1 more may be still under way: 1 uploads wait in '{name}'" in done.stderr
+    assert f"Perhaps still under way: 1 more, as '{name}' has 1 upload. Run" in done.stderr
     # An age that somebody names decides.
     assert bucket.missing() == ["a.mp4"]
 
@@ -191,7 +191,9 @@ def test_hidden_messages_are_mentioned(bucket: Bucket) -> None:
     bucket.fail("a.mp4", bucket.upload("a.mp4"))
     bucket.queue.sqs.receive_message(QueueUrl=bucket.queue.url, VisibilityTimeout=60)
 
-    assert "has hidden 1 message, which" in bucket.failures("missing", "--older-than", "0").stderr
+    said = bucket.failures("missing", "--older-than", "0").stderr
+    assert "has hidden 1 message, which" in said
+    assert ": 1 of 1 video." in said
 
 
 def test_progress_is_reported(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

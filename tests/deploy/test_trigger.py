@@ -191,7 +191,7 @@ def test_a_switch_adds_first_and_removes_after_some_minutes(
     assert "Done, 0 changes." in account.deploy(deployment)
     # AND also some minutes later, as an upload waits
     minutes_pass(many=True)
-    assert "in which 1 uploads wait" in account.deploy(deployment)
+    assert "which has 1 upload:" in account.deploy(deployment)
     assert len(way.mappings()) == 1
 
     # WHEN nothing waits any more

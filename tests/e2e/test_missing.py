@@ -57,7 +57,7 @@ def test_a_video_of_a_splitter_without_its_policy_is_found_and_sent_again(
         eventually(lambda: total(client, stack, "Errors") >= errors + 3)
     # THEN no message names it; it is under way for as long as it might be, and then missing
     assert "c.mp4" not in run_failures(stack, "list").stdout
-    assert "more are still under way" in run_failures(stack, "missing").stderr
+    assert "Still under way: " in run_failures(stack, "missing").stderr
     assert missing(stack, "lost/") == [key]
 
     # WHEN it is sent again, THEN it is answered right

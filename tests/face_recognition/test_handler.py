@@ -330,7 +330,7 @@ def test_an_output_that_cannot_be_written_fails_its_frame(handler: ModuleType, p
     finally:
         events.unregister(event, refuse)
 
-    assert "1 of 1 frames: p-stage-1/unwritten.jpg: " in str(error.value)
+    assert "1 of 1 frame: p-stage-1/unwritten.jpg: " in str(error.value)
     assert "NoSuchBucket" in str(error.value)
 
 

@@ -26,7 +26,7 @@ def test_a_dry_run_changes_nothing(bare: Place, folder: Path, tmp_path: Path) ->
     )
 
     assert done.returncode == 0
-    assert f"Would delete 1 objects from s3://{bare.deployment.output_bucket}" in done.stderr
+    assert f"Would delete 1 object from s3://{bare.deployment.output_bucket}" in done.stderr
     assert "Would upload" in done.stderr
     assert [len(bare.keys(bucket)) for bucket in bare.deployment.buckets] == [0, 0, 1]
     assert not (tmp_path / "expected.csv").exists()
@@ -57,7 +57,7 @@ def test_clear_asks_and_handles_thousands_of_objects(bare: Place, folder: Path) 
     done = bare.generate(*options, answers="y\n")
 
     assert done.returncode == 0, done.stderr
-    assert f"Deleted 1005 objects from s3://{last}" in done.stderr
+    assert f"Deleted 1,005 objects from s3://{last}" in done.stderr
     assert sorted(bare.keys(first)) == ["a.mp4", "b.mov"]
     assert bare.keys(last) == []
 

@@ -133,7 +133,7 @@ def test_a_second_look_says_where_its_answer_comes_from_and_what_it_cost(
     usd = 4 * 0.0000166667 + 0.2e-6 + 4 * (5e-6 + 2 * 0.4e-6)
     bill = f"Of which for second looks videos 1 further frames, 2.00 s 4 ${usd:.6f}"
     assert bill in text
-    assert "1 of 1 videos had no name in their first frame" in text
+    assert "1 of 1 video had no name in their first frame" in text
     html = (tmp_path / "report.html").read_text()
     assert re.findall(r'<rect class="box (\w+) (\w+)', html) == [
         ("unknown", "other"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.cli import counted
 from pipeline.keys import frame_key, output_key, stem
 from pipeline.settings import VIDEO_SUFFIXES
 from workload.running.expected import is_expected
@@ -122,14 +123,15 @@ def object_checks(
                 missing_outputs.append(f"{output}{key}: belongs to an earlier upload of {video}")
     others = [key for key in held.inputs if key not in held.videos and not key.endswith("/")]
     count = len(held.videos)
-    frames_right = f"{len(right_frames)} frames of {count} videos"
+    answered = len(set(held.outputs) & right_outputs)
+    frames_right = f"{counted(len(right_frames), 'frame')} of {counted(count, 'video')}"
     return [
         verdict(
             f"{held.buckets[0]} holds videos and nothing else",
             5,
             [input_bucket] if not count else [f"{input_bucket}{key}" for key in sorted(others)],
             "not a video" if count else "without a video",
-            f"{count} videos",
+            counted(count, "video"),
         ),
         verdict(
             "every video has its frame",
@@ -151,7 +153,7 @@ def object_checks(
             20,
             missing_outputs,
             "missing",
-            f"{len(set(held.outputs) & right_outputs)} outputs of {count} videos",
+            f"{counted(answered, 'output')} of {counted(count, 'video')}",
         ),
         verdict(
             "there is no extra output",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.aws import Aws, AwsError
+from pipeline.cli import counted
 from pipeline.names import printable
 from pipeline.settings import Deployment, Function
 from workload.grading import objects
@@ -124,9 +125,10 @@ def show(aws: Aws, deployment: Deployment, note: Note) -> str:
     missing = objects.missing_buckets(aws, deployment)
     lines = []
     for bucket in deployment.buckets:
-        held = "missing" if bucket in missing else f"{count(aws.client('s3'), bucket)} objects"
+        is_there = bucket not in missing
+        held = counted(count(aws.client("s3"), bucket), "object") if is_there else "missing"
         lines.append(f"s3://{bucket}: {held}")
     failures = peek_or_note(aws, deployment.failure_queue, note, wait_s=1)
-    held = "not read" if failures is None else f"{len(failures)} failures"
+    held = "not read" if failures is None else counted(len(failures), "failure")
     lines.append(f"{deployment.failure_queue}: {held}")
     return "\n".join([*lines, *(printable(f"  {f.key}: {f.reason}") for f in failures or [])])

@@ -8,6 +8,7 @@ import click
 
 from pipeline.aws import Aws
 from pipeline.bucket_admin import empty_bucket
+from pipeline.cli import counted
 from pipeline.settings import Deployment
 from workload.running.buckets import count
 
@@ -25,10 +26,11 @@ def clear(
     if not confirmed:
         click.confirm(f"Delete all objects ({what})?", abort=True, err=True)
     for bucket in deployment.buckets:
-        note(f"Deleted {empty_bucket(s3, bucket)} objects from s3://{bucket}")
+        note(f"Deleted {counted(empty_bucket(s3, bucket), 'object')} from s3://{bucket}")
 
 
 def say_what_clear_would_do(aws: Aws, deployment: Deployment, note: Callable[[str], None]) -> None:
     """For --dry-run: how many objects `clear` would delete from each bucket."""
     for bucket in deployment.buckets:
-        note(f"Would delete {count(aws.client('s3'), bucket)} objects from s3://{bucket}")
+        held = counted(count(aws.client("s3"), bucket), "object")
+        note(f"Would delete {held} from s3://{bucket}")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from pipeline.cli import counted
 from workload.running.expected import is_expected
 
 
@@ -84,12 +85,11 @@ class Score:
     def __str__(self) -> str:
         """The headline: "88 of 100 right, 12 wrong", or "8 of 8 videos answered"."""
         if not self.expected:
-            plural = "" if self.videos == 1 else "s"
-            return f"{self.answered} of {self.videos} video{plural} answered"
+            return f"{self.answered} of {counted(self.videos, 'video')} answered"
         parts = [f"{self.right} of {self.expected} right"]
         parts += [f"{self.wrong} wrong"] if self.wrong else []
         parts += [f"{self.missing} missing"] if self.missing else []
         others = self.unchecked + self.lost
         if others:
-            parts.append(f"{self.unchecked} of {others} others answered")
+            parts.append(f"{self.unchecked} of {counted(others, 'other')} answered")
         return ", ".join(parts)

@@ -59,7 +59,7 @@ def test_the_table_has_wrong_ones_first() -> None:
 
     assert [line.split()[0] for line in lines[2:6]] == ["3.mp4", "2.mp4", "0.mp4", "1.mp4"]
     assert lines[2].split()[1:] == ["Ann", "Unknown", "2.00", "WRONG"]
-    assert "names       1 of 3 right, 1 wrong, 1 missing, 1 of 1 others answered" in lines
+    assert "names       1 of 3 right, 1 wrong, 1 missing, 1 of 1 other answered" in lines
 
 
 def test_a_table_without_expected_names_has_no_column_for_them() -> None:
