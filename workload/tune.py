@@ -189,8 +189,8 @@ def _restore(
 ) -> None:
     """Put back what the tags of the functions say."""
     for memory in memories:
-        requests.check()
-        name, (now, left) = memory.function.name, memory.look()
+        with requests.interruptible():
+            name, (now, left) = memory.function.name, memory.look()
         if left is None:
             note(f"Function '{name}' has {now} MB, and no tuner left it so.")
         elif dry_run:
