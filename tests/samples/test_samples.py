@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -135,6 +136,18 @@ def test_a_damaged_clip_is_smeared_until_its_second_key_frame(
     assert min(off[:2]) > 10
     assert off[2:] == [0, 0]
     assert damaged(whole.read_bytes()) == (clips / name).read_bytes()
+
+
+def test_another_number_of_processors_gives_the_same_clips(
+    clips: Path, sample_photos: Path, ffmpeg: str, tmp_path: Path
+) -> None:
+    name, clip = min(named_clips().items(), key=lambda item: item[1].seconds)
+    argv = clip_argv(clip, sample_photos, tmp_path, tmp_path / name, ffmpeg)
+    one = {min(os.sched_getaffinity(0))}
+
+    subprocess.run(argv, check=True, preexec_fn=lambda: os.sched_setaffinity(0, one))
+
+    assert (tmp_path / name).read_bytes() == (clips / name).read_bytes()
 
 
 def test_what_has_no_key_frame_cannot_be_damaged() -> None:
