@@ -7,8 +7,10 @@ import math
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
@@ -21,6 +23,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 INTERRUPTED = 130  # the exit status a shell reports for a command ended by Ctrl-C
 DOCUMENTS_REGION = "us-east-1"  # the documents' commands pass keys but no region
+ECHO_S = 1.0  # programs that run others pass Ctrl-C on, so that it comes twice
+
+
+class CtrlC:
+    """Raises KeyboardInterrupt for Ctrl-C, but once only if it comes again within ECHO_S.
+
+    A second one would interrupt what the first one has begun, such as saving a run.
+    """
+
+    def __init__(self) -> None:
+        """Start without any."""
+        self._last = -math.inf
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle the signal."""
+        is_echo = time.monotonic() - self._last < ECHO_S
+        self._last = time.monotonic()
+        if not is_echo:
+            raise KeyboardInterrupt
 
 
 def key_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -75,7 +96,7 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(access_key: str | None, secret_key: str | None, **values: Any) -> None:
         # A shell makes its background jobs ignore SIGINT, but a run must be stoppable there too.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, CtrlC())
         try:
             with clear_errors():
                 deployment, _ = select(values)
