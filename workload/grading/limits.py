@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.settings import Function
 from workload.grading.checks import FAIL, PASS, Check
@@ -53,18 +53,16 @@ def concurrency_needed(used: Usage, uploads: Uploads) -> int:
     """How many invocations had to run at once, on average, during the busiest stretch of uploads.
 
     By Little's law, that is their total seconds divided by the seconds in which they arrived and
-    were processed. The metrics are of whole minutes and may count another run's invocations too, so
-    the total is that of one invocation per upload. A fast function that is rarely called never runs
-    twice at once, however well it scales. The stretches are the whole run and every window of 1, 2,
-    4 ... seconds in it, so that a video from yesterday does not dilute today's burst. Windows below
-    a second are not used: S3's events do not arrive evenly enough.
+    were processed. A fast function that is rarely called never runs twice at once, however well it
+    scales. The stretches are the whole run and every window of 1, 2, 4 ... seconds in it, so that a
+    video from yesterday does not dilute today's burst. Windows below a second are not used: S3's
+    events do not arrive evenly enough.
     """
     times = sorted(uploads.times)
     if not times:
         return 1
     total_s = times[-1] - times[0] + uploads.precision_s
-    most = _at_once_in(len(times) * used.average_s, total_s + used.average_s)
-    length = BURST_S
+    most, length = _at_once_in(used.seconds, total_s + used.average_s), BURST_S
     while length < total_s:
         seconds = _most_within(times, length) * used.average_s
         most = max(most, _at_once_in(seconds, length + used.average_s))
@@ -100,6 +98,8 @@ def usage_checks(
     """
     split, recognition = used[splitter.name], used[recognizer.name]
     own = split_seconds(split, recognition)
+    # Metrics are of whole minutes and may count other runs. An upload invokes the splitter once.
+    share = min(1.0, len(uploads.times) / max(1, split.invocations))
     waiting = f"waiting for {recognizer.name}"
     if split.waited_s is None:
         waiting = f"that {recognizer.name} ran (the log does not say how long the splitter waited)"
@@ -123,20 +123,27 @@ def usage_checks(
             f"{recognition.average_s:.2f} s",
         ),
         *(
-            _at_once(function, used[function.name], limits.at_once, uploads)
+            _at_once(function, used[function.name], limits.at_once, uploads, share)
             for function in (splitter, recognizer)
         ),
     ]
 
 
-def _at_once(function: Function, used: Usage, asked: int | None, uploads: Uploads) -> Check:
+def _at_once(
+    function: Function, used: Usage, asked: int | None, uploads: Uploads, share: float
+) -> Check:
+    """`share` is the part of the function's time that the uploads took."""
     wanted, figures = asked or AT_ONCE, f"{used.peak} at once"
     if asked is None and used.peak < AT_ONCE:
-        wanted = min(AT_ONCE, concurrency_needed(used, uploads))
+        wanted = min(AT_ONCE, concurrency_needed(_part(used, share), uploads))
         if wanted < AT_ONCE:
             figures += f" (the uploads needed {wanted}, not {AT_ONCE})"
     name = f"{function.name} runs at least {wanted} at once"
     return _within(name, function, used, -used.peak, -wanted, figures)
+
+
+def _part(used: Usage, share: float) -> Usage:
+    return replace(used, invocations=round(used.invocations * share), seconds=used.seconds * share)
 
 
 def _within(

@@ -87,12 +87,32 @@ def test_an_old_upload_does_not_dilute_a_burst(
         assert concurrency_needed(Usage(len(times), len(times) * each_s, 1), uploads) == at_once
 
 
-def test_another_runs_invocations_in_the_same_minute_need_nothing() -> None:
-    # GIVEN two uploads within LastModified's second, and five invocations of an earlier run
-    used = Usage(7, 7 * 1.5, 2)
+@pytest.mark.parametrize(
+    ("invocations", "calls", "wanted"),
+    [
+        (7, 7, 1),  # five of another run
+        (2, 4, 2),  # second looks: the recognizer works twice for each video
+        (7, 14, 2),
+    ],
+)
+def test_invocations_of_another_run_in_the_same_minute_need_nothing(
+    invocations: int, calls: int, wanted: int
+) -> None:
+    # GIVEN two uploads within LastModified's second
+    names = Deployment("p")
+    splitter, recognizer = Usage(invocations, 0.1, 1), Usage(calls, calls * 1.5, 1)
+    used = {names.splitter.name: splitter, names.recognizer.name: recognizer}
 
-    assert concurrency_needed(used, Uploads([1e9, 1e9], precision_s=1.0)) == 1
-    assert concurrency_needed(used, Uploads([1e9, 1e9])) == 2
+    *_, recognition = usage_checks(
+        names.splitter,
+        names.recognizer,
+        used,
+        Limits(2.0, 10.0, None, 300.0),
+        1,
+        Uploads([1e9, 1e9], precision_s=1.0),
+    )
+
+    assert recognition.name == f"face-recognition runs at least {wanted} at once"
 
 
 @pytest.mark.parametrize(
