@@ -27,20 +27,20 @@ ECHO_S = 1.0  # programs that run others pass Ctrl-C on, so that it comes twice
 
 
 class CtrlC:
-    """Raises KeyboardInterrupt for Ctrl-C, but once only if it comes again within ECHO_S.
+    """Raises KeyboardInterrupt for Ctrl-C, unless it did so less than ECHO_S ago.
 
     A second one would interrupt what the first one has begun, such as saving a run.
     """
 
     def __init__(self) -> None:
         """Start without any."""
-        self._last = -math.inf
+        self._last = -math.inf  # when it last raised
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         """Handle the signal."""
-        is_echo = time.monotonic() - self._last < ECHO_S
-        self._last = time.monotonic()
-        if not is_echo:
+        now = time.monotonic()
+        if now - self._last >= ECHO_S:
+            self._last = now
             raise KeyboardInterrupt
 
 

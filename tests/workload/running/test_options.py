@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +22,13 @@ def test_ctrl_c_that_comes_twice_is_one(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
-    # WHEN it comes later, THEN somebody is impatient
-    monkeypatch.setattr("workload.running.options.ECHO_S", 0.0)
+    # WHEN it comes again and again, THEN somebody is impatient
+    monkeypatch.setattr("workload.running.options.ECHO_S", 0.1)
+
+    def hammer() -> None:
+        for _ in range(50):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.02)
+
     with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        hammer()
