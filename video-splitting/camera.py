@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -122,8 +123,11 @@ class Camera:
         """Whether the file seems to have a codec in which ffmpeg knows what may be skipped."""
         if not self.video.file:
             return False
-        content = self.video.file.read_bytes()
-        return any(mark in content for mark in single_pass.CODECS_WITH_REFERENCES)
+        with (
+            self.video.file.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            return any(content.find(mark) >= 0 for mark in single_pass.CODECS_WITH_REFERENCES)
 
     def _fetch_once(self) -> None:
         """Read the file from the store once, instead of once or twice for each run of ffmpeg.
