@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,8 +287,21 @@ class clear_errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Raise click.ClickException for errors of AWS, boto3, the settings or the machine."""
         text = readable(error)
+        if isinstance(error, OSError):
+            _drop_unwritten()
         if text is not None:
             raise click.ClickException(printable_lines(text)) from error
+
+
+def _drop_unwritten() -> None:
+    """Drop output that cannot be written; Python would try again at its end, and exit with 120.
+
+    As for broken pipes in https://docs.python.org/3/library/signal.html#note-on-sigpipe.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def readable(error: BaseException | None) -> str | None:

@@ -162,9 +162,10 @@ FULL = Path("/dev/full")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("script", ["createS3.py", "deploy/status.py", "workload/grade.py"])
-def test_a_full_disk_is_one_line(account: Account, script: str) -> None:
-    environ = {**isolated(os.environ), **account.aws.environ}
+def test_a_full_disk_is_one_line(account: Account, script: str, unbuffered: str) -> None:
+    environ = {**isolated(os.environ), **account.aws.environ, "PYTHONUNBUFFERED": unbuffered}
     with FULL.open("w") as full:
         done = subprocess.run(
             [sys.executable, str(ROOT / script), "--prefix", "full"],
