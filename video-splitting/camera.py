@@ -293,9 +293,10 @@ class Camera:
 
     def _run(self, argv: list[str], share: float = 1.0) -> str:
         started = time.monotonic()
-        left = min(self.seconds - self._spent, self._allowed()) * share
+        limit = min(self.seconds, self._spent + max(self._allowed(), 0))
+        left = (limit - self._spent) * share
         try:
-            return ffmpeg.run(argv, self.video.url, left, self.seconds, self.video.file)[1]
+            return ffmpeg.run(argv, self.video.url, left, limit, self.video.file)[1]
         finally:
             self._spent += time.monotonic() - started
 

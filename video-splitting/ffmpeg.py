@@ -179,6 +179,9 @@ def run(
     FfmpegTimeout, TooLittleMemory before ffmpeg exhausts the function's memory, or FfmpegFailed if
     it cannot be started or is killed. No process outlives the call, even if the caller is killed.
     """
+    allowed = seconds if limit is None else limit
+    if seconds <= 0:
+        raise _out_of_time(allowed)
     # ffmpeg does not need the function's credentials.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
     environment["TZ"] = "UTC0"  # of the times in its messages
@@ -206,7 +209,7 @@ def run(
         _kill_at_end(process, lifeline)
         # wait(timeout=...) polls at growing intervals and notices the end of a 35 ms run at 64 ms.
         timed_out = threading.Event()
-        timer = threading.Timer(max(seconds, 0), _stop, (process, timed_out))
+        timer = threading.Timer(seconds, _stop, (process, timed_out))
         timer.start()
         ended, out_of_memory = threading.Event(), threading.Event()
         watcher = threading.Thread(
@@ -228,17 +231,23 @@ def run(
                 "this large need more. Raise memory_mb, or upload a smaller video."
             )
         if timed_out.is_set():
-            allowed = max(seconds if limit is None else limit, 0)
-            raise FfmpegTimeout(
-                f"ffmpeg was stopped after {math.ceil(allowed)} s. Raise FFMPEG_TIMEOUT_S and "
-                "the function's timeout, or upload a smaller video."
-            )
+            raise _out_of_time(allowed)
         printed = _head_and_tail(log.fileno()).decode("utf-8", "replace")
     if code == -signal.SIGKILL:
         raise FfmpegFailed(
             "ffmpeg was killed, most likely because memory ran out. Raise memory_mb."
         )
     return code, redact(ffmpeg_output.own_lines(printed, begun, time.time()), url)
+
+
+def _out_of_time(allowed: float) -> FfmpegTimeout:
+    """The error of a video on which ffmpeg was `allowed` that many seconds, 0 or less if none."""
+    what = f"ffmpeg was stopped after {math.ceil(allowed)} s"
+    if allowed <= 0:
+        what = "no time was left for ffmpeg"
+    return FfmpegTimeout(
+        f"{what}. Raise FFMPEG_TIMEOUT_S and the function's timeout, or upload a smaller video."
+    )
 
 
 @contextlib.contextmanager

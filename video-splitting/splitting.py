@@ -232,7 +232,7 @@ class Splitter:
     @contextmanager
     def _footage(self, source: Source) -> Iterator[Footage]:
         """The video's frames, taken when they are asked for; their files end with the context."""
-        seconds = max(min(self.ffmpeg_s, self.remaining_s() - MARGIN_S), 0)
+        seconds = min(self.ffmpeg_s, self.remaining_s() - MARGIN_S)
         url = store.presigned(self.s3, source, int(self.remaining_s()) + 60)
         # ffmpeg tries a request three times.
         stall_s = min(ffmpeg.STALL_S, self.ffmpeg_s / 6)

@@ -226,13 +226,17 @@ class RangeRequest(http.server.BaseHTTPRequestHandler):
 
 
 class Context:
-    """The part of Lambda's context that the handler uses."""
+    """The part of Lambda's context that the handler uses.
 
-    def __init__(self, seconds: float = 60) -> None:
-        self.end = time.monotonic() + seconds
+    `seconds` are left when it is made, or whenever they are asked for if it is a function.
+    """
+
+    def __init__(self, seconds: float | Callable[[], float] = 60) -> None:
+        end = 0.0 if callable(seconds) else time.monotonic() + seconds
+        self.left = seconds if callable(seconds) else lambda: end - time.monotonic()
 
     def get_remaining_time_in_millis(self) -> int:
-        return int((self.end - time.monotonic()) * 1000)
+        return int(self.left() * 1000)
 
 
 @pytest.fixture(scope="session")
@@ -331,7 +335,7 @@ class World:
             ]
         }
 
-    def handle(self, *keys: str, seconds: float = 60) -> dict[str, Any]:
+    def handle(self, *keys: str, seconds: float | Callable[[], float] = 60) -> dict[str, Any]:
         answer: dict[str, Any] = self.module.handler(self.event(*keys), Context(seconds))
         return answer
 

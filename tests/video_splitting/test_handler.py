@@ -232,9 +232,9 @@ def test_ffmpeg_runs_out_of_time(
     slow.chmod(0o755)
     monkeypatch.setenv("FFMPEG", str(slow))
     world.put("a.mp4", clip)
-    # WHEN the invocation has 6 s left, of which 5 s are reserved for later steps
+    # WHEN the invocation has 16 s left, of which 15 are reserved for a call and later steps
     with pytest.raises(video_errors.FfmpegTimeout, match=r"a.mp4: ffmpeg was stopped after 1 s"):
-        world.handle("a.mp4", seconds=6)
+        world.handle("a.mp4", seconds=lambda: 16)
     # THEN no files and no processes are left
     assert not list(scratch.iterdir())
     for process in Path("/proc").glob("[0-9]*"):
@@ -243,6 +243,16 @@ def test_ffmpeg_runs_out_of_time(
         except OSError:
             continue
         assert nap.encode() not in words
+
+
+def test_no_time_is_left_for_ffmpeg(world: Any, clip: Path, monkeypatch: Any) -> None:
+    # GIVEN an invocation that has only the time that is reserved for later steps
+    monkeypatch.setenv("FFMPEG", "/nowhere")
+    world.put("a.mp4", clip)
+    # THEN ffmpeg is not started, and no message says that it was
+    why = r"a.mp4: no time was left for ffmpeg. Raise FFMPEG_TIMEOUT_S and the function's timeout"
+    with pytest.raises(video_errors.FfmpegTimeout, match=why):
+        world.handle("a.mp4", seconds=lambda: 15)
 
 
 def test_the_same_event_twice(world: Any, callee: Any, clip: Path, monkeypatch: Any) -> None:
