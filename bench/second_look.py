@@ -22,7 +22,7 @@ import gallery
 import numpy as np
 import recognition
 from detect import Detector
-from gallery import Array
+from gallery import UNKNOWN, Array
 from images import read_rgb
 from PIL import Image, ImageFilter
 
@@ -94,7 +94,7 @@ def main() -> None:
             looks = [
                 agreement.Look(
                     index,
-                    [{"name": str(int(who)) if near <= threshold else "Unknown", "distance": near}],
+                    [{"name": str(int(who)) if near <= threshold else UNKNOWN, "distance": near}],
                 )
                 for index, (near, who) in enumerate(video)
             ]

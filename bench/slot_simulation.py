@@ -15,6 +15,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class Account:
     def run(self, videos: list[Video]) -> None:
         """Run until nothing is left to do."""
         for video in videos:
-            self._at(video.uploaded, lambda v=video: self._arrive(v))  # type: ignore[misc]
+            self._at(video.uploaded, partial(self._arrive, video))
         while self._due:
             self.now, _, action = heapq.heappop(self._due)
             action()
@@ -98,7 +99,7 @@ class Account:
     def _come_back(self, video: Video) -> None:
         delay = min(FIRST_DELAY_S * 2**video.throttles, LONGEST_DELAY_S)
         video.throttles += 1
-        self._after(delay, lambda: self._arrive(video))
+        self._after(delay, partial(self._arrive, video))
 
     def _start(self, kind: str) -> float:
         self.used += 1
@@ -116,12 +117,12 @@ class Account:
         cold, began = self._start("splitter"), self.now
         work = KEPT_S if video.is_split else self.split_s
         video.is_split = True
-        self._after(cold + work, lambda: self._call(video, began + cold, 0))
+        self._after(cold + work, partial(self._call, video, began + cold, 0))
 
     def _call(self, video: Video, began: float, attempt: int) -> None:
         if self.used < self.limit:
             cold = self._start("recognizer")
-            self._after(cold + RECOGNIZE_S, lambda: self._answer(video))
+            self._after(cold + RECOGNIZE_S, partial(self._answer, video))
             return
         if self.way == WAYS[1]:
             self._leave()
@@ -129,12 +130,12 @@ class Account:
             return
         pause = self._random.uniform(0, min(10.0, 0.2 * 2**attempt))
         if TIMEOUT_S - (self.now - began) - pause >= CALL_S:
-            self._after(pause, lambda: self._call(video, began, attempt + 1))
+            self._after(pause, partial(self._call, video, began, attempt + 1))
             return
         self._leave()
         video.attempts += 1
         if video.attempts <= len(RETRIES_S):
-            self._after(RETRIES_S[video.attempts - 1], lambda: self._arrive(video))
+            self._after(RETRIES_S[video.attempts - 1], partial(self._arrive, video))
 
     def _answer(self, video: Video) -> None:
         self._end("recognizer")

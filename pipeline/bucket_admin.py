@@ -81,40 +81,45 @@ def head(s3: S3Client, bucket: str, key: str) -> HeadObjectOutputTypeDef | None:
         raise
 
 
-def empty_bucket(s3: S3Client, bucket: str, with_versions: bool = False) -> int:
+def empty_bucket(s3: S3Client, bucket: str, prefix: str = "", with_versions: bool = False) -> int:
     """Delete every object of `bucket`, 1,000 per request, and return how many there were.
 
+    `prefix` spares all keys that do not start with it.
     `with_versions` also deletes older versions and delete markers (each counts as one) and aborts
     unfinished uploads, so that the bucket can be deleted.
     Raises AwsError naming the first object that S3 refuses to delete.
     """
     deleted = 0
     # Always read the first page: a later page's marker may name an object that is already gone.
-    while keys := _versions(s3, bucket) if with_versions else _objects(s3, bucket):
+    while keys := (_versions if with_versions else _objects)(s3, bucket, prefix):
         answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
         for refused in answer.get("Errors", []):
+            right = "s3:DeleteObjectVersion" if with_versions else "s3:DeleteObject"
+            advice = f" It takes {right}." if refused.get("Code") == "AccessDenied" else ""
             raise AwsError(
                 f"Cannot delete s3://{bucket}/{refused.get('Key')}: {refused.get('Code')}: "
-                f"{refused.get('Message')}. {deleted} objects of the bucket were deleted."
+                f"{refused.get('Message')}.{advice} {deleted} objects of the bucket were deleted."
             )
         deleted += len(keys)
     if with_versions:
-        _abort_uploads(s3, bucket)
+        _abort_uploads(s3, bucket, prefix)
     return deleted
 
 
-def _objects(s3: S3Client, bucket: str) -> list[ObjectIdentifierTypeDef]:
-    return [{"Key": o["Key"]} for o in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+def _objects(s3: S3Client, bucket: str, prefix: str) -> list[ObjectIdentifierTypeDef]:
+    page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
 
 
-def _versions(s3: S3Client, bucket: str) -> list[ObjectIdentifierTypeDef]:
-    page = s3.list_object_versions(Bucket=bucket, MaxKeys=1000)
+def _versions(s3: S3Client, bucket: str, prefix: str) -> list[ObjectIdentifierTypeDef]:
+    page = s3.list_object_versions(Bucket=bucket, Prefix=prefix, MaxKeys=1000)
     entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
     return [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
 
 
-def _abort_uploads(s3: S3Client, bucket: str) -> None:
-    for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
+def _abort_uploads(s3: S3Client, bucket: str, prefix: str) -> None:
+    pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+    for page in pages:
         for upload in page.get("Uploads", []):
             name: Any = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
             # It may have ended since it was listed.

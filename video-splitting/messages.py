@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import permanent
 from botocore.exceptions import BotoCoreError, ClientError
+from configuration import SplitterError
 from step_log import note
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 60, 900
 
 # Handles S3's event; called with the event and how long it waited, in milliseconds.
 Handle = Callable[[dict[str, Any], float], None]
+
+
+class NotAnEvent(SplitterError):
+    """A message is not an event."""
+
+    retry = False
 
 
 def are_in(event: Any) -> bool:
@@ -113,12 +120,6 @@ class Messages:
         found = self._sqs().get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
         policy = found.get("Attributes", {}).get("RedrivePolicy", "{}")
         return int(json.loads(policy).get("maxReceiveCount", 1))
-
-
-class NotAnEvent(Exception):
-    """A message is not an event."""
-
-    retry = False
 
 
 def _is_message(record: Any) -> bool:

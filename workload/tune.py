@@ -20,6 +20,7 @@ require_packages()
 import click
 
 from pipeline.aws import Aws, AwsError
+from pipeline.bucket_admin import empty_bucket
 from pipeline.cli import script_command
 from pipeline.setting_table import MEMORY_MB, RECOGNIZER, SPLITTER
 from pipeline.settings import Deployment
@@ -30,7 +31,7 @@ from workload.running.videos import find_videos
 from workload.tuning.figures import as_json, as_text
 from workload.tuning.function_memory import TAG, FunctionMemory
 from workload.tuning.stop_requests import StopRequests
-from workload.tuning.trials import Tuning, delete_objects
+from workload.tuning.trials import Tuning
 
 # Where the local AWS says what it does; nothing else answers there.
 LOCAL_AWS = "/_local_aws/health"
@@ -176,7 +177,8 @@ def _put_back(
 ) -> None:
     memory.put_back(had)
     note(f"Function '{memory.function.name}' has its {had} MB again.")
-    delete_objects(aws, deployment, prefix)
+    for bucket in deployment.buckets:
+        empty_bucket(aws.client("s3"), bucket, prefix)
     memory.unmark()
 
 

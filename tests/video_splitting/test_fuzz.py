@@ -15,7 +15,6 @@ import recognizer
 from configuration import SplitterError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from messages import NotAnEvent
 from video_errors import PermanentError, VideoError
 
 from tests.video_splitting.conftest import Context
@@ -57,7 +56,7 @@ def check_event(world: Any, event: Any) -> None:
     named: Exception | None = None
     try:
         world.module.handler(event, Context())
-    except (SplitterError, VideoError, NotAnEvent, recognizer.RecognitionError) as error:
+    except (SplitterError, VideoError, recognizer.RecognitionError) as error:
         named = error
     assert type(named).__name__ != "Unforeseen"
     assert len(str(named).encode()) < 5000

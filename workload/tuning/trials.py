@@ -6,13 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from pipeline.aws import Aws, AwsError
+from pipeline.aws import Aws
 from pipeline.settings import Deployment
 from workload.reporting.evidence import gather
 from workload.reporting.prices import Prices
-from workload.running.buckets import objects
 from workload.running.drive import Drive
 from workload.running.run import WorkloadRun
 from workload.running.videos import Upload
@@ -83,18 +81,3 @@ class Tuning:
         """What is known about the sizes that were tried."""
         tried = [size for size in sizes if size in self.samples or size in self.failed]
         return [row(size, self.samples[size], self.failed.get(size, "")) for size in tried]
-
-
-def delete_objects(aws: Aws, deployment: Deployment, prefix: str) -> None:
-    """Delete everything that the trials left in the three buckets. Raises AwsError if refused."""
-    s3 = aws.client("s3")
-    for bucket in deployment.buckets:
-        keys = [item["Key"] for item in objects(s3, bucket, prefix)]
-        for first in range(0, len(keys), 1000):
-            batch: Any = [{"Key": key} for key in keys[first : first + 1000]]
-            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-            for refused in answer.get("Errors", []):
-                raise AwsError(
-                    f"Cannot delete s3://{bucket}/{refused.get('Key')}: {refused.get('Code')}: "
-                    f"{refused.get('Message')}. It takes s3:DeleteObject on '{bucket}'."
-                )
