@@ -29,7 +29,7 @@ from workload.running.buckets import require_buckets
 from workload.running.options import deadline_option, prices_option, workload_options
 from workload.running.videos import find_videos
 from workload.tuning.figures import as_json, as_text
-from workload.tuning.function_memory import TAG, FunctionMemory
+from workload.tuning.function_memory import PREFIX, TAG, FunctionMemory
 from workload.tuning.stop_requests import StopRequests
 from workload.tuning.trials import Tuning
 
@@ -130,7 +130,7 @@ def main(
                 f"{before[memory.function.key]} MB and delete what the videos left"
             )
         return
-    prefix = f"tune-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}/"
+    prefix = f"{PREFIX}{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}/"
     done = []
     try:
         with StopRequests() as requests:

@@ -182,6 +182,21 @@ def test_two_tuners_do_not_meet_and_a_killed_ones_traces_are_removed(
     assert idle.keys(idle.deployment.input_bucket) == []
 
 
+@pytest.mark.parametrize("tag", ["300:", "300", "300:a", ":tune-then/"])
+def test_a_tag_that_no_tuner_wrote_deletes_nothing(idle: Place, tag: str) -> None:
+    client, name = idle.client("lambda"), idle.deployment.recognizer.name
+    arn = client.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+    client.tag_resource(Resource=arn, Tags={"tuned-from": tag})
+    idle.client("s3").put_object(Bucket=idle.deployment.input_bucket, Key="a.mp4")
+
+    restored = tune(idle, "--restore")
+
+    assert restored.returncode == 0, restored.stderr
+    assert restored.stderr.count("no tuner left it so") == 2
+    assert look(idle, "face-recognition")[0] == 640
+    assert idle.keys(idle.deployment.input_bucket) == ["a.mp4"]
+
+
 def test_a_published_version_is_not_tuned(idle: Place, folder: Path) -> None:
     splitter, called = idle.deployment.splitter.name, f"{idle.deployment.recognizer.name}:live"
     idle.client("lambda").update_function_configuration(

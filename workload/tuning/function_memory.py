@@ -23,6 +23,9 @@ from pipeline.settings import Deployment, Function
 # Says, as MEGABYTES:PREFIX, what a function had before and where the objects of the trials are. It
 # outlives a tuner that is killed, and keeps two from tuning the same deployment.
 TAG = "tuned-from"
+# What the trials upload starts with this. `--restore` deletes by the tag's prefix, and an empty one
+# would be everything, so a tag with another prefix is not taken for ours.
+PREFIX = "tune-"
 READY_S = 600.0
 
 
@@ -52,7 +55,8 @@ class FunctionMemory:
                 f"deploy it: {script_command(self._aws, self._deployment, 'deploy/deploy.py')}"
             )
         before, _, prefix = (found.get("Tags") or {}).get(TAG, "").partition(":")
-        tagged = (int(before), prefix) if before.isdigit() else None
+        is_ours = before.isdecimal() and prefix.startswith(PREFIX)
+        tagged = (int(before), prefix) if is_ours else None
         return int(found["Configuration"]["MemorySize"]), tagged
 
     def mark(self, memory_mb: int, prefix: str) -> None:
