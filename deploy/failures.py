@@ -119,7 +119,7 @@ def handle_messages(run: Run, action: str, message_id: str | None, as_json: bool
     "--older-than",
     type=click.FloatRange(min=0),
     metavar="MINUTES",
-    help="missing, redrive --missing: how old an upload has to be. Default: so old that all its "
+    help="missing, redrive --missing: the least age of an upload. Default: so old that all its "
     "retries are over, a little more than an hour.",
 )
 @click.option(
@@ -158,7 +158,7 @@ def main(
     given |= {"--json": as_json, "--yes": yes, "MESSAGE_ID": message_id is not None}
     for name, is_used in given.items():
         if is_used and not of_action[name]:
-            raise click.UsageError(f"{name} does not go with these words: see --help.")
+            raise click.UsageError(f"{name} cannot be used with this action: see --help.")
     if action == "missing":
         show_missing(run, older_than_s, as_json)
     elif is_missing:

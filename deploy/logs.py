@@ -102,7 +102,7 @@ def followed(
 @click.command()
 @click.argument("video", required=False)
 @partial(deployment_options, only_reads=True)
-@click.option("--follow", is_flag=True, help="Go on printing lines as they come; Ctrl-C ends it.")
+@click.option("--follow", is_flag=True, help="Keep printing lines as they arrive; Ctrl-C ends it.")
 @click.option(
     "--since",
     callback=moment,

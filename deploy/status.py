@@ -128,9 +128,9 @@ def show_video(run: Run, key: str, as_json: bool) -> None:
 @click.option(
     "--video",
     metavar="KEY",
-    help="Show the path of one video instead, and where it is or how it ended: its key, or the "
-    "name of a file that recognize.py sent in the last 30 days. The exit status is 0 only if it is "
-    "answered.",
+    help="Instead, show the path of one video and where it is or how it ended. KEY may also be the "
+    "name of a file that recognize.py sent in the last 30 days. The exit status is 0 only if the "
+    "video is answered.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(

@@ -76,15 +76,15 @@ def ensure_trigger(run: Run) -> None:
 
 
 def _is_switching(run: Run) -> bool:
-    """Return whether S3 may still use the way that uploads took before; say so if it may."""
+    """Return whether S3 may still use the previous path of uploads; say so if it may."""
     found = find_queue(run, run.deployment.upload_queue)
     if found is None:
         return False
     left = SWITCHING_S - _seconds_since_switch(run, found[0])
     if left > 0:
         run.note(
-            f"kept    the way that uploads took before: S3 may use it for {left / 60:.0f} minutes "
-            "more. A later run removes it."
+            f"kept    the previous path of uploads: S3 may use it for {left / 60:.0f} more "
+            "minutes. A later run removes it."
         )
     return left > 0
 

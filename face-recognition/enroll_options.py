@@ -89,7 +89,9 @@ def parser() -> Parser:
         metavar="PX",
         help=f"For facenet-vggface2; default: {DEFAULT_IMAGE_SIZE}.",
     )
-    command.add_argument("--dry-run", action="store_true", help="Say it all, but write nothing.")
+    command.add_argument(
+        "--dry-run", action="store_true", help="Print what would be done, but write nothing."
+    )
     return command
 
 
@@ -104,7 +106,7 @@ def check_use(options: argparse.Namespace, command: Parser) -> None:
     changes = options.remove or options.merge or options.add or options.add_stranger
     options.is_list_only = options.list and not changes
     if options.json and not options.is_list_only:
-        command.error("--json goes with --list alone")
+        command.error("--json can only be used with --list")
     if options.people is None and not (changes or options.list):
         command.error(
             "pass the folder with the people's photos, or one of --list, --add, --remove, --merge, "

@@ -166,7 +166,7 @@ TABLE = (
     Setting(DEPLOYMENT, "alarms", "yes", choice("yes", "no"),
         "make alarms and a dashboard"),
     Setting(DEPLOYMENT, "email", "", EMAIL,
-        "where alarms are mailed to"),
+        "the address that alarms are mailed to"),
 
     Setting(SPLITTER, "memory_mb", "1024", MEMORY_MB, MEMORY),
     Setting(SPLITTER, "timeout_s", "280", TIMEOUT_S,
@@ -176,11 +176,11 @@ TABLE = (
         "frames per video; `auto`: the first, and up to four more if it gives no name"),
     Setting(SPLITTER, "ANSWERS", "txt", choice("txt", "txt+json"),
         "`txt+json` adds an object with all faces of the frames looked at and the people in them; "
-        "every face is then embedded, also beside a known one"),
+        "every face is then embedded, even beside a known one"),
     Setting(SPLITTER, "FRAMES_PER_INVOKE", "8", whole(1, 1000),
         "frames sent to the recognizer in one call"),
     Setting(SPLITTER, "INVOKE_CONCURRENCY", "4", whole(1, 100),
-        "calls to the recognizer at a time, per video, at most; there is one, unless calls in turn "
+        "the most calls to the recognizer at a time, per video; there is one, unless calls in turn "
         "might not end in time"),
     Setting(SPLITTER, "FFMPEG_TIMEOUT_S", "100", TIMEOUT_S,
         "seconds before ffmpeg is stopped"),

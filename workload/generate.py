@@ -224,7 +224,7 @@ def _with_answers(aws: Aws, deployment: Deployment, run: WorkloadRun) -> Workloa
     try:
         return with_answers(aws, deployment, run)
     except AwsError as error:
-        note(f"{error} Whether the answers are right is not known.")
+        note(f"{error} It is not known whether the answers are right.")
         return run
 
 

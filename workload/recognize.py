@@ -239,7 +239,7 @@ def _complete(
         failure = failed.get(sent.key) or failed.get(NO_VIDEO)
         if is_interrupted:
             results = script_command(aws, deployment, "workload/results.py")
-            nothing = f"No answer yet: {results} lists it when it comes."
+            nothing = f"No answer yet: {results} lists it once it arrives."
         else:
             doctor = script_command(aws, deployment, "deploy/doctor.py")
             nothing = f"No answer yet, and no failure: the log may tell why ({doctor} looks for "

@@ -60,7 +60,7 @@ def sizes_of(_context: click.Context, option: click.Parameter, value: str) -> tu
     "--testcase_folder",
     "folder",
     type=click.Path(path_type=Path),
-    help="Folder of the videos to measure with; few and typical ones are best.",
+    help="Folder of the videos to measure with; a few typical ones are best.",
 )
 @click.option(
     "--function",
@@ -87,9 +87,7 @@ def sizes_of(_context: click.Context, option: click.Parameter, value: str) -> tu
 @prices_option
 @click.option("--json", "is_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, but change nothing.")
-@click.option(
-    "--restore", is_flag=True, help="Only put back what a tuner that was killed has left."
-)
+@click.option("--restore", is_flag=True, help="Only undo what a killed tuner has left behind.")
 def main(
     aws: Aws,
     deployment: Deployment,
@@ -194,7 +192,7 @@ def _restore(
         with requests.interruptible():
             name, (now, left) = memory.function.name, memory.look()
         if left is None:
-            note(f"Function '{name}' has {now} MB, and no tuner left it so.")
+            note(f"Function '{name}' has {now} MB, and no tuner changed it.")
         elif dry_run:
             note(f"Would give function '{name}' back its {left[0]} MB and delete {left[1]}*")
         else:
@@ -211,8 +209,8 @@ def _before(aws: Aws, deployment: Deployment, memories: list[FunctionMemory]) ->
             restore = script_command(aws, deployment, "workload/tune.py", "--restore")
             raise AwsError(
                 f"Function '{name}' is being tuned, or a tuner was killed (its tag {TAG} "
-                f"says {left[0]} MB). Wait for the other one. If there is none, put back what was: "
-                f"{restore}"
+                f"says {left[0]} MB). Wait for the other one. If there is none, undo what it "
+                f"changed: {restore}"
             )
     if any(memory.function == deployment.recognizer for memory in memories):
         config = aws.client("lambda").get_function_configuration(FunctionName=splitter.name)

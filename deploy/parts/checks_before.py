@@ -106,7 +106,7 @@ def _names(run: Run) -> str:
 def _concurrency(run: Run) -> Check:
     account = read_concurrency(run, run.deployment.splitter)
     if account.needs_queue:
-        again = f"For more, {account.remedy} and deploy again, which caps the splitter instead."
+        again = f"To run more, {account.remedy} and deploy again, which caps the splitter instead."
         return Check("concurrency", "warning", f"{account.shortage}. {account.waiting}", again)
     if account.cap is None:
         return Check(

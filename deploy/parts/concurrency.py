@@ -81,7 +81,7 @@ class Concurrency:
     @property
     def waiting(self) -> str:
         """What uploads do when no cap is possible."""
-        return f"Uploads wait in a queue, and {self.pairs} videos at a time are worked on"
+        return f"Uploads wait in a queue, and Lambda works on {self.pairs} videos at a time"
 
     @property
     def remedy(self) -> str:
@@ -111,7 +111,7 @@ def ensure_cap(run: Run, function: Function) -> None:
     account = read_concurrency(run, function)
     cap = account.cap
     if account.needs_queue:
-        run.note(f"Note: {account.shortage}. {account.waiting}. For more, {account.remedy}.")
+        run.note(f"Note: {account.shortage}. {account.waiting}. To run more, {account.remedy}.")
         return
     if cap is None:
         run.note(

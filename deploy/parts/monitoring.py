@@ -36,7 +36,7 @@ def _mail_address(_context: click.Context, _option: object, value: str | None) -
 email_option = click.option(
     "--email",
     callback=_mail_address,
-    help="Where alarms are mailed to, once you have confirmed the mail from AWS.",
+    help="The address that alarms are mailed to, once you have confirmed the mail from AWS.",
 )
 alarms_option = click.option(
     "--alarms/--no-alarms",

@@ -103,7 +103,7 @@ def test_uploads_wait_in_a_queue_when_nothing_is_left_to_reserve(
         "this account can run 1000 functions at once, but other functions have reserved all but "
         "100, and 100 must stay unreserved"
     )
-    waiting = "Uploads wait in a queue, and 50 videos at a time are worked on"
+    waiting = "Uploads wait in a queue, and Lambda works on 50 videos at a time"
     assert f"Note: {why}. {waiting}" in said
     assert reserved(account, second) == 0
     found = concurrency_check(account, second)

@@ -222,7 +222,7 @@ def test_words_that_do_not_go_together_are_refused(
     done = account.run(SCRIPT, run.deployment, *words)
 
     assert done.returncode == 2
-    assert "does not go with these words" in done.stderr
+    assert "cannot be used with this action" in done.stderr
 
 
 @pytest.mark.parametrize("needless", ["sqs:SendMessage", "lambda:InvokeFunction"])

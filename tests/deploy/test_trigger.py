@@ -108,7 +108,7 @@ def test_in_a_small_account_uploads_wait_in_a_queue(small: Account) -> None:
     # AND the role may take messages of that queue only; S3 may not invoke the function
     assert way.rights()["TakeUploads"]["Resource"] == [found["QueueArn"]]
     assert not way.may_invoke()
-    assert "Uploads wait in a queue, and 5 videos at a time are worked on" in said
+    assert "Uploads wait in a queue, and Lambda works on 5 videos at a time" in said
     # AND all scripts agree
     assert "Done, 0 changes." in small.deploy(deployment)
     doctor = small.run("deploy/doctor.py", deployment, "--zip", str(small.zip_path)).stdout
@@ -165,7 +165,7 @@ def test_a_switch_adds_first_and_removes_after_some_minutes(
     assert len(way.mappings()) == 1
     assert way.may_invoke()
     assert said.index("create  event source") < said.index("set     trigger")
-    assert "S3 may use it for 10 minutes more" in said
+    assert "S3 may use it for 10 more minutes" in said
     assert "Done, 0 changes." in account.deploy(deployment)
     assert way.may_invoke()
     minutes_pass(many=True)

@@ -177,7 +177,7 @@ def test_two_tuners_do_not_meet_and_a_killed_ones_traces_are_removed(
     restored = tune(idle, "--restore")
 
     assert restored.returncode == 0, restored.stderr
-    assert "no tuner left it so" in restored.stderr  # the splitter
+    assert "no tuner changed it" in restored.stderr  # the splitter
     assert look(idle, "face-recognition") == (300, {"project": "x"})
     assert idle.keys(idle.deployment.input_bucket) == []
 
@@ -192,7 +192,7 @@ def test_a_tag_that_no_tuner_wrote_deletes_nothing(idle: Place, tag: str) -> Non
     restored = tune(idle, "--restore")
 
     assert restored.returncode == 0, restored.stderr
-    assert restored.stderr.count("no tuner left it so") == 2
+    assert restored.stderr.count("no tuner changed it") == 2
     assert look(idle, "face-recognition")[0] == 640
     assert idle.keys(idle.deployment.input_bucket) == ["a.mp4"]
 
