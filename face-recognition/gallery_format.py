@@ -120,7 +120,7 @@ def _checked(content: Any) -> tuple[list[Any], list[str], dict[str, Any] | None]
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raise GalleryFormatError for a threshold that is no distance, or an impossible image_size."""
+    """Raise GalleryFormatError if the threshold is not a distance or the image_size impossible."""
     for name, high, is_whole in (
         ("threshold", MAX_DISTANCE, False),
         ("image_size", MAX_SIDE, True),

@@ -143,7 +143,7 @@ def recognize_all(payload: Payload, output_bucket: str) -> list[Recognized]:
     bucket, keys = payload.bucket, payload.keys
     with ThreadPoolExecutor(S3_AT_ONCE) as pool:
         frames = [pool.submit(read_frame, bucket, key) for key in keys]
-        # Frames that vote have no outputs of their own.
+        # Frames that vote have no outputs.
         output = (
             None
             if payload.votes

@@ -96,7 +96,7 @@ def _own_group(listed: Path, controller: str) -> Path | None:
 
 
 class GroupShare:
-    """A share by a control group of its own."""
+    """A share that a separate control group enforces."""
 
     def __init__(self, place: Place, pid: int, share: float) -> None:
         """Make the group and put the process into it; raise OSError if that is not allowed."""

@@ -67,7 +67,7 @@ class Mapping:
 
     @property
     def max_concurrency(self) -> int | None:
-        """How many invocations it may run at once; None if it has no limit of its own."""
+        """How many invocations it may run at once; None if it sets no limit."""
         return (self._moto.scaling_config or {}).get("MaximumConcurrency")
 
     @property

@@ -1,6 +1,6 @@
-"""Runs a command in namespaces of its own: python3 -I -S sandbox_entry.py ALIVE ENVIRON ROOT ...
+"""Runs a command in separate namespaces: python3 -I -S sandbox_entry.py ALIVE ENVIRON ROOT ...
 
-A program of its own that imports next to nothing, because every cold start waits for it. Its
+A separate program that imports next to nothing, because every cold start waits for it. Its
 arguments are the file descriptor of a pipe that ends with the server, one with the command's
 environment, the root file system, the size of /tmp in MB, the working directory, the number of bind
 mounts, a source and a target for each, and the command.

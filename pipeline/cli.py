@@ -262,7 +262,7 @@ def deployment_options(
             if save and file.of_other:
                 raise SettingsError(
                     f"{file.path} is for prefix '{file.of_other}': save '{deployment.prefix}' in a "
-                    f"file of its own, --config {deployment.prefix}.ini."
+                    f"separate file, --config {deployment.prefix}.ini."
                 )
             is_first = saves_first and not file.is_there and not file.of_other
             options = {**file.options, **given_options(values)} if save or is_first else None

@@ -18,7 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from samples.one_at_a_time import one_at_a_time
 
-# A checkout may have a deployment.ini of its own, which no test may use.
+# A checkout may have its own deployment.ini, which no test may use.
 os.environ["PIPELINE_CONFIG"] = os.devnull
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,8 +71,8 @@ LONGEST_FIRST = (
     "test_install_ffmpeg.py",
 )
 
-# A session parses the descriptions of the services it uses, which takes 0.1 s. Most tests have
-# sessions of their own, so let those of one process share what is parsed.
+# A session parses the descriptions of the services it uses, which takes 0.1 s. Most tests make
+# their own sessions, so let those of one process share what is parsed.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # A session's clients are 80,000 objects, and at the usual threshold of 700 new ones, looking for

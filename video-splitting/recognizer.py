@@ -225,7 +225,7 @@ class Recognizer:
     def _given_up(
         self, kind: type[RecognitionError], attempts: int, error: Exception
     ) -> RecognitionError:
-        """What the calls have waited for in vain."""
+        """What the calls have waited for without success."""
         if kind is RecognitionThrottled:
             return kind(
                 f"'{self.function}' was throttled {attempts} times (429), and no time is left for "

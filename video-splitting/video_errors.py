@@ -123,7 +123,7 @@ CAUSES: list[tuple[str, Callable[[str], VideoError]]] = [
         ),
     ),
     (
-        # 416 is no failure of the store: a file that was cut short makes ffmpeg read past its end.
+        # 416 does not mean that the store failed: ffmpeg reads past the end of a file cut short.
         rf"{HTTP}(?P<words>HTTP error (?!416)\d.*)",
         lambda words: VideoUnreachable(f"it could not be fetched ({words}). Try again."),
     ),

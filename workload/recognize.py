@@ -166,7 +166,7 @@ def _check_pillow() -> None:
 
 
 def _planned(videos: tuple[Path, ...]) -> list[Upload]:
-    """The uploads, in a folder of their own. Raises InputError for a file that is no video."""
+    """The uploads, in a new folder. Raises InputError for a file that is not a video."""
     place = f"{RECOGNIZED}/{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     are_distinct = len({video.name for video in videos}) == len(videos)
     uploads = []

@@ -38,7 +38,7 @@ def gallery_model(path: Path, name: str = "") -> str:
 
 @cache
 def _reader() -> dict[str, Any]:
-    """What face-recognition/gallery_format.py defines; its folder is no package."""
+    """What face-recognition/gallery_format.py defines; its folder is not a package."""
     return runpy.run_path(str(ROOT / "face-recognition" / "gallery_format.py"))
 
 

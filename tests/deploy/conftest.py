@@ -132,7 +132,7 @@ class Account:
     def start(
         self, script: str, deployment: Deployment, *options: str, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script as a program of its own, as users do."""
+        """Run a script as a separate program, as users do."""
         names = ["--prefix", deployment.prefix, "--namespace", deployment.namespace]
         return subprocess.run(
             [self.python, str(ROOT / script), *names, *options],

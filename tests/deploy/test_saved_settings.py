@@ -159,9 +159,7 @@ def test_another_prefix_does_not_use_the_file(account: Account, config: Path) ->
     assert f"python3 deploy/failures.py --prefix {other.prefix} --namespace" in made.stderr
     assert deployed.returncode == 0, deployed.stderr
     assert saved.returncode == 1
-    assert (
-        f"save '{other.prefix}' in a file of its own, --config {other.prefix}.ini" in saved.stderr
-    )
+    assert f"save '{other.prefix}' in a separate file, --config {other.prefix}.ini" in saved.stderr
     assert config.read_text() == before
     # AND its own file is named in what to run next
     assert own.returncode == 0, own.stderr

@@ -41,7 +41,7 @@ def test_a_video_is_followed_through_both_functions(
 
     assert {line["service"] for line in lines} == {"video-splitting", "face-recognition"}
     assert len({line["correlation_id"] for line in lines}) == 1
-    # Each function has a request ID of its own
+    # Each function has its own request ID
     assert len({line["function_request_id"] for line in lines}) == 2
     path = json.loads(printed("deploy/status.py", "--video", KEY, "--json"))
     assert path["state"] == "answered"

@@ -384,7 +384,7 @@ def test_without_namespaces_functions_run_and_a_warning_says_how(tmp_path: Path)
     (image / "rootfs").mkdir(parents=True)
     (image / "config.json").write_text(json.dumps({"config": {"Cmd": ["/run"]}}))
     aws = LocalAWS(images={"an-image": image})
-    # In a user namespace of its own, anybody may forbid further ones.
+    # In their own user namespace, anybody may forbid further ones.
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
     aws._argv = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *aws._argv]
     with aws:

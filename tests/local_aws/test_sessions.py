@@ -31,7 +31,7 @@ PROGRAM = """
 
 
 def test_a_session_is_refused_once_it_has_expired(root: Path) -> None:
-    # in a process of its own: no credentials of the server end within a test
+    # in a separate process: no credentials of the server end within a test
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)],
         cwd=root,

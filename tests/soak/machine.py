@@ -32,7 +32,7 @@ class Machine(RuleBasedStateMachine):
     world: World
 
     def __init__(self) -> None:
-        """Use a folder of its own."""
+        """Use a new folder."""
         super().__init__()
         self.folder = f"run-{next(FOLDERS)}/"
         self.last: dict[str, str] = {}  # the ETag of each key's last version

@@ -247,7 +247,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def make(ffmpeg: str, videos: Path) -> Make:
     """make(name, *ffmpeg_options, source=...) -> a video file, made once and kept in build/."""
-    # Each layer's ffmpeg has clips of its own; encoding them takes a third of this folder's time.
+    # Each layer's ffmpeg has its own clips; encoding them takes a third of this folder's time.
     builder = (ROOT / "install_ffmpeg.sh").read_bytes()
     kept = ROOT / "build" / "clips"
     kept.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Opens local pages in Debian's Chromium, which Playwright drives without a browser of its own."""
+"""Opens local pages in Debian's Chromium, which Playwright drives without its own browser."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Place:
         cwd: Path = ROOT,
         environ: dict[str, str] | None = None,
     ) -> Done:
-        """Run a script as a program of its own, as users do, until it ends."""
+        """Run a script as a separate program, as users do, until it ends."""
         done = subprocess.run(
             self.argv(script, *options),
             env={**PLAIN, **self.aws.environ, **(environ or {})},
@@ -234,5 +234,5 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until `condition()` is true; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.2)

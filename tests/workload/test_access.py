@@ -72,7 +72,7 @@ def test_a_missing_permission_to_upload_is_named(bare: Place, folder: Path, tmp_
 
     run = tmp_path / "run.json"
     words = ("--testcase-folder", folder, "--run", run)
-    # A program of its own, because boto3 does not always close the file of an aborted upload.
+    # A separate program, because boto3 does not always close the file of an aborted upload.
     done = bare.start("workload/generate.py", *words, environ=environ)
 
     assert done.returncode == 1

@@ -32,7 +32,7 @@ def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
 def test_videos_are_answered_and_a_failure_has_its_reason(
     pipeline: Place, videos: Path, tmp_path: Path
 ) -> None:
-    # GIVEN two files of one name, several frames in one, and one that is no video
+    # GIVEN two files of one name, several frames in one, and one that is not a video
     (tmp_path / "other").mkdir()
     shutil.copy(videos / "test_02.mp4", tmp_path / "clip.mp4")
     shutil.copy(videos / "test_15.mp4", tmp_path / "other" / "clip.mp4")
@@ -52,7 +52,7 @@ def test_videos_are_answered_and_a_failure_has_its_reason(
     assert second["seconds"] > 0
     assert bad["failure"].startswith("UnreadableVideo: ")
     assert bad["failure"] in done.stderr  # before the results
-    # AND the uploads have a folder of their own
+    # AND the uploads have a separate folder
     keys = [one["video"] for one in (first, second)]
     assert len({key.rpartition("/")[0] for key in keys}) == 1
     assert set(keys) < set(pipeline.keys(pipeline.deployment.input_bucket))
@@ -158,7 +158,7 @@ def test_each_frame_has_the_boxes_of_its_own_faces(bare: Place, tmp_path: Path) 
     Image.new("RGB", (200, 150), "#808080").save(out, "JPEG")
     etags = []
     for number in range(3):
-        body = out.getvalue() + bytes(number)  # each has an ETag of its own
+        body = out.getvalue() + bytes(number)  # each has another ETag
         stored = s3.put_object(
             Bucket=names.stage_1_bucket,
             Key=f"a/output-{number:02d}.jpg",

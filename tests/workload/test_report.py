@@ -91,7 +91,7 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Screen]:
-    """A headless Chromium that the tests share, each with a page of its own."""
+    """A headless Chromium that the tests share; each opens its own page."""
     if BINARY is None:
         pytest.skip("no Chromium here")
     with browsing() as started:

@@ -67,7 +67,7 @@ def _details(
 
 
 def marked(body: bytes, faces: Sequence[Face]) -> bytes:
-    """The frame as JPEG, with a box and a name for each face. Raises OSError if it is no image."""
+    """The frame as JPEG, with each face's box and name. Raises OSError if it is not an image."""
     with Image.open(io.BytesIO(body)) as image:
         picture = image.convert("RGB")
     draw = ImageDraw.Draw(picture)

@@ -95,7 +95,7 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     @key_options
     @functools.wraps(function)
     def command(access_key: str | None, secret_key: str | None, **values: Any) -> None:
-        # A shell makes its background jobs ignore SIGINT, but a run must be stoppable there too.
+        # A shell makes background jobs ignore SIGINT, but a run must be stoppable there as well.
         signal.signal(signal.SIGINT, CtrlC())
         try:
             with clear_errors():

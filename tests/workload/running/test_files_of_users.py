@@ -1,4 +1,4 @@
-"""The files that users name: what is no file is not opened, and any text gives a named error."""
+"""The files that users name: only files are opened, and any text gives a named error."""
 
 from __future__ import annotations
 
