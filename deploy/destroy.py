@@ -73,7 +73,7 @@ def refuse_full_buckets(things: list[Thing], delete_objects: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--delete-objects", is_flag=True, help="Also delete the objects in the buckets.")
 def main(run: Run, yes: bool, delete_objects: bool) -> None:
-    """Remove everything of a deployment: python3 deploy/destroy.py --prefix 1225111111"""
+    """Remove a whole deployment: python3 deploy/destroy.py --prefix 1225111111"""
     things = inventory(run)
     for text in not_ours(run):
         click.echo(f"left: {printable(text)}", err=True)

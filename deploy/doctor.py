@@ -41,9 +41,9 @@ MARKS = {"ok": "ok    ", "warning": "WARN  ", "failed": "FAILED"}
 @click.option("--after", "when", flag_value="after", help="Check only what is deployed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(run: Run, zip_path: Path, has_alarms: bool, when: str | None, as_json: bool) -> None:
-    """Check a deployment before and after: python3 deploy/doctor.py --prefix 1225111111
+    """Check what deploying needs and what is deployed: python3 deploy/doctor.py --prefix 1225111111
 
-    Without --before or --after, check what deploying needs and, if anything is deployed, that too.
+    Without --before or --after, it checks both, or only the former if nothing is deployed.
     """
     checks: list[Check] = []
     if when == "before":

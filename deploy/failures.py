@@ -140,7 +140,7 @@ def main(
     ACTION: create makes the queue (the default). list prints one line per failed event, show
     prints the whole message, redrive sends the event to the splitter again and then deletes the
     message. show and redrive take a MESSAGE_ID, or its beginning; without one they take all
-    messages. Each is printed or sent as soon as it is received, in no order.
+    messages. Each is printed or sent as soon as it is received, in any order.
 
     missing lists the uploads that have neither an answer nor a message, because the splitter could
     not report them; answers and messages of earlier versions do not count. The exit status is 1 if

@@ -194,7 +194,7 @@ def main(
     """Build the image and push it to ECR: python3 deploy/image.py --prefix 1225111111
 
     With --image-uri, or image-uri in the deployment's file, that image is used and none is built;
-    --image-uri '' builds one all the same.
+    --image-uri '' builds one anyway.
     """
     settings = run.deployment.recognizer.environment
     model, engine = model or settings["MODEL"], engine or settings["ENGINE"]

@@ -136,8 +136,8 @@ def role_id(run: Run, function: Function) -> str | None:
 def main(run: Run) -> None:
     """Create the functions' roles: python3 deploy/roles.py --prefix 1225111111
 
-    Roles only get rights here. deploy/functions.py and deploy/deploy.py remove those that nothing
-    needs any more, after the functions.
+    This only adds rights. deploy/functions.py and deploy/deploy.py remove those that nothing needs
+    any more, once the functions are deployed.
     """
     for arn in ensure_roles(run).values():
         click.echo(arn)

@@ -98,7 +98,7 @@ def _first_and_longest(
     default="1,300",
     show_default=True,
     callback=_first_and_longest,
-    help="Seconds before a throttled event's first retry, and at most: the delay doubles.",
+    help="Seconds before a throttled event's first retry, doubling up to the second number.",
 )
 @click.option(
     "--cpu-share/--no-cpu-share",

@@ -109,7 +109,7 @@ def main(
     """Say who is in videos: workload/recognize.py --prefix P clip.mp4
 
     Uploads them under names that no other upload has, so that nothing is overwritten. Exits with
-    status 1 if one has no answer, and 130 after Ctrl-C.
+    status 1 if a video has no answer, and 130 after Ctrl-C.
     """
     if folder is not None:
         _check_pillow()
