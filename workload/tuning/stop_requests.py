@@ -14,7 +14,7 @@ class StopRequests:
     """A context in which Ctrl-C, `kill` and a closed terminal stop only `interruptible()` ones.
 
     The first request raises KeyboardInterrupt there, at once or when the next one begins. An
-    impatient user's further ones do nothing, so that what was can be put back.
+    impatient user's further ones do nothing, so that the function gets its memory back.
     """
 
     def __init__(self) -> None:
