@@ -276,3 +276,18 @@ def test_help_has_a_command_to_paste_and_recommends_a_profile(bare: Place, scrip
     assert f"workload/{script}.py --prefix P" in done.stdout
     assert "--access_key" in done.stdout
     assert "history" in done.stdout
+
+
+def test_a_device_is_not_replaced(bare: Place, folder: Path, tmp_path: Path) -> None:
+    # GIVEN a FIFO, which stands for /dev/stdout: as root, that would be gone for everybody
+    run, fifo = tmp_path / "run.json", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+
+    for done in (
+        bare.generate("--testcase-folder", folder, "--no-wait", "--run", fifo),
+        bare.run("workload/report.py", run, "--output", fifo),
+    ):
+        assert done.returncode == 1
+        assert f"Cannot write {fifo}: it is not a regular file" in done.stderr
+    assert fifo.is_fifo()
