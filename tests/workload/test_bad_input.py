@@ -96,7 +96,8 @@ def test_a_wrong_prefix_is_named(bare: Place, folder: Path) -> None:
     graded = bare.grade(prefix="nosuch")
 
     assert done.returncode == graded.returncode == 1
-    assert "There is no bucket 'nosuch-input'" in done.stderr
+    missing = "'nosuch-input' or 'nosuch-stage-1' or 'nosuch-output'"
+    assert f"There is no bucket {missing}: check --prefix, or run python3 create" in done.stderr
     assert "s3://nosuch-input/: does not exist" in graded.stdout
     assert "0/100 points" in graded.stdout
 
