@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,14 @@ from pipeline.aws import Aws, AwsError, error_code, read_or_none
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import (
+        ErrorTypeDef,
+        HeadObjectOutputTypeDef,
+        ObjectIdentifierTypeDef,
+    )
+
+# No request in XML can hold such a key: https://www.w3.org/TR/xml/#charsets
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def bucket_region(aws: Aws, bucket: str) -> str | None:
@@ -91,8 +99,7 @@ def empty_bucket(s3: S3Client, bucket: str, with_versions: bool = False) -> int:
     deleted = 0
     # Always read the first page: a later page's marker may name an object that is already gone.
     while keys := _versions(s3, bucket) if with_versions else _objects(s3, bucket):
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-        for refused in answer.get("Errors", []):
+        for refused in delete_batch(s3, bucket, keys):
             raise AwsError(
                 f"Cannot delete s3://{bucket}/{refused.get('Key')}: {refused.get('Code')}: "
                 f"{refused.get('Message')}. {deleted} objects of the bucket were deleted."
@@ -101,6 +108,21 @@ def empty_bucket(s3: S3Client, bucket: str, with_versions: bool = False) -> int:
     if with_versions:
         _abort_uploads(s3, bucket)
     return deleted
+
+
+def delete_batch(
+    s3: S3Client, bucket: str, batch: list[ObjectIdentifierTypeDef]
+) -> list[ErrorTypeDef]:
+    """Delete at most 1,000 objects, and return those that S3 refuses to delete."""
+    for item in batch:
+        if NOT_IN_XML.search(item["Key"]):
+            single: Any = item
+            s3.delete_object(Bucket=bucket, **single)
+    others = [item for item in batch if not NOT_IN_XML.search(item["Key"])]
+    if not others:
+        return []
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": others, "Quiet": True})
+    return answer.get("Errors", [])
 
 
 def _objects(s3: S3Client, bucket: str) -> list[ObjectIdentifierTypeDef]:

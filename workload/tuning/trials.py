@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.aws import Aws, AwsError
+from pipeline.bucket_admin import delete_batch
 from pipeline.settings import Deployment
 from workload.reporting.evidence import gather
 from workload.reporting.prices import Prices
@@ -92,8 +93,7 @@ def delete_objects(aws: Aws, deployment: Deployment, prefix: str) -> None:
         keys = [item["Key"] for item in objects(s3, bucket, prefix)]
         for first in range(0, len(keys), 1000):
             batch: Any = [{"Key": key} for key in keys[first : first + 1000]]
-            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-            for refused in answer.get("Errors", []):
+            for refused in delete_batch(s3, bucket, batch):
                 raise AwsError(
                     f"Cannot delete s3://{bucket}/{refused.get('Key')}: {refused.get('Code')}: "
                     f"{refused.get('Message')}. It takes s3:DeleteObject on '{bucket}'."
