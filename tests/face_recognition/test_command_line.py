@@ -24,7 +24,7 @@ FULL = Path("/dev/full")
 def test_output_that_nobody_takes_leaves_no_traceback(
     words: tuple[str, ...], unbuffered: str
 ) -> None:
-    command = [sys.executable, FOLDER / words[0], *words[1:]]
+    command = [sys.executable, str(FOLDER / words[0]), *words[1:]]
     environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
 
     def said(stdout: int) -> str:
