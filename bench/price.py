@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.command import parser
 from bench.results import Target, report
 from local_aws.process import StartError
 from pipeline.settings import Deployment
@@ -58,6 +59,7 @@ def set_memory(stack: Stack, memory_mb: int) -> None:
 
 def main() -> None:
     """Run both deployments and say whether the price is as wanted."""
+    parser(__doc__).parse_args()
     photos = fetch_photos(BUILD / "samples" / "photos")
     people = make_people(photos, BUILD / "samples" / "people")
     videos = find_videos(make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD)))

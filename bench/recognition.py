@@ -12,7 +12,6 @@ whoever it is (FACES=largest), on frames of two or more faces.
 
 from __future__ import annotations
 
-import argparse
 import io
 import statistics
 import sys
@@ -34,6 +33,7 @@ from images import read_rgb
 from PIL import Image
 
 from bench import weights
+from bench.command import parser
 from bench.results import Target, report
 from samples.packages import fetch_photos
 
@@ -196,9 +196,9 @@ def compare(photos: list[bytes], size: int, repeat: int) -> tuple[list[Target], 
 
 def main() -> None:
     """Run both implementations on all frames, and say which targets are met."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5, help="runs over the photos; default: 5")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--repeat", type=int, default=5, help="runs over the photos; default: 5")
+    options = command.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     photos = frames(fetch_photos(ROOT / "build" / "samples" / "photos"))

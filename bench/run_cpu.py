@@ -5,7 +5,6 @@ The run goes through the real pipeline on a local AWS, whose own share is the se
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import threading
@@ -19,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.command import parser
 from bench.results import report
 from bench.uploads import Generated, generate, sample_run
 from local_aws.process import StartError
@@ -162,9 +162,9 @@ def by_kind(stack: Stack, sampler: Sampler, server_s: float, cost: Generated) ->
 
 def main() -> None:
     """Run the generator once and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("count", type=int, nargs="?", default=100, help="videos, default 100")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("count", type=int, nargs="?", default=100, help="videos, default 100")
+    options = command.parse_args()
     with sample_run() as (stack, videos, folder):
         run_file = folder / "run.json"
         sampler = Sampler(stack.aws.pid)

@@ -26,6 +26,7 @@ from gallery import UNKNOWN, Array
 from images import read_rgb
 from PIL import Image, ImageFilter
 
+from bench.command import parser
 from samples.packages import fetch_photos
 from samples.stack import networks
 
@@ -84,6 +85,7 @@ def distances() -> Array:
 
 def main() -> None:
     """Print a row per threshold."""
+    parser(__doc__).parse_args()
     found = distances()
     print(f"{len(found)} videos of strangers, {FRAMES} frames each; named by")
     print("threshold  one frame  any of five  the rule  the first frame, then the rule")

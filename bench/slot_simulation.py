@@ -9,7 +9,6 @@ faces are recognized. A throttled event comes back after 1, 2, 4 ... 300 s until
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import random
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.command import parser
 from workload.running.latency import percentile
 
 WAYS = ("S3 invokes", "429 gives the slot back", "a queue lets 5 in")
@@ -168,12 +168,12 @@ def simulate(
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("counts", type=int, nargs="*", default=[100, 200], help="default 100 200")
-    parser.add_argument("--rate", type=float, default=10, help="uploads a second; default: 10")
-    parser.add_argument("--limit", type=int, default=10, help="functions at once; default: 10")
-    parser.add_argument("--split", type=float, default=SPLIT_S, help=f"s; default: {SPLIT_S}")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("counts", type=int, nargs="*", default=[100, 200], help="default 100 200")
+    command.add_argument("--rate", type=float, default=10, help="uploads a second; default: 10")
+    command.add_argument("--limit", type=int, default=10, help="functions at once; default: 10")
+    command.add_argument("--split", type=float, default=SPLIT_S, help=f"s; default: {SPLIT_S}")
+    options = command.parse_args()
     print(
         f"{'way':25} {'videos':>6} {'answered':>8} {'p50 s':>7} {'p95 s':>7} {'total s':>8} needed"
     )

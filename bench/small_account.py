@@ -9,7 +9,6 @@ bench/slot_simulation.py compares ways to get there by Lambda's rules.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.command import parser
 from bench.results import Target, report
 from local_aws.process import StartError
 from pipeline.settings import Deployment
@@ -112,10 +112,10 @@ def targets(found: dict[str, Any]) -> list[Target]:
 
 def main() -> None:
     """Print the figures and the targets."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--videos", type=int, default=100, help="default: 100")
-    parser.add_argument("--rate", type=float, default=10, help="uploads a second; default: 10")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--videos", type=int, default=100, help="default: 100")
+    command.add_argument("--rate", type=float, default=10, help="uploads a second; default: 10")
+    options = command.parse_args()
     photos = fetch_photos(BUILD / "samples" / "photos")
     people = make_people(photos, BUILD / "samples" / "people")
     videos = find_videos(make_videos(photos, BUILD / "samples" / "videos", ffmpeg_from(BUILD)))

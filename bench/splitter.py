@@ -9,7 +9,6 @@ recognizer, and says where a video's time goes.
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import statistics
@@ -35,6 +34,7 @@ from camera import Camera
 from frames import Footage, Frame
 from PIL import Image
 
+from bench.command import parser
 from bench.results import Target, report
 from local_aws.process import StartError
 from pipeline.settings import Deployment
@@ -179,10 +179,10 @@ def _operation(name: str, *_: Any) -> str:
 
 def main() -> None:
     """Print both tables and the targets."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=9, help="runs of A and B; default: 9")
-    parser.add_argument("--videos", type=int, default=7, help="warm videos; default: 7")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--repeat", type=int, default=9, help="runs of A and B; default: 9")
+    command.add_argument("--videos", type=int, default=7, help="warm videos; default: 7")
+    options = command.parse_args()
     photos = fetch_photos(BUILD / "samples" / "photos")
     people = make_people(photos, BUILD / "samples" / "people")
     binary = ffmpeg_from(BUILD)

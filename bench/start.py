@@ -10,7 +10,6 @@ how long galleries of 100,000 and of a million photos take to load.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -34,6 +33,7 @@ import s3_data
 from PIL import Image
 
 from bench import weights
+from bench.command import parser
 from bench.results import Target, report
 from samples.packages import fetch_photos
 
@@ -128,9 +128,9 @@ def loading_seconds(count: int) -> float:
 
 def main() -> None:
     """Measure every model in both engines, and say which targets are met."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5, help="starts of each; default: 5")
-    repeat = parser.parse_args().repeat
+    command = parser(__doc__)
+    command.add_argument("--repeat", type=int, default=5, help="starts of each; default: 5")
+    repeat = command.parse_args().repeat
     targets, figures = list[Target](), dict[str, Any]()
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)

@@ -10,7 +10,6 @@ strangers of the sample videos by likeness, as the report does, from 1 to 25 fra
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from review import SAME_PICTURE
 from thresholds import suggest
 from unknown_faces import is_stranger
 
+from bench.command import parser
 from samples.clips import ffmpeg_from, make_people, make_videos
 from samples.packages import fetch_photos
 from samples.stack import enroll, networks
@@ -103,9 +103,9 @@ def print_groups() -> bool:
 
 def main() -> None:
     """Print how many strangers and how many known people are accepted at each threshold."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("gallery", type=Path, nargs="?", help="default: the sample photos")
-    path = parser.parse_args().gallery
+    command = parser(__doc__)
+    command.add_argument("gallery", type=Path, nargs="?", help="default: the sample photos")
+    path = command.parse_args().gallery
     if path is None:
         model, rows, names = sample_people()
     else:

@@ -6,7 +6,6 @@ keeps more than a name and times per upload, or a server that keeps videos in me
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.command import parser
 from local_aws.process import StartError
 from pipeline.settings import Deployment
 from samples.clips import ffmpeg_from, make_people, make_videos
@@ -81,9 +81,11 @@ def sample_run() -> Iterator[tuple[Stack, Path, Path]]:
 
 def main() -> None:
     """Run the generator once per count and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000")
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument(
+        "counts", type=int, nargs="*", default=[100, 1000], help="default 100 1000"
+    )
+    options = command.parse_args()
     with sample_run() as (stack, videos, folder):
         rows = []
         for count in options.counts:

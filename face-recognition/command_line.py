@@ -6,11 +6,15 @@ The image has no click, and enroll.py and models.py run there as well.
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 # As in pyproject.toml, which the image does not have; a test compares them.
 VERSION = "0.1.0"
+STDOUT = 1  # the file descriptor
 
 
 class _Help(argparse.HelpFormatter):
@@ -64,6 +68,10 @@ class Parser(argparse.ArgumentParser):
             self.add_argument("-h", "--help", action="help", help=what)
         return super().parse_known_args(args, namespace)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help; argparse itself hides that it cannot."""
+        (file or sys.stderr).write(message)
+
     def error(self, message: str) -> NoReturn:
         """Print the usage and the error, and exit with status 2."""
         formatter = self._get_formatter()
@@ -71,3 +79,20 @@ class Parser(argparse.ArgumentParser):
         usage = formatter.format_help().strip()
         print(f"{usage}\nTry '{self.prog} --help' for help.\n\nError: {message}", file=sys.stderr)
         raise SystemExit(2)
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a command and exit; like click, end quietly when the reader of a pipe has gone."""
+    try:
+        try:
+            raise SystemExit(main())
+        finally:
+            print(end="", flush=True)
+    except KeyboardInterrupt:
+        print("\nAborted!", file=sys.stderr)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            print(f"Error: {error.filename or 'Cannot go on'}: {error.strerror}", file=sys.stderr)
+        # Python would try again to write the rest, and exit with 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    raise SystemExit(1)

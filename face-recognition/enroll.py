@@ -19,6 +19,7 @@ try:
     import people
     import recognition
     from added_stranger import read_stranger
+    from command_line import run
     from detect import Detector
     from dominant import choose, counted, shown
     from engine import EngineError
@@ -240,4 +241,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_weights
 import parity
-from command_line import Parser
+from command_line import Parser, run
 from engine import DETECTION, MANIFEST, EngineError, choose
 from images import UnreadableImage, read_rgb
 from models import DEFAULT_DIR, DEMO_DIR, MODELS, ModelError, installed_path, model_path
@@ -221,4 +221,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from command_line import Parser
+from command_line import Parser, run
 
 DEFAULT_DIR = Path(__file__).resolve().parent / "models"
 DEMO_DIR = Path(__file__).resolve().parent.parent / "build" / "models"  # `make demo` fetches here
@@ -356,4 +356,4 @@ def _check(name: str, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -72,6 +72,7 @@ def repairs(
         moto_s3.limit_keys,  # wraps the one above: a long key is refused first
         moto_s3.route_any_key,
         moto_s3.escape_carriage_returns,
+        moto_s3.encode_listed_versions,
         moto_s3.refuse_unknown_subresources,
         moto_s3.read_tls_only_policies,
         partial(disk_bodies.keep_bodies_on_disk, objects),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,14 @@ from pipeline.aws import Aws, AwsError, error_code, read_or_none
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
+    from mypy_boto3_s3.type_defs import (
+        ErrorTypeDef,
+        HeadObjectOutputTypeDef,
+        ObjectIdentifierTypeDef,
+    )
+
+# No request in XML can hold such a key: https://www.w3.org/TR/xml/#charsets
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def bucket_region(aws: Aws, bucket: str) -> str | None:
@@ -92,8 +100,7 @@ def empty_bucket(s3: S3Client, bucket: str, prefix: str = "", with_versions: boo
     deleted = 0
     # Always read the first page: a later page's marker may name an object that is already gone.
     while keys := (_versions if with_versions else _objects)(s3, bucket, prefix):
-        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
-        for refused in answer.get("Errors", []):
+        for refused in _delete_batch(s3, bucket, keys):
             right = "s3:DeleteObjectVersion" if with_versions else "s3:DeleteObject"
             advice = f" It takes {right}." if refused.get("Code") == "AccessDenied" else ""
             raise AwsError(
@@ -104,6 +111,21 @@ def empty_bucket(s3: S3Client, bucket: str, prefix: str = "", with_versions: boo
     if with_versions:
         _abort_uploads(s3, bucket, prefix)
     return deleted
+
+
+def _delete_batch(
+    s3: S3Client, bucket: str, batch: list[ObjectIdentifierTypeDef]
+) -> list[ErrorTypeDef]:
+    """Delete at most 1,000 objects, and return those that S3 refuses to delete."""
+    for item in batch:
+        if NOT_IN_XML.search(item["Key"]):
+            single: Any = item
+            s3.delete_object(Bucket=bucket, **single)
+    others = [item for item in batch if not NOT_IN_XML.search(item["Key"])]
+    if not others:
+        return []
+    answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": others, "Quiet": True})
+    return answer.get("Errors", [])
 
 
 def _objects(s3: S3Client, bucket: str, prefix: str) -> list[ObjectIdentifierTypeDef]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
@@ -105,8 +105,21 @@ def about_options(function: F) -> F:
     vars(function)["__click_params__"] = []
     version = click.version_option(VERSION, prog_name=NAME, message="%(prog)s %(version)s")
     command = version(click.help_option("-h", "--help")(function))
+    for option in vars(command)["__click_params__"]:
+        option.callback = _with_clear_errors(option.callback)
     vars(command)["__click_params__"] += others
     return command
+
+
+def _with_clear_errors(function: F) -> F:
+    """Run `function`, which prints, with its errors told like those of the command itself."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        with clear_errors():
+            return function(*arguments)
+
+    return cast(F, call)
 
 
 config_option = click.option(

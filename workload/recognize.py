@@ -143,8 +143,10 @@ def main(
         click.echo(json.dumps([r.as_json() for r in results], indent=1, ensure_ascii=False))
     else:
         click.echo(text_table(COLUMNS, [result.cells() for result in results]))
+        is_on_screen = sys.stdout.isatty() and sys.stderr.isatty()
         for result in results:
-            if result.failure:
+            was_seen = is_on_screen and _was_told(result, failed, is_interrupted)
+            if result.failure and not was_seen:
                 click.echo(printable(f"{result.path}: {result.failure}"))
             for path in result.saved:
                 note(f"Saved {path}")
@@ -221,6 +223,15 @@ def _tell(path: Path, failure: Failed) -> None:
         "No retry can mend that." if failure.is_final else "AWS tries again in a minute or two ..."
     )
     note(f"{path}: {failure.reason} {after}")
+
+
+def _was_told(result: Result, failed: dict[str, Failed], is_interrupted: bool) -> bool:
+    """Whether `_drive` has told why there is no answer."""
+    if result.sent is None:
+        return False
+    last = failed.get(result.sent.key)
+    by_queue = bool(result.sent.failure) and not is_interrupted
+    return last.reason == result.failure if last else by_queue
 
 
 def _complete(

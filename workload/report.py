@@ -21,7 +21,7 @@ from pipeline.aws import Aws, AwsError
 from pipeline.cli import about_options, clear_errors, config_option, file_for, is_given
 from pipeline.settings import Deployment
 from workload.running.input_errors import RunError
-from workload.running.options import both_keys, key_options, prices_option
+from workload.running.options import both_keys, check_output_files, key_options, prices_option
 from workload.running.run import WorkloadRun, load
 
 try:
@@ -153,6 +153,8 @@ def main(
     if not 1 <= len(files) <= 2:
         raise click.UsageError("Pass the file of one run, or of two to compare the second.")
     with clear_errors():
+        page = output or files[-1].with_suffix(".html")
+        check_output_files(page)
         run = load(files[-1])
         deployment = _deployment(run, files[-1], place)
         keys = both_keys(access_key, secret_key, place["profile"])
@@ -167,7 +169,6 @@ def main(
             before = load(files[0])
             _check_waited(before, files[0])
             earlier = client(before), before
-        page = output or files[-1].with_suffix(".html")
         write_report(aws, deployment, run, page, prices_file, earlier)
         click.echo(page)
 

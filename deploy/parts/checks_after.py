@@ -83,7 +83,7 @@ def _checks_of(
 def _buckets(run: Run) -> str:
     missing = [bucket for bucket in run.deployment.buckets if not bucket_exists(run.aws, bucket)]
     if missing:
-        raise AwsError(f"There is no bucket {', '.join(map(repr, missing))}.")
+        raise AwsError(f"There is no bucket {' or '.join(map(repr, missing))}.")
     return ", ".join(run.deployment.buckets)
 
 

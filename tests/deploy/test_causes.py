@@ -180,3 +180,16 @@ def test_a_full_disk_is_one_line(account: Account, script: str, unbuffered: str)
     assert lines[-1].startswith("Error: Cannot go on: No space left on device. The disk is full")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("option", ["-h", "--version"])
+@pytest.mark.parametrize("script", ["createS3.py", "workload/report.py"])
+def test_help_to_a_full_disk_is_one_line(script: str, option: str) -> None:
+    with FULL.open("w") as full:
+        command = [sys.executable, str(ROOT / script), option]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("Error: Cannot go on: No space left on device.")

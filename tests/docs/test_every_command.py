@@ -23,6 +23,12 @@ JSON = (
 )
 FOR_USERS = [s for s in scripts() if s.startswith(("createS3.py", "deploy/", "workload/"))]
 
+BENCHMARKS = sorted(
+    path.name
+    for path in (ROOT / "bench").glob("*.py")
+    if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+)
+
 
 def said(script: str, word: str) -> str:
     """What a command prints for a word; it must end well."""
@@ -42,6 +48,14 @@ def test_a_command_prints_its_help_and_version(script: str) -> None:
     assert "-h, --help" in short
     assert "('" not in short  # a tuple of Python
     assert said(script, "--version") == f"{NAME} {VERSION}\n"
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_that_is_asked_for_its_version_does_not_start(name: str) -> None:
+    command = [sys.executable, str(ROOT / "bench" / name), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == f"{NAME} {VERSION}\n"
 
 
 def test_the_version_is_the_projects() -> None:

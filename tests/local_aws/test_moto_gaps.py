@@ -368,6 +368,13 @@ def escape_carriage_returns(cloud: Cloud) -> bool:
 
 
 @gap
+def encode_listed_versions(cloud: Cloud) -> bool:
+    s3, bucket = cloud.client("s3"), new_bucket(cloud)
+    s3.put_object(Bucket=bucket, Key="a\x1bb")
+    return not succeeds(s3.list_object_versions, Bucket=bucket)
+
+
+@gap
 def refuse_unknown_subresources(cloud: Cloud) -> bool:
     call = cloud.client("s3").list_bucket_metrics_configurations
     return succeeds(call, Bucket=new_bucket(cloud))

@@ -96,7 +96,8 @@ def test_a_wrong_prefix_is_named(bare: Place, folder: Path) -> None:
     graded = bare.grade(prefix="nosuch")
 
     assert done.returncode == graded.returncode == 1
-    assert "There is no bucket 'nosuch-input'" in done.stderr
+    missing = "'nosuch-input' or 'nosuch-stage-1' or 'nosuch-output'"
+    assert f"There is no bucket {missing}: check --prefix, or run python3 create" in done.stderr
     assert "s3://nosuch-input/: does not exist" in graded.stdout
     assert "0/100 points" in graded.stdout
 
@@ -276,3 +277,18 @@ def test_help_has_a_command_to_paste_and_recommends_a_profile(bare: Place, scrip
     assert f"workload/{script}.py --prefix P" in done.stdout
     assert "--access_key" in done.stdout
     assert "history" in done.stdout
+
+
+def test_a_device_is_not_replaced(bare: Place, folder: Path, tmp_path: Path) -> None:
+    # GIVEN a FIFO, which stands for /dev/stdout: as root, that would be gone for everybody
+    run, fifo = tmp_path / "run.json", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    bare.generate("--testcase-folder", folder, "--no-wait", "--run", run)
+
+    for done in (
+        bare.generate("--testcase-folder", folder, "--no-wait", "--run", fifo),
+        bare.run("workload/report.py", run, "--output", fifo),
+    ):
+        assert done.returncode == 1
+        assert f"Cannot write {fifo}: it is not a regular file" in done.stderr
+    assert fifo.is_fifo()

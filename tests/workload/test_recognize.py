@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -106,6 +108,28 @@ def test_a_failed_try_is_told_at_once_and_the_retry_is_waited_for(
     assert done.returncode == 0, done.stderr
     assert f"{folder / 'a.mp4'}: {WHY} AWS tries again in a minute or two ..." in done.stderr
     assert done.stdout.splitlines()[2].split()[1] == "Ann"
+
+
+def test_a_terminal_shows_a_reason_once(pipeline: Place, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("This is not a video.")
+    argv = pipeline.argv("workload/recognize.py", tmp_path / "bad.mp4")
+    environ = {**PLAIN, **pipeline.aws.environ}
+    ours, terminal = pty.openpty()
+
+    with subprocess.Popen(argv, env=environ, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        screen = b""
+        with contextlib.suppress(OSError):  # its end
+            while part := os.read(ours, 10_000):
+                screen += part
+    os.close(ours)
+    piped = subprocess.run(argv, env=environ, capture_output=True, text=True)
+
+    assert process.returncode == piped.returncode == 1
+    assert b"(no answer)" in screen
+    assert screen.count(b"UnreadableVideo: ") == 1
+    # AND a file that takes the results has the reason as well
+    assert piped.stdout.count("UnreadableVideo: ") == piped.stderr.count("UnreadableVideo: ") == 1
 
 
 def test_a_video_without_an_answer_names_what_may_be_wrong(bare: Place, folder: Path) -> None:

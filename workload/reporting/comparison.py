@@ -94,8 +94,10 @@ def _kind(before: VideoRun | None, after: VideoRun | None) -> str:
     """One of ORDER; empty if nothing changed."""
     if before is None or after is None:
         return "only one"
-    good = [video.outcome in (Outcome.RIGHT, Outcome.UNCHECKED) for video in (before, after)]
-    if good[0] != good[1]:
+    outcomes = [before.outcome, after.outcome]
+    good = [outcome in (Outcome.RIGHT, Outcome.UNCHECKED) for outcome in outcomes]
+    can_compare = set(outcomes) != {Outcome.WRONG, Outcome.UNCHECKED}  # nobody said what is right
+    if can_compare and good[0] != good[1]:
         return "better" if good[1] else "worse"
     return "other" if before.answer != after.answer else ""
 

@@ -25,7 +25,7 @@ def require_buckets(aws: Aws, deployment: Deployment) -> None:
     missing = [bucket for bucket in deployment.buckets if not bucket_exists(aws, bucket)]
     if missing:
         raise AwsError(
-            f"There is no bucket {', '.join(map(repr, missing))}: check --prefix, or create it: "
+            f"There is no bucket {' or '.join(map(repr, missing))}: check --prefix, or run "
             f"{script_command(aws, deployment, 'createS3.py')}"
         )
 

@@ -135,7 +135,7 @@ def expected_path(folder: Path, wanted: Path | None, names: dict[str, str]) -> P
             f"The copies' expected names would overwrite those of the videos in {path}: pass "
             "another file to --expected-out."
         )
-    check_output_files(path)
+    check_output_files(path, are_replaced=False)
     if wanted is None and path.exists():
         try:
             lost = read_expected(path).items() - names.items()

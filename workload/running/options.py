@@ -137,13 +137,18 @@ def both_keys(
     return access_key, secret_key
 
 
-def check_output_files(*paths: Path | None) -> None:
-    """Raise InputError unless a file can be written at each of `paths`."""
+def check_output_files(*paths: Path | None, are_replaced: bool = True) -> None:
+    """Raise InputError unless a file can be written at each of `paths`.
+
+    One that is to be replaced by a new file must not be a device, such as /dev/stdout.
+    """
     for path in paths:
         if path is None:
             continue
         if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
             raise InputError(f"Cannot write {path}: its folder must exist and be writable.")
+        if are_replaced and path.exists() and not path.is_file():
+            raise InputError(f"Cannot write {path}: it is not a regular file. Name another one.")
 
 
 def finite(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
