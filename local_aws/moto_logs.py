@@ -26,15 +26,20 @@ def put_log_lines(
     stream: str,
     lines: Sequence[tuple[int, str]],
 ) -> None:
-    """Add lines (epoch ms, text) to a stream, which is created if it does not exist.
+    """Add lines (epoch ms, text) to a stream. As Lambda does, create it and its group if missing.
 
-    Raise CannotDeliver if the role may not do this or the group does not exist. A request over HTTP
-    would be judged by the same policies; it took a quarter of the server's time.
+    Raise CannotDeliver if the role may not do this. A request over HTTP would be judged by the same
+    policies; it took a quarter of the server's time.
     """
-    arn = f"arn:aws:logs:{region}:{account_id}:log-group:{group}:log-stream:{stream}"
+    # Rights to a group end in ":*" in policies, as CloudWatch Logs says in DescribeLogGroups.
+    group_arn = f"arn:aws:logs:{region}:{account_id}:log-group:{group}:log-stream:"
+    arn = f"{group_arn}{stream}"
     logs = logs_backends[account_id][region]
     try:
-        if group in logs.groups and stream not in logs.groups[group].streams:
+        if group not in logs.groups:
+            check_role(role_arn, "logs:CreateLogGroup", group_arn)
+            logs.create_log_group(group, {})
+        if stream not in logs.groups[group].streams:
             check_role(role_arn, "logs:CreateLogStream", arn)
             logs.create_log_stream(group, stream)
         check_role(role_arn, "logs:PutLogEvents", arn)

@@ -406,6 +406,32 @@ def test_a_role_without_log_permissions_writes_no_log(cloud: Cloud) -> None:
     assert f"{silent} cannot write its log" in cloud.aws.log_path.read_text()
 
 
+def test_a_missing_log_group_is_made_if_the_role_may(cloud: Cloud) -> None:
+    iam, logs = cloud.client("iam"), cloud.client("logs")
+    basic, may_write = cloud.role([]), {"Effect": "Allow", "Resource": "*"}
+    iam.attach_role_policy(
+        RoleName=basic.split("/")[-1],
+        PolicyArn="arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
+    )
+    narrow = cloud.role([{**may_write, "Action": ["logs:CreateLogStream", "logs:PutLogEvents"]}])
+    made, refused = (cloud.function(ECHO, Role=role) for role in (basic, narrow))
+
+    def groups(name: str) -> list[Any]:
+        found = logs.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")
+        return list(found["logGroups"])
+
+    for name in (refused, made):
+        logs.delete_log_group(logGroupName=f"/aws/lambda/{name}")
+        cloud.invoke(name)
+
+    deadline = time.monotonic() + 10
+    while not groups(made):  # telemetry comes after the response
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "hello" in cloud.log_lines(made)
+    assert groups(refused) == []
+
+
 def test_aliased_versions_stay_and_version_numbers_are_never_reused(cloud: Cloud) -> None:
     name, client = cloud.function(ECHO), cloud.client("lambda")
     assert client.publish_version(FunctionName=name)["Version"] == "1"
