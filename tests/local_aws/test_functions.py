@@ -277,10 +277,24 @@ def test_qualifiers_and_arns_find_the_function(cloud: Cloud) -> None:
         f"123456789012:function:{name}",
     ):
         assert cloud.invoke(asked, 1)[0] == {"got": 1}
+        assert client.get_function(FunctionName=asked)["Configuration"]["FunctionName"] == name
     assert cloud.invoke(name, 1, Qualifier="live")[0] == {"got": 1}
+    with pytest.raises(ClientError, match=r"InvalidParameterValueException.*InvocationType"):
+        client.invoke(FunctionName=name, InvocationType="Later")
     with pytest.raises(ClientError, match=r"ResourceNotFoundException.*Function not found"):
         cloud.invoke("nobody")
     assert client.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"] == 204
+
+
+def test_a_function_sees_the_arn_that_it_was_invoked_by(cloud: Cloud) -> None:
+    name = cloud.function("def handler(event, context):\n    return context.invoked_function_arn\n")
+    client, arn = cloud.client("lambda"), cloud.arn(name)
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="$LATEST")
+
+    seen = [cloud.invoke(name)[0], cloud.invoke(f"{arn}:live")[0]]
+    seen += [cloud.invoke(name, Qualifier=qualifier)[0] for qualifier in ("live", "$LATEST")]
+
+    assert seen == [arn, f"{arn}:live", f"{arn}:live", f"{arn}:$LATEST"]
 
 
 def test_requests_and_responses_that_are_too_large_are_refused(cloud: Cloud) -> None:
