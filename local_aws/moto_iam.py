@@ -12,17 +12,31 @@ from moto.core.config import default_user_config
 from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
+from moto.sts.responses import TokenResponse
 
 from local_aws.errors import CannotAssume, CannotDeliver
 from local_aws.iam_guard import Principal
 from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
+from local_aws.moto_patch import Method, wrap_method
 from local_aws.sigv4 import SignatureError
 
 
 def load_managed_policies() -> None:
     """moto leaves out AWS's own managed policies unless it is told to load its copies."""
     default_user_config["iam"]["load_aws_managed_policies"] = True
+
+
+def refuse_example_credentials() -> None:
+    """moto gives out credentials from AWS's documentation, with which nothing can be signed.
+
+    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
+    """
+    for name in ("get_session_token", "get_federation_token"):
+
+        @wrap_method(TokenResponse, name)
+        def refuse(_: Method, __: Any) -> Any:
+            raise NotImplementedError
 
 
 class Principals:

@@ -91,6 +91,18 @@ def filter_log_events_in_order() -> None:
         return json.dumps({name: value for name, value in answer.items() if value is not None})
 
 
+def refuse_queries_and_subscriptions() -> None:
+    """moto ignores `filter` and `stats` in queries, and the filter's pattern in subscriptions.
+
+    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
+    """
+    for name in ("start_query", "put_subscription_filter"):
+
+        @wrap_method(LogsResponse, name)
+        def refuse(_: Method, __: Any) -> str:
+            raise NotImplementedError
+
+
 def group_name(identifier: str) -> str:
     """The name of the log group that an ARN or a name identifies."""
     return identifier.partition(":log-group:")[2].removesuffix(":*") or identifier

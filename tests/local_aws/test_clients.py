@@ -39,6 +39,10 @@ LACKING: list[tuple[str, str, dict[str, Any]]] = [
         {"FunctionName": "f", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1},
     ),
     ("s3", "list_bucket_analytics_configurations", {"Bucket": "b"}),
+    ("pricing", "describe_services", {}),  # moto has nothing of it
+    ("sts", "get_session_token", {}),
+    ("sts", "get_federation_token", {"Name": "name"}),
+    ("logs", "start_query", {"queryString": "stats count(*)", "startTime": 0, "endTime": 1}),
 ]
 
 
@@ -446,3 +450,16 @@ def test_a_sessions_own_policy_limits_nothing(cloud: Cloud) -> None:
     )
 
     assert "Buckets" in cloud.client("s3", session["Credentials"]).list_buckets()
+
+
+def test_a_new_bucket_shows_no_defaults(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+
+    for read in (
+        s3.get_bucket_encryption,
+        s3.get_public_access_block,
+        s3.get_bucket_ownership_controls,
+    ):
+        with pytest.raises(ClientError, match="NotFound|NoSuch"):
+            read(Bucket=bucket)
