@@ -461,5 +461,5 @@ def test_a_new_bucket_shows_no_defaults(cloud: Cloud) -> None:
         s3.get_public_access_block,
         s3.get_bucket_ownership_controls,
     ):
-        with pytest.raises(ClientError, match="NotFound|NoSuch"):
+        with pytest.raises(ClientError, match=r"NotFound|NoSuch"):
             read(Bucket=bucket)
