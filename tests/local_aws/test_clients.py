@@ -452,6 +452,14 @@ def test_a_sessions_own_policy_limits_nothing(cloud: Cloud) -> None:
     assert "Buckets" in cloud.client("s3", session["Credentials"]).list_buckets()
 
 
+def test_anybody_may_assume_a_role_who_has_the_right(cloud: Cloud) -> None:
+    right = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+    trusts_lambda_only = cloud.role([])
+    sts = cloud.client("sts", cloud.assume([right]))
+
+    assert "Credentials" in sts.assume_role(RoleArn=trusts_lambda_only, RoleSessionName="test")
+
+
 def test_a_new_bucket_shows_no_defaults(cloud: Cloud) -> None:
     s3, bucket = cloud.client("s3"), cloud.name("bucket")
     s3.create_bucket(Bucket=bucket)

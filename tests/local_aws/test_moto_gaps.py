@@ -471,6 +471,46 @@ def refuse_example_credentials(cloud: Cloud) -> bool:
 
 
 @gap
+def refuse_broken_trust(cloud: Cloud) -> bool:
+    create = cloud.client("iam").create_role
+    return succeeds(create, RoleName=cloud.name("role"), AssumeRolePolicyDocument="{")
+
+
+@gap
+def refuse_missing_roles(cloud: Cloud) -> bool:
+    arn, assume = "arn:aws:iam::123456789012:role/missing", cloud.client("sts").assume_role
+    return succeeds(assume, RoleArn=arn, RoleSessionName="test")
+
+
+@gap
+def name_administrator(cloud: Cloud) -> bool:
+    arn = cloud.client("sts").get_caller_identity()["Arn"]
+    return bool(arn != "arn:aws:iam::123456789012:user/admin")
+
+
+@gap
+def refuse_impossible_attributes(cloud: Cloud) -> bool:
+    sqs, name = cloud.client("sqs"), cloud.name("queue")
+    url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "43200"})["QueueUrl"]
+    codes = []
+    for attribute, value in (
+        ("VisibilityTimeout", "43201"),
+        ("DelaySeconds", "soon"),
+        ("RedrivePolicy", "{"),
+        ("Nothing", "1"),
+    ):
+        for call in (
+            partial(sqs.set_queue_attributes, QueueUrl=url),
+            partial(sqs.create_queue, QueueName=f"{name}-2"),
+        ):
+            try:
+                call(Attributes={attribute: value})
+            except ClientError as error:
+                codes.append(error.response["Error"]["Code"])
+    return codes != ["InvalidAttributeValue"] * 6 + ["InvalidAttributeName"] * 2
+
+
+@gap
 def load_managed_policies(cloud: Cloud) -> bool:
     attach, role = cloud.client("iam").attach_role_policy, cloud.role([]).split("/")[-1]
     policy = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
@@ -863,6 +903,30 @@ MOTO_SYMBOLS = (
     ("moto.awslambda.models", "LambdaBackend.create_event_source_mapping"),
     ("moto.awslambda.models", "LambdaBackend.update_event_source_mapping"),
     ("moto.awslambda.models", "LambdaBackend.delete_event_source_mapping"),
+    ("moto.awslambda.models", "LambdaStorage.get_function_by_name_or_arn_with_qualifier"),
+    ("moto.awslambda.models", "LambdaStorage.get_function_by_name_or_arn_forbid_qualifier"),
+    ("moto.awslambda.models", "LambdaStorage.list_versions_by_function"),
+    ("moto.awslambda.models", "LambdaStorage._get_function_aliases"),
+    ("moto.awslambda.models", "LambdaStorage.del_function"),
+    ("moto.awslambda.exceptions", "ValidationException"),
+    ("moto.iam.models", "IAMBackend.create_role"),
+    ("moto.iam.policy_validation", "IAMTrustPolicyDocumentValidator"),
+    ("moto.logs.responses", "LogsResponse.start_query"),
+    ("moto.logs.responses", "LogsResponse.put_subscription_filter"),
+    ("moto.s3.exceptions", "InvalidBucketName"),
+    ("moto.s3.exceptions", "InvalidContinuationToken"),
+    ("moto.s3.models", "FakeDeleteMarker"),
+    ("moto.s3.models", "S3Backend.create_bucket"),
+    ("moto.s3.models", "S3Backend.list_objects"),
+    ("moto.s3.models", "S3Backend.list_objects_v2"),
+    ("moto.s3.responses", "S3Response._handle_range_header"),
+    ("moto.s3.responses", "S3Response.serialized"),
+    ("moto.sqs.exceptions", "SQSException"),
+    ("moto.sqs.models", "SQSBackend.create_queue"),
+    ("moto.sqs.models", "SQSBackend.set_queue_attributes"),
+    ("moto.sts.exceptions", "STSClientError"),
+    ("moto.sts.models", "STSBackend.get_caller_identity"),
+    ("moto.sts.responses", "TokenResponse"),
     ("moto.sts.models", "STSBackend.assume_role"),
     ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
 )
