@@ -27,18 +27,6 @@ DIGESTS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class LacksParts(S3ClientError):  # type: ignore[misc]
-    """A part of an object is requested, of which only the whole is known."""
-
-    code = 501
-
-    def __init__(self) -> None:
-        """Say what to do instead."""
-        super().__init__(
-            "NotImplemented", "The local AWS does not have partNumber in GetObject: use Range."
-        )
-
-
 def list_in_pages() -> None:
     """moto's ListObjects puts all common prefixes on each page, and keeps those of deleted keys."""
 
@@ -124,7 +112,8 @@ def refuse_single_parts() -> None:
     @wrap_method(S3Response, "_key_response")
     def key_response(respond: Method, response: Any, request: Any, full_url: str) -> Any:
         if request.method in ("GET", "HEAD") and "partNumber" in request.args:
-            raise LacksParts
+            text = "The local AWS does not have partNumber in GetObject: use Range."
+            raise S3ClientError("NotImplemented", text)
         return respond(response, request, full_url)
 
 
