@@ -84,6 +84,7 @@ def repairs(
         moto_s3_requests.ignore_unreadable_ranges,
         moto_s3_requests.compare_digests,
         moto_s3_requests.refuse_single_parts,
+        moto_s3_requests.refuse_broken_policies,
         moto_s3_requests.limit_bucket_names,
         partial(disk_bodies.keep_bodies_on_disk, objects),
         disk_bodies.forget_objects,

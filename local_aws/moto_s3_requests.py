@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import zlib
 from collections.abc import Callable
@@ -115,6 +116,21 @@ def refuse_single_parts() -> None:
             text = "The local AWS does not have partNumber in GetObject: use Range."
             raise S3ClientError("NotImplemented", text)
         return respond(response, request, full_url)
+
+
+def refuse_broken_policies() -> None:
+    """moto keeps a bucket's policy that is not JSON, and fails at each request for an object."""
+
+    @wrap_method(S3Backend, "put_bucket_policy")
+    def put_bucket_policy(put: Method, backend: Any, bucket_name: str, policy: bytes) -> None:
+        try:
+            is_policy = "Statement" in json.loads(policy)
+        except (ValueError, TypeError):
+            is_policy = False
+        if not is_policy:
+            text = "Policies must be valid JSON and the first byte must be '{'"
+            raise S3ClientError("MalformedPolicy", text)
+        put(backend, bucket_name, policy)
 
 
 def limit_bucket_names() -> None:

@@ -67,6 +67,14 @@ def test_what_is_lacking_is_refused_by_its_name(
     assert answer["ResponseMetadata"]["RequestId"]
 
 
+def test_a_failure_in_putobject_is_not_called_copyobject(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+
+    with pytest.raises(ClientError, match="s3:PutObject failed"):
+        s3.put_object(Bucket=bucket, Key="k", ACL="unheard-of")
+
+
 @pytest.mark.parametrize(
     ("service", "call"),
     [(service, call) for service, call, _ in LACKING if service != "s3"]

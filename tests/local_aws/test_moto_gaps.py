@@ -460,6 +460,12 @@ def refuse_single_parts(cloud: Cloud) -> bool:
 
 
 @gap
+def refuse_broken_policies(cloud: Cloud) -> bool:
+    put, bucket = cloud.client("s3").put_bucket_policy, new_bucket(cloud)
+    return any(succeeds(put, Bucket=bucket, Policy=policy) for policy in ("{", "[]", "1"))
+
+
+@gap
 def limit_bucket_names(cloud: Cloud) -> bool:
     return any(succeeds(cloud.client("s3").create_bucket, Bucket=n) for n in ("A-bucket", "a..b"))
 
@@ -917,6 +923,7 @@ MOTO_SYMBOLS = (
     ("moto.s3.exceptions", "InvalidContinuationToken"),
     ("moto.s3.models", "FakeDeleteMarker"),
     ("moto.s3.models", "S3Backend.create_bucket"),
+    ("moto.s3.models", "S3Backend.put_bucket_policy"),
     ("moto.s3.models", "S3Backend.list_objects"),
     ("moto.s3.models", "S3Backend.list_objects_v2"),
     ("moto.s3.responses", "S3Response._handle_range_header"),
