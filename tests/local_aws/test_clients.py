@@ -250,14 +250,16 @@ def test_a_functions_percentiles_come_from_its_metrics(cloud: Cloud) -> None:
     assert values["p50"][0] < 150 < 200 <= values["p95"][0]
     assert values["average"][0] == pytest.approx(values["seconds"][0] * 250)
 
-    with pytest.raises(ClientError, match="ANOMALY_DETECTION_BAND"):
-        cloud.client("cloudwatch").get_metric_data(
-            MetricDataQueries=[
-                query("a", "Sum"),
-                {"Id": "b", "Expression": "ANOMALY_DETECTION_BAND(a)"},
-            ],
-            **span,
-        )
+    for second, reason in (
+        ({"Id": "b", "Expression": "ANOMALY_DETECTION_BAND(a)"}, "ANOMALY_DETECTION_BAND"),
+        ({"Id": "b", "Expression": "SELECT MAX(Duration) FROM x", "Period": 60}, "SELECT"),
+        (query("a", "p50"), "unique"),
+        (query("B", "p50"), "lowercase"),
+    ):
+        with pytest.raises(ClientError, match=reason):
+            cloud.client("cloudwatch").get_metric_data(
+                MetricDataQueries=[query("a", "Sum"), second], **span
+            )
 
 
 def test_the_calls_of_logs_tail_see_each_event_once(cloud: Cloud) -> None:
