@@ -18,6 +18,7 @@ from moto.awslambda.exceptions import (
     ValidationException,
 )
 from moto.awslambda.models import LambdaBackend, LambdaFunction, LambdaStorage
+from moto.awslambda.responses import LambdaResponse
 
 from local_aws.moto_patch import Method, wrap_method
 from local_aws.operations import model
@@ -74,6 +75,20 @@ def find_by_any_arn() -> None:
         @wrap_method(LambdaStorage, finder)
         def find(find: Method, storage: Any, name: str, *args: Any, **settings: Any) -> Any:
             return find(storage, BEFORE_NAME.sub("", unquote(name)), *args, **settings)
+
+
+def name_the_alias() -> None:
+    """moto shows the ARN of the version behind an alias instead of the alias's own."""
+    show = LambdaResponse._set_configuration_qualifier
+
+    def show_alias(config: dict[str, Any], name: str, qualifier: str | None) -> dict[str, Any]:
+        shown: dict[str, Any] = show(config, name, qualifier)
+        used = BEFORE_NAME.sub("", name).partition(":")[2] or qualifier
+        if used and used != "$LATEST" and not used.isdecimal():
+            shown["FunctionArn"] = ":".join([*shown["FunctionArn"].split(":")[:7], used])
+        return shown
+
+    LambdaResponse._set_configuration_qualifier = staticmethod(show_alias)
 
 
 def refuse_impossible_settings() -> None:

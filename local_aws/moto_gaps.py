@@ -63,6 +63,7 @@ def repairs(
         moto_lambda.refuse_impossible_memory,  # wraps the updates above: refuse, then change
         moto_lambda.refuse_untrusting_roles,
         moto_function_settings.find_by_any_arn,
+        moto_function_settings.name_the_alias,
         moto_function_settings.note_changes,
         moto_function_settings.refuse_impossible_settings,
         moto_lambda.keep_published_code,

@@ -288,6 +288,22 @@ def find_by_any_arn(cloud: Cloud) -> bool:
 
 
 @gap
+def name_the_alias(cloud: Cloud) -> bool:
+    client, name = cloud.client("lambda"), function(cloud)
+    version = client.publish_version(FunctionName=name)["Version"]
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    get = client.get_function_configuration
+    shown = [
+        get(FunctionName=f"{cloud.arn(name)}:live"),
+        get(FunctionName=name, Qualifier="live"),
+        get(FunctionName=name, Qualifier="1"),
+        get(FunctionName=name),
+    ]
+    endings = [config["FunctionArn"].removeprefix(cloud.arn(name)) for config in shown]
+    return endings != [":live", ":live", ":1", ""]
+
+
+@gap
 def note_changes(cloud: Cloud) -> bool:
     client, name = cloud.client("lambda"), function(cloud)
     before = client.get_function_configuration(FunctionName=name)
@@ -915,6 +931,7 @@ MOTO_SYMBOLS = (
     ("moto.awslambda.models", "LambdaStorage._get_function_aliases"),
     ("moto.awslambda.models", "LambdaStorage.del_function"),
     ("moto.awslambda.exceptions", "ValidationException"),
+    ("moto.awslambda.responses", "LambdaResponse._set_configuration_qualifier"),
     ("moto.iam.models", "IAMBackend.create_role"),
     ("moto.iam.policy_validation", "IAMTrustPolicyDocumentValidator"),
     ("moto.logs.responses", "LogsResponse.start_query"),
