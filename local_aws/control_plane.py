@@ -51,6 +51,7 @@ class ControlPlane:
         return FunctionSpec(
             name=function.function_name,
             arn=str(function.function_arn).removesuffix(f":{function.version}"),
+            qualifier=name.split(":function:")[-1].partition(":")[2] or qualifier,
             version=str(function.version),
             revision=_revision(function),
             handler=function.handler or "handler.handler",
@@ -115,8 +116,6 @@ class ControlPlane:
 
     def _find(self, name: str, qualifier: str | None, region: str) -> Any:
         backend = get_backend(self._account_id, region)
-        if name.count(":") == 2 and not name.startswith("arn:"):  # 123456789012:function:name
-            name = name.rsplit(":", 1)[-1]
         try:
             return backend.get_function(name, qualifier)
         except UnknownFunctionException as error:
@@ -150,7 +149,7 @@ class ControlPlane:
 def _revision(function: Any) -> str:
     """A hash of everything that an environment starts with."""
     config = function.get_configuration()
-    for volatile in ("LastModified", "LastUpdateStatus", "State"):
+    for volatile in ("LastModified", "LastUpdateStatus", "RevisionId", "State"):
         config.pop(volatile, None)
     parts = [config, function.code.get("ImageUri"), getattr(function, "times_let_go", 0)]
     text = json.dumps(parts, sort_keys=True, default=str)

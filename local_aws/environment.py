@@ -189,15 +189,18 @@ class Environment:
             raise self._exit_in_init()
         raise InitTimeout(limit_s, self.output.take())
 
-    def invoke(self, request_id: str, payload: bytes, limit: float | None = None) -> Result:
+    def invoke(
+        self, request_id: str, payload: bytes, arn: str, limit: float | None = None
+    ) -> Result:
         """Run one invocation until the function responds, times out or exits.
 
-        `limit` is the time left in seconds, if a repeated INIT has used a part of it.
+        `arn` is the function's, as the caller named it. `limit` is the time left in seconds, if a
+        repeated INIT has used a part of it.
         """
         limit = self.spec.timeout_s if limit is None else limit
         self._peak_rss = 0
         deadline = int((time.time() + limit) * 1000)
-        self._api.send(Invocation(request_id, payload, deadline, self.spec.arn))
+        self._api.send(Invocation(request_id, payload, deadline, arn))
         message = self._message(limit)
         if message.kind == "response":
             if len(message.body) > MAX_RESPONSE_BYTES:

@@ -117,9 +117,9 @@ class Executor:
             environment.output.say(f"START RequestId: {request_id} Version: {spec.version}")
             started = time.monotonic()
             if is_late:
-                result = self._invoke_late(environment, request_id, payload)
+                result = self._invoke_late(environment, request_id, payload, spec.invoked_arn)
             else:
-                result = environment.invoke(request_id, payload)
+                result = environment.invoke(request_id, payload, spec.invoked_arn)
             seconds = time.monotonic() - started
             environment.output.say(f"END RequestId: {request_id}")
             environment.output.say(self._report_line(environment, request_id, seconds, init_ms))
@@ -168,7 +168,7 @@ class Executor:
         )
 
     @staticmethod
-    def _invoke_late(environment: Environment, request_id: str, payload: bytes) -> Result:
+    def _invoke_late(environment: Environment, request_id: str, payload: bytes, arn: str) -> Result:
         """Repeat INIT inside the invocation, whose time limit counts for both.
 
         https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
@@ -181,7 +181,7 @@ class Executor:
         except InitError as error:
             return Result(error.payload, request_id, "Unhandled")
         left = limit - (time.monotonic() - started)
-        return environment.invoke(request_id, payload, left)
+        return environment.invoke(request_id, payload, arn, left)
 
     def _take_warm(self, pool: Pool, spec: FunctionSpec) -> Environment | None:
         """A warm environment of this revision, or None. Stop those of other revisions."""

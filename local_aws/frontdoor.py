@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 INVOKE = re.compile(r"^/2015-03-31/functions/([^/]+)/invocations$")
 INVOKE_ASYNC = re.compile(r"^/2014-11-13/functions/([^/]+)/invoke-async/?$")  # deprecated
+INVOCATION_TYPES = ("RequestResponse", "Event", "DryRun")
 REGION = re.compile(r"Credential=[^/]+/\d{8}/([a-z0-9-]+)/lambda/")
 ACCOUNT_SETTINGS = "/2016-08-19/account-settings"
 ACCOUNT_LIMIT = {
@@ -108,6 +109,9 @@ class FrontDoor:
     ) -> Iterable[bytes]:
         say = partial(refuse, environ, start, "lambda")
         kind = environ.get("HTTP_X_AMZ_INVOCATION_TYPE", "RequestResponse")
+        if kind not in INVOCATION_TYPES:
+            text = f"The InvocationType is none of {', '.join(INVOCATION_TYPES)}: {kind}"
+            return say("InvalidParameterValueException", text, HTTPStatus.BAD_REQUEST)
         query = parse_qs(environ.get("QUERY_STRING", ""))
         qualifier = query["Qualifier"][0] if "Qualifier" in query else None
         limit = MAX_ASYNCHRONOUS_BYTES if kind == "Event" else MAX_SYNCHRONOUS_BYTES

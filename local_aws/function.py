@@ -41,6 +41,12 @@ class FunctionSpec:
     image_config: dict[str, Any] = field(default_factory=dict)
     ephemeral_mb: int = 512
     obstacle: str | None = None  # why its code is unavailable; such a function cannot run
+    qualifier: str | None = None  # the version or alias that it was asked for by
+
+    @property
+    def invoked_arn(self) -> str:
+        """The ARN that the function sees in its context."""
+        return f"{self.arn}:{self.qualifier}" if self.qualifier else self.arn
 
     @property
     def log_group(self) -> str:

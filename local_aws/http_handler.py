@@ -139,8 +139,11 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]
         """Serve one request."""
         environ: WSGIEnvironment = self.make_environ()
         if not environ.get("wsgi.input_terminated"):
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-            environ["wsgi.input"] = RequestBody(self.rfile, length)
+            length = environ.get("CONTENT_LENGTH") or "0"
+            if not length.isdecimal():  # where the next request begins, nobody knows
+                self.send_error(HTTPStatus.BAD_REQUEST)
+                return
+            environ["wsgi.input"] = RequestBody(self.rfile, int(length))
         body = environ["wsgi.input"]  # the application may put another one there
         response = Response(self)
         try:

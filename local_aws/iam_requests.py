@@ -234,9 +234,9 @@ def _resource(service: str, parameters: dict[str, Any], place: Place) -> str | N
     if service == "logs" and ("logGroupName" in parameters or "logGroupIdentifier" in parameters):
         group = parameters.get("logGroupName") or str(parameters.get("logGroupIdentifier", "*"))
         group = group.partition(":log-group:")[2].removesuffix(":*") or group
-        stream = parameters.get("logStreamName")
-        tail = f":log-stream:{stream}" if stream else ""
-        return place.arn("logs", f"log-group:{group}{tail}")
+        # Policies name a group with ":*" at its end, as DescribeLogGroups does.
+        stream = parameters.get("logStreamName") or ""
+        return place.arn("logs", f"log-group:{group}:log-stream:{stream}")
     if service == "ecr" and "repositoryName" in parameters:
         return place.arn("ecr", f"repository/{parameters['repositoryName']}")
     return None

@@ -43,7 +43,9 @@ class InvalidPattern(Exception):
 def parse(pattern: str) -> Test:
     """A test for messages; raise InvalidPattern. An empty pattern fits all of them."""
     pattern = pattern.strip()
-    if pattern.startswith("{") and pattern.endswith("}"):
+    if pattern.startswith("{"):
+        if not pattern.endswith("}"):
+            raise InvalidPattern(f"There is no }} at the end of: {pattern}")
         return _json_test(_Parser(pattern[1:-1]).parse())
     if pattern.startswith("["):
         raise InvalidPattern("Patterns for columns ([a, b]) are not in the local AWS.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -18,6 +19,8 @@ from moto.cloudwatch.responses import CloudWatchResponse
 
 from local_aws.metric_math import SIMPLE, InvalidMath, Series, evaluate, statistic
 from local_aws.moto_patch import Method, wrap_method
+
+QUERY_ID = re.compile(r"[a-z][a-zA-Z0-9_]*")
 
 
 def put_lambda_metrics(
@@ -40,20 +43,23 @@ def put_lambda_metrics(
 
 
 def compute_metric_data() -> None:
-    """moto fails at percentiles, and knows no metric math."""
+    """moto fails at percentiles, knows no metric math, and answers SELECT with all there is."""
 
     @wrap_method(CloudWatchBackend, "get_metric_data")
     def get_metric_data(
-        get: Method,
+        _: Method,
         backend: Any,
         queries: list[dict[str, Any]],
         start_time: datetime,
         end_time: datetime,
         scan_by: str = "TimestampAscending",
     ) -> list[dict[str, Any]]:
-        if any(query.get("Expression", "").startswith("SELECT") for query in queries):
-            answer: list[dict[str, Any]] = get(backend, queries, start_time, end_time, scan_by)
-            return answer
+        ids = [query["Id"] for query in queries]
+        if len(set(ids)) < len(ids) or not all(map(QUERY_ID.fullmatch, ids)):
+            raise ValidationError(
+                "The Id of each query must be unique, begin with a lowercase letter, and have only "
+                "letters, digits and underscores."
+            )
         if _seconds(start_time) >= _seconds(end_time):
             raise ValidationError("The parameter EndTime must be greater than StartTime.")
         try:

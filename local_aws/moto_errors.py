@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from wsgiref.types import WSGIEnvironment
+from xml.parsers.expat import ExpatError
 
 from flask import Flask, request
 from moto.moto_server.werkzeug_app import create_backend_app
@@ -18,9 +19,9 @@ from local_aws.sigv4 import SignatureError, raw_target, read
 log = logging.getLogger(__name__)
 
 
-def create_app(service: str) -> Flask:
-    """moto's application for a service, which fails as AWS does."""
-    app: Flask = create_backend_app(service)
+def create_app(service: str | None) -> Flask:
+    """moto's application for a service, which fails as AWS does; None is one moto does not have."""
+    app: Flask = create_backend_app(service) if service else Flask(__name__, static_folder=None)
     app.register_error_handler(Exception, _answer)
     return app
 
@@ -33,6 +34,9 @@ def _answer(error: Exception) -> Response | HTTPException:
     if isinstance(error, NotImplementedError) or error is request.routing_exception:
         text = f"The local AWS does not have {action}. docs/local-aws.md lists what it lacks."
         code, status = "NotImplemented", HTTPStatus.NOT_IMPLEMENTED
+    elif isinstance(error, ExpatError):
+        text = "The XML you provided was not well-formed or did not validate against our schema"
+        code, status = "MalformedXML", HTTPStatus.BAD_REQUEST
     elif isinstance(error, SignatureError):  # the body is another one
         text, code, status = str(error), error.code, error.status
     elif isinstance(error, HTTPException):

@@ -10,19 +10,76 @@ from urllib.parse import unquote
 
 from moto.core.config import default_user_config
 from moto.core.utils import utcnow
-from moto.iam.models import iam_backends
-from moto.sts.models import sts_backends
+from moto.iam.models import IAMBackend, iam_backends
+from moto.iam.policy_validation import IAMTrustPolicyDocumentValidator
+from moto.sts.exceptions import STSClientError
+from moto.sts.models import STSBackend, sts_backends
+from moto.sts.responses import TokenResponse
 
 from local_aws.errors import CannotAssume, CannotDeliver
 from local_aws.iam_guard import Principal
 from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
+from local_aws.moto_patch import Method, wrap_method
 from local_aws.sigv4 import SignatureError
 
 
 def load_managed_policies() -> None:
     """moto leaves out AWS's own managed policies unless it is told to load its copies."""
     default_user_config["iam"]["load_aws_managed_policies"] = True
+
+
+def refuse_example_credentials() -> None:
+    """moto gives out credentials from AWS's documentation, with which nothing can be signed.
+
+    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
+    """
+    for name in ("get_session_token", "get_federation_token"):
+
+        @wrap_method(TokenResponse, name)
+        def refuse(_: Method, __: Any) -> Any:
+            raise NotImplementedError
+
+
+def refuse_broken_trust() -> None:
+    """moto accepts any text as a new role's trust policy."""
+
+    @wrap_method(IAMBackend, "create_role")
+    def create_role(
+        create: Method, backend: Any, role_name: str, document: str, *args: Any, **more: Any
+    ) -> Any:
+        IAMTrustPolicyDocumentValidator(document).validate()
+        return create(backend, role_name, document, *args, **more)
+
+
+def refuse_missing_roles() -> None:
+    """moto gives out credentials of roles that do not exist."""
+
+    @wrap_method(STSBackend, "assume_role")
+    def assume(assume: Method, backend: Any, **settings: Any) -> Any:
+        arn = settings["role_arn"]
+        if _role(arn) is None:
+            text = f"The caller is not authorized to perform: sts:AssumeRole on resource: {arn}"
+            raise STSClientError("AccessDenied", text)
+        return assume(backend, **settings)
+
+
+def name_administrator() -> None:
+    """moto calls whoever has a key that it does not know "moto"."""
+
+    @wrap_method(STSBackend, "get_caller_identity")
+    def get_caller_identity(
+        get: Method, backend: Any, access_key_id: str, region: str
+    ) -> tuple[str, str, str]:
+        user_id, arn, account_id = get(backend, access_key_id, region)
+        if arn.endswith(":sts::" + account_id + ":user/moto"):
+            return "AIDAADMINISTRATOR0000", admin_arn(account_id), account_id
+        return user_id, arn, account_id
+
+
+def admin_arn(account_id: str) -> str:
+    """The ARN of the user whose key the server prints."""
+    return f"arn:aws:iam::{account_id}:user/admin"
 
 
 class Principals:
@@ -32,8 +89,9 @@ class Principals:
         """The administrator's key is known only here; moto has no such user."""
         self._account_id = account_id
         self._admin_key = admin_key
-        admin_arn = f"arn:aws:iam::{account_id}:user/admin"
-        self._admin = Principal(admin_arn, admin_secret, session_token=None, policies=None)
+        self._admin = Principal(
+            admin_arn(account_id), admin_secret, session_token=None, policies=None
+        )
 
     def find(self, access_key: str) -> Principal | None:
         """The principal with its current policies; None if the key is unknown.
@@ -65,7 +123,7 @@ class Principals:
 
 
 def _role(arn: str) -> Any:
-    account_id = arn.split(":")[4]
+    account_id = arn.split(":")[4] if arn.count(":") > 4 else ""
     roles = iam_backends[account_id]["aws"].get_roles()
     return next((role for role in roles if role.arn == arn), None)
 

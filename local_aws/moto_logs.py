@@ -26,15 +26,20 @@ def put_log_lines(
     stream: str,
     lines: Sequence[tuple[int, str]],
 ) -> None:
-    """Add lines (epoch ms, text) to a stream, which is created if it does not exist.
+    """Add lines (epoch ms, text) to a stream. As Lambda does, create it and its group if missing.
 
-    Raise CannotDeliver if the role may not do this or the group does not exist. A request over HTTP
-    would be judged by the same policies; it took a quarter of the server's time.
+    Raise CannotDeliver if the role may not do this. A request over HTTP would be judged by the same
+    policies; it took a quarter of the server's time.
     """
-    arn = f"arn:aws:logs:{region}:{account_id}:log-group:{group}:log-stream:{stream}"
+    # Rights to a group end in ":*" in policies, as CloudWatch Logs says in DescribeLogGroups.
+    group_arn = f"arn:aws:logs:{region}:{account_id}:log-group:{group}:log-stream:"
+    arn = f"{group_arn}{stream}"
     logs = logs_backends[account_id][region]
     try:
-        if group in logs.groups and stream not in logs.groups[group].streams:
+        if group not in logs.groups:
+            check_role(role_arn, "logs:CreateLogGroup", group_arn)
+            logs.create_log_group(group, {})
+        if stream not in logs.groups[group].streams:
             check_role(role_arn, "logs:CreateLogStream", arn)
             logs.create_log_stream(group, stream)
         check_role(role_arn, "logs:PutLogEvents", arn)
@@ -84,6 +89,18 @@ def filter_log_events_in_order() -> None:
         )
         answer = {"events": events, "nextToken": token, "searchedLogStreams": searched}
         return json.dumps({name: value for name, value in answer.items() if value is not None})
+
+
+def refuse_queries_and_subscriptions() -> None:
+    """moto ignores `filter` and `stats` in queries, and the filter's pattern in subscriptions.
+
+    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
+    """
+    for name in ("start_query", "put_subscription_filter"):
+
+        @wrap_method(LogsResponse, name)
+        def refuse(_: Method, __: Any) -> str:
+            raise NotImplementedError
 
 
 def group_name(identifier: str) -> str:

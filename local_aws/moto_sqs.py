@@ -8,6 +8,7 @@ from typing import Any
 
 from moto.core.exceptions import ServiceException
 from moto.sqs import models
+from moto.sqs.exceptions import SQSException
 from moto.sqs.models import SQSBackend, sqs_backends
 
 from local_aws.errors import CannotDeliver
@@ -15,6 +16,61 @@ from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
 from local_aws.moto_iam import check_role
 from local_aws.moto_patch import Method, wrap_method
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+LIMITS = {
+    "DelaySeconds": (0, 900),
+    "MaximumMessageSize": (1024, 1_048_576),
+    "MessageRetentionPeriod": (60, 1_209_600),
+    "ReceiveMessageWaitTimeSeconds": (0, 20),
+    "VisibilityTimeout": (0, 43_200),
+}
+DOCUMENTS = {"Policy", "RedrivePolicy", "RedriveAllowPolicy"}
+OTHER_ATTRIBUTES = {
+    "ContentBasedDeduplication",
+    "DeduplicationScope",
+    "FifoQueue",
+    "FifoThroughputLimit",
+    "KmsDataKeyReusePeriodSeconds",
+    "KmsMasterKeyId",
+    "SqsManagedSseEnabled",
+}
+
+
+def refuse_impossible_attributes() -> None:
+    """moto ignores unknown attributes of queues, accepts any number, and fails on other texts."""
+
+    def check(attributes: dict[str, Any]) -> None:
+        for name, value in attributes.items():
+            if name not in LIMITS.keys() | DOCUMENTS | OTHER_ATTRIBUTES:
+                raise SQSException("InvalidAttributeName", f"Unknown Attribute {name}.")
+            if not _is_possible(name, str(value)):
+                text = f"Invalid value for the parameter {name}."
+                raise SQSException("InvalidAttributeValue", text)
+
+    @wrap_method(SQSBackend, "create_queue")
+    def create_queue(
+        create: Method, backend: Any, name: str, tags: Any = None, **attributes: Any
+    ) -> Any:
+        check(attributes)
+        return create(backend, name, tags, **attributes)
+
+    @wrap_method(SQSBackend, "set_queue_attributes")
+    def set_queue_attributes(
+        change: Method, backend: Any, queue_name: str, attributes: dict[str, Any]
+    ) -> Any:
+        check(attributes)
+        return change(backend, queue_name, attributes)
+
+
+def _is_possible(name: str, value: str) -> bool:
+    try:
+        if name in LIMITS:
+            return LIMITS[name][0] <= int(value) <= LIMITS[name][1]
+        # An empty document removes the one that was set.
+        return name not in DOCUMENTS or not value or isinstance(json.loads(value), dict)
+    except ValueError:
+        return False
 
 
 def take_messages_in_turn() -> None:

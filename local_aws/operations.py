@@ -26,30 +26,33 @@ def model(service: str) -> ServiceModel | None:
 
 @cache
 def _routes(service: str) -> dict[str, list[Route]]:
-    """The operations of a REST API by HTTP method, those that need most of the query first."""
+    """The operations of a REST API by HTTP method, those that need most of the query first.
+
+    PutObject and CopyObject differ in a header: the one that needs none comes first.
+    """
     found = model(service)
     routes: dict[str, list[Route]] = {}
     if found is None:
         return routes
-    for name in found.operation_names:
-        operation = found.operation_model(name)
+    operations = [found.operation_model(name) for name in found.operation_names]
+    for operation in sorted(operations, key=lambda one: len(_required(one, "header"))):
         http = operation.http
         path, _, query = http["requestUri"].partition("?")
         pattern = LABEL.sub(lambda label: ".+" if label[1] else "[^/]+", path.rstrip("/"))
-        needed = frozenset(filter(None, (*query.split("&"), *_required(operation))))
+        needed = frozenset(filter(None, (*query.split("&"), *_required(operation, "querystring"))))
         routes.setdefault(http["method"], []).append(
-            (re.compile(f"{pattern}/?", re.DOTALL), needed, name)
+            (re.compile(f"{pattern}/?", re.DOTALL), needed, operation.name)
         )
     for listed in routes.values():
         listed.sort(key=lambda route: -len(route[1]))
     return routes
 
 
-def _required(operation: OperationModel) -> list[str]:
-    """The names that the query of each such request has."""
+def _required(operation: OperationModel, location: str) -> list[str]:
+    """The names that the query, or the headers, of each such request have."""
     shape = operation.input_shape
     places = [shape.members[name].serialization for name in shape.required_members] if shape else []
-    return [place["name"] for place in places if place.get("location") == "querystring"]
+    return [place["name"] for place in places if place.get("location") == location]
 
 
 def rest_operation(service: str, method: str, path: str, query: str) -> str | None:

@@ -39,6 +39,10 @@ LACKING: list[tuple[str, str, dict[str, Any]]] = [
         {"FunctionName": "f", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1},
     ),
     ("s3", "list_bucket_analytics_configurations", {"Bucket": "b"}),
+    ("pricing", "describe_services", {}),  # moto has nothing of it
+    ("sts", "get_session_token", {}),
+    ("sts", "get_federation_token", {"Name": "name"}),
+    ("logs", "start_query", {"queryString": "stats count(*)", "startTime": 0, "endTime": 1}),
 ]
 
 
@@ -61,6 +65,14 @@ def test_what_is_lacking_is_refused_by_its_name(
     assert f":{operation(client, call)}." in answer["Error"]["Message"]
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 501
     assert answer["ResponseMetadata"]["RequestId"]
+
+
+def test_a_failure_in_putobject_is_not_called_copyobject(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+
+    with pytest.raises(ClientError, match="s3:PutObject failed"):
+        s3.put_object(Bucket=bucket, Key="k", ACL="unheard-of")
 
 
 @pytest.mark.parametrize(
@@ -238,14 +250,16 @@ def test_a_functions_percentiles_come_from_its_metrics(cloud: Cloud) -> None:
     assert values["p50"][0] < 150 < 200 <= values["p95"][0]
     assert values["average"][0] == pytest.approx(values["seconds"][0] * 250)
 
-    with pytest.raises(ClientError, match="ANOMALY_DETECTION_BAND"):
-        cloud.client("cloudwatch").get_metric_data(
-            MetricDataQueries=[
-                query("a", "Sum"),
-                {"Id": "b", "Expression": "ANOMALY_DETECTION_BAND(a)"},
-            ],
-            **span,
-        )
+    for second, reason in (
+        ({"Id": "b", "Expression": "ANOMALY_DETECTION_BAND(a)"}, "ANOMALY_DETECTION_BAND"),
+        ({"Id": "b", "Expression": "SELECT MAX(Duration) FROM x", "Period": 60}, "SELECT"),
+        (query("a", "p50"), "unique"),
+        (query("B", "p50"), "lowercase"),
+    ):
+        with pytest.raises(ClientError, match=reason):
+            cloud.client("cloudwatch").get_metric_data(
+                MetricDataQueries=[query("a", "Sum"), second], **span
+            )
 
 
 def test_the_calls_of_logs_tail_see_each_event_once(cloud: Cloud) -> None:
@@ -446,3 +460,24 @@ def test_a_sessions_own_policy_limits_nothing(cloud: Cloud) -> None:
     )
 
     assert "Buckets" in cloud.client("s3", session["Credentials"]).list_buckets()
+
+
+def test_anybody_may_assume_a_role_who_has_the_right(cloud: Cloud) -> None:
+    right = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+    trusts_lambda_only = cloud.role([])
+    sts = cloud.client("sts", cloud.assume([right]))
+
+    assert "Credentials" in sts.assume_role(RoleArn=trusts_lambda_only, RoleSessionName="test")
+
+
+def test_a_new_bucket_shows_no_defaults(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+
+    for read in (
+        s3.get_bucket_encryption,
+        s3.get_public_access_block,
+        s3.get_bucket_ownership_controls,
+    ):
+        with pytest.raises(ClientError, match=r"NotFound|NoSuch"):
+            read(Bucket=bucket)

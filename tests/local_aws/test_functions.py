@@ -277,10 +277,24 @@ def test_qualifiers_and_arns_find_the_function(cloud: Cloud) -> None:
         f"123456789012:function:{name}",
     ):
         assert cloud.invoke(asked, 1)[0] == {"got": 1}
+        assert client.get_function(FunctionName=asked)["Configuration"]["FunctionName"] == name
     assert cloud.invoke(name, 1, Qualifier="live")[0] == {"got": 1}
+    with pytest.raises(ClientError, match=r"InvalidParameterValueException.*InvocationType"):
+        client.invoke(FunctionName=name, InvocationType="Later")
     with pytest.raises(ClientError, match=r"ResourceNotFoundException.*Function not found"):
         cloud.invoke("nobody")
     assert client.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"] == 204
+
+
+def test_a_function_sees_the_arn_that_it_was_invoked_by(cloud: Cloud) -> None:
+    name = cloud.function("def handler(event, context):\n    return context.invoked_function_arn\n")
+    client, arn = cloud.client("lambda"), cloud.arn(name)
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="$LATEST")
+
+    seen = [cloud.invoke(name)[0], cloud.invoke(f"{arn}:live")[0]]
+    seen += [cloud.invoke(name, Qualifier=qualifier)[0] for qualifier in ("live", "$LATEST")]
+
+    assert seen == [arn, f"{arn}:live", f"{arn}:live", f"{arn}:$LATEST"]
 
 
 def test_requests_and_responses_that_are_too_large_are_refused(cloud: Cloud) -> None:
@@ -404,6 +418,32 @@ def test_a_role_without_log_permissions_writes_no_log(cloud: Cloud) -> None:
     assert "hello" in cloud.log_lines(loud)
     assert cloud.log_lines(silent, seconds=0) == []
     assert f"{silent} cannot write its log" in cloud.aws.log_path.read_text()
+
+
+def test_a_missing_log_group_is_made_if_the_role_may(cloud: Cloud) -> None:
+    iam, logs = cloud.client("iam"), cloud.client("logs")
+    basic, may_write = cloud.role([]), {"Effect": "Allow", "Resource": "*"}
+    iam.attach_role_policy(
+        RoleName=basic.split("/")[-1],
+        PolicyArn="arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
+    )
+    narrow = cloud.role([{**may_write, "Action": ["logs:CreateLogStream", "logs:PutLogEvents"]}])
+    made, refused = (cloud.function(ECHO, Role=role) for role in (basic, narrow))
+
+    def groups(name: str) -> list[Any]:
+        found = logs.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{name}")
+        return list(found["logGroups"])
+
+    for name in (refused, made):
+        logs.delete_log_group(logGroupName=f"/aws/lambda/{name}")
+        cloud.invoke(name)
+
+    deadline = time.monotonic() + 10
+    while not groups(made):  # telemetry comes after the response
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "hello" in cloud.log_lines(made)
+    assert groups(refused) == []
 
 
 def test_aliased_versions_stay_and_version_numbers_are_never_reused(cloud: Cloud) -> None:

@@ -111,6 +111,15 @@ def test_a_broken_response_ends_the_connection(
     assert ("GET /fails failed" in caplog.text) == (path == "/fails")
 
 
+@pytest.mark.parametrize("length", ["abc", "-5", "1e3"])
+def test_a_length_that_is_no_number_is_refused(address: tuple[str, int], length: str) -> None:
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(f"PUT /echo HTTP/1.1\r\nContent-Length: {length}\r\n\r\nx".encode())
+        answer = connection.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 def test_an_old_client_gets_all_parts_and_the_end(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=5) as sock:
         sock.sendall(b"GET /parts HTTP/1.0\r\n\r\n")

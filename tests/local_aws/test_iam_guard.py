@@ -164,7 +164,7 @@ def test_other_services_are_authorized_per_resource(cloud: Cloud) -> None:
             },
             {
                 "Effect": "Allow",
-                "Action": ["logs:CreateLogStream"],
+                "Action": ["logs:CreateLogStream", "logs:FilterLogEvents"],
                 "Resource": f"arn:aws:logs:{place}:log-group:{group}:*",
             },
         ]
@@ -183,6 +183,7 @@ def test_other_services_are_authorized_per_resource(cloud: Cloud) -> None:
     assert seen == ["OK", "AccessDenied"] * 2
     named = {"logGroupName": group, "logStreamName": "s"}
     assert code_of(lambda: logs.create_log_stream(**named)) == "OK"
+    assert code_of(lambda: logs.filter_log_events(logGroupName=group)) == "OK"
     assert code_of(lambda: logs.create_log_group(logGroupName="x")) == "AccessDeniedException"
     assert code_of(cloud.client("sts", credentials).get_caller_identity) == "OK"
     assert code_of(cloud.client("iam", credentials).list_roles) == "AccessDenied"

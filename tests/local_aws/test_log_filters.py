@@ -96,6 +96,7 @@ def test_a_json_pattern_fits_only_json(message: str) -> None:
     [
         "[a, b]",
         "{ }",
+        "{ $.a = 1",
         "{ $.a }",
         "{ $.a = }",
         "{ $.a < word }",

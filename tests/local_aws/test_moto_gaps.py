@@ -278,6 +278,54 @@ def refuse_untrusting_roles(cloud: Cloud) -> bool:
 
 
 @gap
+def find_by_any_arn(cloud: Cloud) -> bool:
+    client, name = cloud.client("lambda"), function(cloud)
+    partial_arn = f"123456789012:function:{name}"
+    versions = client.list_versions_by_function(FunctionName=cloud.arn(name))["Versions"]
+    calls = (client.get_function, client.publish_version, client.delete_function)
+    found = [succeeds(call, FunctionName=partial_arn) for call in calls]
+    return not versions or not all(found)
+
+
+@gap
+def name_the_alias(cloud: Cloud) -> bool:
+    client, name = cloud.client("lambda"), function(cloud)
+    version = client.publish_version(FunctionName=name)["Version"]
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    get = client.get_function_configuration
+    shown = [
+        get(FunctionName=f"{cloud.arn(name)}:live"),
+        get(FunctionName=name, Qualifier="live"),
+        get(FunctionName=name, Qualifier="1"),
+        get(FunctionName=name),
+    ]
+    endings = [config["FunctionArn"].removeprefix(cloud.arn(name)) for config in shown]
+    return endings != [":live", ":live", ":1", ""]
+
+
+@gap
+def note_changes(cloud: Cloud) -> bool:
+    client, name = cloud.client("lambda"), function(cloud)
+    before = client.get_function_configuration(FunctionName=name)
+    time.sleep(0.002)
+    update = partial(client.update_function_configuration, FunctionName=name, Timeout=9)
+    after = update()
+    is_stale = succeeds(update, RevisionId=before.get("RevisionId", "x"))
+    unchanged = [key for key in ("LastModified", "RevisionId") if before.get(key) == after.get(key)]
+    return bool(unchanged) or is_stale
+
+
+@gap
+def refuse_impossible_settings(cloud: Cloud) -> bool:
+    update, name = cloud.client("lambda").update_function_configuration, function(cloud)
+    changes = ({"Timeout": 6000}, {"Environment": {"Variables": {"AWS_REGION": "eu-west-1"}}})
+    accepted = [succeeds(update, FunctionName=name, **change) for change in changes]
+    news = ({"Runtime": "python1"}, {"Handler": ""}, {"Code": {"ZipFile": b"no zip"}})
+    accepted += [succeeds(function, cloud=cloud, **settings) for settings in news]
+    return any(accepted)
+
+
+@gap
 def keep_published_code(cloud: Cloud) -> bool:
     client = cloud.client("lambda")
     first, second = (f"{REGISTRY}/an-image@sha256:{digit * 64}" for digit in "12")
@@ -380,6 +428,117 @@ def refuse_unknown_subresources(cloud: Cloud) -> bool:
     return succeeds(call, Bucket=new_bucket(cloud))
 
 
+def listed(cloud: Cloud) -> tuple[Any, str]:
+    """A client, and a bucket with folders, a deleted object and others."""
+    s3, bucket = cloud.client("s3"), new_bucket(cloud)
+    enabled = {"Status": "Enabled"}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=enabled)
+    for key in ("%41/1", "%41/2", "b", "c/1", "d", "gone/1"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"0123456789")
+    s3.delete_object(Bucket=bucket, Key="gone/1")
+    return s3, bucket
+
+
+@gap
+def list_in_pages(cloud: Cloud) -> bool:
+    s3, bucket = listed(cloud)
+    found = []
+    for page in s3.get_paginator("list_objects").paginate(
+        Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": 1}
+    ):
+        found.append([folder["Prefix"] for folder in page.get("CommonPrefixes", [])])
+        found[-1] += [item["Key"] for item in page.get("Contents", [])]
+    return found != [["%41/"], ["b"], ["c/"], ["d"]]
+
+
+@gap
+def refuse_unknown_tokens(cloud: Cloud) -> bool:
+    s3, bucket = listed(cloud)
+    with pytest.raises(ClientError) as caught:
+        s3.list_objects_v2(Bucket=bucket, ContinuationToken="none")
+    return caught.value.response["Error"]["Code"] != "InvalidArgument"
+
+
+@gap
+def ignore_unreadable_ranges(cloud: Cloud) -> bool:
+    s3, bucket = listed(cloud)
+    return not succeeds(s3.get_object, Bucket=bucket, Key="b", Range="the first three")
+
+
+@gap
+def compare_digests(cloud: Cloud) -> bool:
+    put, bucket = cloud.client("s3").put_object, new_bucket(cloud)
+    given = ({"ContentMD5": "AAAA"}, {"ChecksumSHA256": "AAAA"}, {"ChecksumCRC32": "AAAAAA=="})
+    return any(succeeds(put, Bucket=bucket, Key="k", Body=b"x", **digest) for digest in given)
+
+
+@gap
+def refuse_single_parts(cloud: Cloud) -> bool:
+    s3, place = cloud.client("s3"), {"Bucket": new_bucket(cloud), "Key": "k"}
+    upload = {**place, "UploadId": s3.create_multipart_upload(**place)["UploadId"]}
+    etag = s3.upload_part(**upload, PartNumber=1, Body=b"x")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    s3.complete_multipart_upload(**upload, MultipartUpload=parts)
+    return succeeds(s3.get_object, **place, PartNumber=2)
+
+
+@gap
+def refuse_broken_policies(cloud: Cloud) -> bool:
+    put, bucket = cloud.client("s3").put_bucket_policy, new_bucket(cloud)
+    return any(succeeds(put, Bucket=bucket, Policy=policy) for policy in ("{", "[]", "1"))
+
+
+@gap
+def limit_bucket_names(cloud: Cloud) -> bool:
+    return any(succeeds(cloud.client("s3").create_bucket, Bucket=n) for n in ("A-bucket", "a..b"))
+
+
+@gap
+def refuse_example_credentials(cloud: Cloud) -> bool:
+    sts = cloud.client("sts")
+    return succeeds(sts.get_session_token) or succeeds(sts.get_federation_token, Name="name")
+
+
+@gap
+def refuse_broken_trust(cloud: Cloud) -> bool:
+    create = cloud.client("iam").create_role
+    return succeeds(create, RoleName=cloud.name("role"), AssumeRolePolicyDocument="{")
+
+
+@gap
+def refuse_missing_roles(cloud: Cloud) -> bool:
+    arn, assume = "arn:aws:iam::123456789012:role/missing", cloud.client("sts").assume_role
+    return succeeds(assume, RoleArn=arn, RoleSessionName="test")
+
+
+@gap
+def name_administrator(cloud: Cloud) -> bool:
+    arn = cloud.client("sts").get_caller_identity()["Arn"]
+    return bool(arn != "arn:aws:iam::123456789012:user/admin")
+
+
+@gap
+def refuse_impossible_attributes(cloud: Cloud) -> bool:
+    sqs, name = cloud.client("sqs"), cloud.name("queue")
+    url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "43200"})["QueueUrl"]
+    codes = []
+    for attribute, value in (
+        ("VisibilityTimeout", "43201"),
+        ("DelaySeconds", "soon"),
+        ("RedrivePolicy", "{"),
+        ("Nothing", "1"),
+    ):
+        for call in (
+            partial(sqs.set_queue_attributes, QueueUrl=url),
+            partial(sqs.create_queue, QueueName=f"{name}-2"),
+        ):
+            try:
+                call(Attributes={attribute: value})
+            except ClientError as error:
+                codes.append(error.response["Error"]["Code"])
+    return codes != ["InvalidAttributeValue"] * 6 + ["InvalidAttributeName"] * 2
+
+
 @gap
 def load_managed_policies(cloud: Cloud) -> bool:
     attach, role = cloud.client("iam").attach_role_policy, cloud.role([]).split("/")[-1]
@@ -439,6 +598,17 @@ def read_filter_patterns(cloud: Cloud) -> bool:
 @gap
 def filter_log_events_in_order(cloud: Cloud) -> bool:
     return logged(cloud) != ["one", '{"step": "two"}', "three"]
+
+
+@gap
+def refuse_queries_and_subscriptions(cloud: Cloud) -> bool:
+    logs, group = cloud.client("logs"), {"logGroupName": cloud.name("/group")}
+    logs.create_log_group(**group)
+    query = {"queryString": "stats count(*)", "startTime": 0, "endTime": 1}
+    filter_ = {"filterName": "errors", "filterPattern": "ERROR"}
+    arn = cloud.arn(function(cloud))
+    asked = succeeds(logs.start_query, **group, **query)
+    return succeeds(logs.put_subscription_filter, **group, **filter_, destinationArn=arn) or asked
 
 
 @gap
@@ -762,6 +932,32 @@ MOTO_SYMBOLS = (
     ("moto.awslambda.models", "LambdaBackend.create_event_source_mapping"),
     ("moto.awslambda.models", "LambdaBackend.update_event_source_mapping"),
     ("moto.awslambda.models", "LambdaBackend.delete_event_source_mapping"),
+    ("moto.awslambda.models", "LambdaStorage.get_function_by_name_or_arn_with_qualifier"),
+    ("moto.awslambda.models", "LambdaStorage.get_function_by_name_or_arn_forbid_qualifier"),
+    ("moto.awslambda.models", "LambdaStorage.list_versions_by_function"),
+    ("moto.awslambda.models", "LambdaStorage._get_function_aliases"),
+    ("moto.awslambda.models", "LambdaStorage.del_function"),
+    ("moto.awslambda.exceptions", "ValidationException"),
+    ("moto.awslambda.responses", "LambdaResponse._set_configuration_qualifier"),
+    ("moto.iam.models", "IAMBackend.create_role"),
+    ("moto.iam.policy_validation", "IAMTrustPolicyDocumentValidator"),
+    ("moto.logs.responses", "LogsResponse.start_query"),
+    ("moto.logs.responses", "LogsResponse.put_subscription_filter"),
+    ("moto.s3.exceptions", "InvalidBucketName"),
+    ("moto.s3.exceptions", "InvalidContinuationToken"),
+    ("moto.s3.models", "FakeDeleteMarker"),
+    ("moto.s3.models", "S3Backend.create_bucket"),
+    ("moto.s3.models", "S3Backend.put_bucket_policy"),
+    ("moto.s3.models", "S3Backend.list_objects"),
+    ("moto.s3.models", "S3Backend.list_objects_v2"),
+    ("moto.s3.responses", "S3Response._handle_range_header"),
+    ("moto.s3.responses", "S3Response.serialized"),
+    ("moto.sqs.exceptions", "SQSException"),
+    ("moto.sqs.models", "SQSBackend.create_queue"),
+    ("moto.sqs.models", "SQSBackend.set_queue_attributes"),
+    ("moto.sts.exceptions", "STSClientError"),
+    ("moto.sts.models", "STSBackend.get_caller_identity"),
+    ("moto.sts.responses", "TokenResponse"),
     ("moto.sts.models", "STSBackend.assume_role"),
     ("moto.sts.models", "STSBackend.get_assumed_role_from_access_key"),
 )
