@@ -181,7 +181,7 @@ def _named_in(record: Any) -> store.Source:
     try:
         bucket, key = record["s3"]["bucket"]["name"], record["s3"]["object"]["key"]
     except (KeyError, TypeError) as error:
-        raise UnexpectedEvent(f"A record of the event lacks {error}: not from S3.") from error
+        raise UnexpectedEvent("A record of the event names no object: not from S3.") from error
     for what, name in (("bucket", bucket), ("key", key)):
         if not isinstance(name, str) or not name or not _is_utf8(name):
             shown = json.dumps(name)[:200]

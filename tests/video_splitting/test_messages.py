@@ -162,7 +162,7 @@ def test_s3s_test_event_is_done_with(world: Any, queues: Queues) -> None:
         ("hello", "NotAnEvent: The message 'hello' is not JSON: not from S3."),
         ("[1]", "NotAnEvent: The message '[1]' is not a JSON object: not from S3."),
         ('{"a": 1}', "UnexpectedEvent: No Records in the event "),
-        ('{"Records": [{"s3": {}}]}', "UnexpectedEvent: A record of the event lacks "),
+        ('{"Records": [{"s3": {}}]}', "UnexpectedEvent: A record of the event names no object: "),
     ],
 )
 def test_a_message_that_is_no_event_is_a_failure_that_says_so(
