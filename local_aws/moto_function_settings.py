@@ -91,8 +91,29 @@ def name_the_alias() -> None:
     LambdaResponse._set_configuration_qualifier = staticmethod(show_alias)
 
 
+def check_settings(check: Method) -> None:
+    """Check the settings of functions that are created or updated."""
+
+    @wrap_method(LambdaBackend, "create_function")
+    def create_function(create: Method, backend: Any, spec: dict[str, Any]) -> Any:
+        check(spec)
+        return create(backend, spec)
+
+    @wrap_method(LambdaFunction, "update_configuration")
+    def update_configuration(update: Method, function: Any, updates: dict[str, Any]) -> Any:
+        check(updates)
+        return update(function, updates)
+
+
 def refuse_impossible_settings() -> None:
     """moto accepts any name, runtime, timeout, environment and zip."""
+
+    def check(settings: dict[str, Any]) -> None:
+        _check_values(settings)
+        _check_environment(settings)
+        _check_zip(settings.get("Code", {}))
+
+    check_settings(check)
 
     @wrap_method(LambdaBackend, "create_function")
     def create_function(create: Method, backend: Any, spec: dict[str, Any]) -> Any:
@@ -102,16 +123,7 @@ def refuse_impossible_settings() -> None:
                 "Runtime and Handler are mandatory parameters for functions created with "
                 "deployment packages."
             )
-        _check_values(spec)
-        _check_environment(spec)
-        _check_zip(spec["Code"])
         return create(backend, spec)
-
-    @wrap_method(LambdaFunction, "update_configuration")
-    def update_configuration(update: Method, function: Any, updates: dict[str, Any]) -> Any:
-        _check_values(updates)
-        _check_environment(updates)
-        return update(function, updates)
 
     @wrap_method(LambdaFunction, "update_function_code")
     def update_function_code(update: Method, function: Any, updates: dict[str, Any]) -> Any:

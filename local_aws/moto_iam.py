@@ -20,7 +20,7 @@ from local_aws.errors import CannotAssume, CannotDeliver
 from local_aws.iam_guard import Principal
 from local_aws.iam_policy import Request, as_list, is_allowed
 from local_aws.iam_requests import TLS
-from local_aws.moto_patch import Method, wrap_method
+from local_aws.moto_patch import Method, refuse, wrap_method
 from local_aws.sigv4 import SignatureError
 
 
@@ -30,15 +30,8 @@ def load_managed_policies() -> None:
 
 
 def refuse_example_credentials() -> None:
-    """moto gives out credentials from AWS's documentation, with which nothing can be signed.
-
-    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
-    """
-    for name in ("get_session_token", "get_federation_token"):
-
-        @wrap_method(TokenResponse, name)
-        def refuse(_: Method, __: Any) -> Any:
-            raise NotImplementedError
+    """moto gives out credentials from AWS's documentation, with which nothing can be signed."""
+    refuse(TokenResponse, "get_session_token", "get_federation_token")
 
 
 def refuse_broken_trust() -> None:

@@ -22,6 +22,7 @@ from moto.core.exceptions import JsonRESTError
 from local_aws.code_links import CodeLinks
 from local_aws.code_store import ImageFacts
 from local_aws.errors import CannotAssume, CannotStart
+from local_aws.moto_function_settings import check_settings
 from local_aws.moto_iam import check_lambda_trust
 from local_aws.moto_patch import Method, wrap_method
 from local_aws.slots import MIN_UNRESERVED
@@ -104,7 +105,7 @@ def refuse_impossible_memory() -> None:
                 f"{MIN_MEMORY_MB} and {MAX_MEMORY_MB}"
             )
 
-    _check_settings(check)
+    check_settings(check)
 
 
 def refuse_untrusting_roles() -> None:
@@ -119,21 +120,7 @@ def refuse_untrusting_roles() -> None:
                     "The role defined for the function cannot be assumed by Lambda."
                 ) from error
 
-    _check_settings(check)
-
-
-def _check_settings(check: Method) -> None:
-    """Check the settings of functions that are created or updated."""
-
-    @wrap_method(LambdaBackend, "create_function")
-    def create_function(create: Method, backend: Any, spec: dict[str, Any]) -> Any:
-        check(spec)
-        return create(backend, spec)
-
-    @wrap_method(LambdaFunction, "update_configuration")
-    def update_configuration(update: Method, function: Any, updates: dict[str, Any]) -> Any:
-        check(updates)
-        return update(function, updates)
+    check_settings(check)
 
 
 def keep_snap_start() -> None:

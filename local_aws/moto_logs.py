@@ -15,7 +15,7 @@ from moto.logs.responses import LogsResponse
 from local_aws.errors import CannotDeliver
 from local_aws.log_filters import InvalidPattern, parse
 from local_aws.moto_iam import check_role
-from local_aws.moto_patch import Method, wrap_method
+from local_aws.moto_patch import Method, refuse, wrap_method
 
 
 def put_log_lines(
@@ -92,15 +92,8 @@ def filter_log_events_in_order() -> None:
 
 
 def refuse_queries_and_subscriptions() -> None:
-    """moto ignores `filter` and `stats` in queries, and the filter's pattern in subscriptions.
-
-    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
-    """
-    for name in ("start_query", "put_subscription_filter"):
-
-        @wrap_method(LogsResponse, name)
-        def refuse(_: Method, __: Any) -> str:
-            raise NotImplementedError
+    """moto ignores `filter` and `stats` in queries, and the filter's pattern in subscriptions."""
+    refuse(LogsResponse, "start_query", "put_subscription_filter")
 
 
 def group_name(identifier: str) -> str:

@@ -22,3 +22,15 @@ def wrap_method(owner: Any, name: str) -> Callable[[Method], Method]:
         return replacement
 
     return replace
+
+
+def refuse(owner: Any, *names: str) -> None:
+    """Have these methods of moto's answer as those that it does not have.
+
+    NotImplementedError is moto's own way to say so; `moto_errors` answers it with 501.
+    """
+    for name in names:
+
+        @wrap_method(owner, name)
+        def refused(_: Method, *__: Any) -> Any:
+            raise NotImplementedError
