@@ -43,6 +43,8 @@ def test_output_that_nobody_takes_leaves_no_traceback(
 
 def test_ctrl_c_is_one_line() -> None:
     code = "import os, signal, command_line\n"
+    # Background jobs of a shell ignore SIGINT.
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "command_line.run(lambda: os.kill(os.getpid(), signal.SIGINT))"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True)
