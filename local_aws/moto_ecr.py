@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from moto.core.responses import ActionResult
-from moto.ecr.exceptions import ImageAlreadyExistsException
-from moto.ecr.models import Image, Repository, ecr_backends
+from moto.ecr.exceptions import ImageAlreadyExistsException, InvalidParameterException
+from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
 from moto.ecr.responses import ECRResponse
 
 from local_aws.moto_patch import Method, wrap_method
@@ -85,6 +85,25 @@ def issue_registry_password(endpoint: str, region: str, password: str) -> None:
             "proxyEndpoint": endpoint,
         }
         return ActionResult({"authorizationData": [data]})
+
+
+def refuse_broken_manifests() -> None:
+    """moto fails at a manifest that is not JSON."""
+
+    @wrap_method(ECRBackend, "put_image")
+    def put_image(
+        put: Method, backend: Any, repository: str, manifest: str, *args: Any, **more: Any
+    ) -> Any:
+        try:
+            is_manifest = isinstance(json.loads(manifest), dict)
+        except ValueError:
+            is_manifest = False
+        if not is_manifest:
+            raise InvalidParameterException(
+                "Invalid parameter at 'imageManifest' failed to satisfy constraint: 'Invalid JSON "
+                "syntax'"
+            )
+        return put(backend, repository, manifest, *args, **more)
 
 
 def measure_layers() -> None:

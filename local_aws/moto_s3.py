@@ -32,6 +32,7 @@ UNKNOWN_SUBRESOURCES = {
     "metrics",
     "renameObject",
     "requestPayment",
+    "select",
     "session",
     "torrent",
 }

@@ -11,8 +11,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from moto.s3.exceptions import InvalidBucketName, InvalidContinuationToken, S3ClientError
-from moto.s3.models import FakeDeleteMarker, S3Backend
+from moto.s3.exceptions import (
+    InvalidBucketName,
+    InvalidContinuationToken,
+    MalformedXML,
+    S3ClientError,
+)
+from moto.s3.models import FakeBucket, FakeDeleteMarker, S3Backend, get_canned_acl
 from moto.s3.responses import S3Response
 
 from local_aws.moto_patch import Method, wrap_method
@@ -20,6 +25,15 @@ from local_aws.moto_patch import Method, wrap_method
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]*[a-z0-9]")
 RANGE = re.compile(r"bytes=[0-9, -]+")
+KEYS_AT_ONCE = 1000  # in a request that deletes several
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_LifecycleRule.html
+LIFECYCLE_ACTIONS = {
+    "AbortIncompleteMultipartUpload",
+    "Expiration",
+    "NoncurrentVersionExpiration",
+    "NoncurrentVersionTransition",
+    "Transition",
+}
 DIGESTS: dict[str, Callable[[bytes], bytes]] = {
     "content-md5": lambda body: hashlib.md5(body, usedforsecurity=False).digest(),
     "x-amz-checksum-crc32": lambda body: zlib.crc32(body).to_bytes(4, "big"),
@@ -143,3 +157,40 @@ def limit_bucket_names() -> None:
         if not BUCKET_NAME.fullmatch(bucket_name):
             raise InvalidBucketName
         return create(backend, bucket_name, *args, **more)
+
+
+def limit_deletions() -> None:
+    """moto deletes any number of objects at once."""
+
+    @wrap_method(S3Backend, "delete_objects")
+    def delete_objects(
+        delete: Method, backend: Any, bucket_name: str, objects: list[Any], *args: Any, **more: Any
+    ) -> Any:
+        if len(objects) > KEYS_AT_ONCE:
+            raise MalformedXML
+        return delete(backend, bucket_name, objects, *args, **more)
+
+
+def refuse_unknown_acls() -> None:
+    """moto fails at a canned ACL that does not exist."""
+
+    @wrap_method(S3Response, "_acl_from_headers")
+    def acl_from_headers(read: Method, response: Any, headers: Any) -> Any:
+        name = headers.get("x-amz-acl")
+        try:
+            if name:
+                get_canned_acl(name)
+        except AssertionError as error:
+            raise S3ClientError("InvalidArgument", f"There is no canned ACL {name!r}.") from error
+        return read(response, headers)
+
+
+def refuse_idle_lifecycle_rules() -> None:
+    """moto keeps lifecycle rules that do nothing."""
+
+    @wrap_method(FakeBucket, "set_lifecycle")
+    def set_lifecycle(keep: Method, bucket: Any, rules: list[dict[str, Any]]) -> None:
+        if any(LIFECYCLE_ACTIONS.isdisjoint(rule) for rule in rules):
+            text = "At least one action needs to be specified in a rule"
+            raise S3ClientError("InvalidRequest", text)
+        keep(bucket, rules)

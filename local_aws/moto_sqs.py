@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any
 
 from moto.core.exceptions import ServiceException
 from moto.sqs import models
-from moto.sqs.exceptions import SQSException
+from moto.sqs.exceptions import MissingParameter, SQSException
 from moto.sqs.models import SQSBackend, sqs_backends
+from moto.sqs.responses import SQSResponse
 
 from local_aws.errors import CannotDeliver
 from local_aws.iam_policy import Request, as_list, is_allowed
@@ -25,6 +27,7 @@ LIMITS = {
     "ReceiveMessageWaitTimeSeconds": (0, 20),
     "VisibilityTimeout": (0, 43_200),
 }
+IMPOSSIBLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in messages
 DOCUMENTS = {"Policy", "RedrivePolicy", "RedriveAllowPolicy"}
 OTHER_ATTRIBUTES = {
     "ContentBasedDeduplication",
@@ -61,6 +64,21 @@ def refuse_impossible_attributes() -> None:
     ) -> Any:
         check(attributes)
         return change(backend, queue_name, attributes)
+
+
+def refuse_impossible_messages() -> None:
+    """moto accepts empty messages, and characters that no message may have."""
+
+    @wrap_method(SQSResponse, "send_message")
+    def send_message(send: Method, response: Any) -> Any:
+        body = response._get_param("MessageBody")
+        if not body:
+            raise MissingParameter("MessageBody")
+        if IMPOSSIBLE.search(body):
+            text = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | "
+            text += "#x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
+            raise SQSException("InvalidMessageContents", text)
+        return send(response)
 
 
 def _is_possible(name: str, value: str) -> bool:

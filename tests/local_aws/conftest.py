@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from local_aws.process import LocalAWS
 
@@ -224,3 +225,12 @@ def started() -> Iterator[Callable[..., LocalAWS]]:
     yield start
     for server in servers:
         server.stop()
+
+
+def code_of(call: Any) -> str:
+    """The error code of a call, or OK."""
+    try:
+        call()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return "OK"

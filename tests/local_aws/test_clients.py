@@ -39,6 +39,18 @@ LACKING: list[tuple[str, str, dict[str, Any]]] = [
         {"FunctionName": "f", "Qualifier": "1", "ProvisionedConcurrentExecutions": 1},
     ),
     ("s3", "list_bucket_analytics_configurations", {"Bucket": "b"}),
+    (
+        "s3",
+        "select_object_content",
+        {
+            "Bucket": "b",
+            "Key": "k",
+            "Expression": "SELECT * FROM s3object",
+            "ExpressionType": "SQL",
+            "InputSerialization": {"CSV": {}},
+            "OutputSerialization": {"CSV": {}},
+        },
+    ),
     ("pricing", "describe_services", {}),  # moto has nothing of it
     ("sts", "get_session_token", {}),
     ("sts", "get_federation_token", {"Name": "name"}),
@@ -67,12 +79,28 @@ def test_what_is_lacking_is_refused_by_its_name(
     assert answer["ResponseMetadata"]["RequestId"]
 
 
+def test_what_is_not_kept_is_said_in_the_documentation(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    s3.create_multipart_upload(Bucket=bucket, Key="k")
+    topic = {"TopicArn": "arn:aws:sns:us-east-1:123456789012:t", "Events": ["s3:ObjectCreated:*"]}
+
+    (upload,) = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    s3.put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={"TopicConfigurations": [topic]}
+    )
+
+    assert upload["Initiated"].year == 2010
+    kept = s3.get_bucket_notification_configuration(Bucket=bucket)
+    assert kept["TopicConfigurations"][0]["TopicArn"] == topic["TopicArn"]
+
+
 def test_a_failure_in_putobject_is_not_called_copyobject(cloud: Cloud) -> None:
     s3, bucket = cloud.client("s3"), cloud.name("bucket")
     s3.create_bucket(Bucket=bucket)
 
     with pytest.raises(ClientError, match="s3:PutObject failed"):
-        s3.put_object(Bucket=bucket, Key="k", ACL="unheard-of")
+        s3.put_object(Bucket=bucket, Key="k", GrantRead="nobody")
 
 
 @pytest.mark.parametrize(

@@ -16,20 +16,10 @@ import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
 
-from tests.local_aws.conftest import ANYTHING, Cloud, fetch
+from tests.local_aws.conftest import ANYTHING, Cloud, code_of, fetch
 
 KEYS = ["plain.mp4", "with space+plus.mp4", "a/ü名.mp4", "per%cent&amp.mp4", "a=b?c.mp4"]
-
-
-def code_of(call: Any) -> str:
-    """The error code of a call, or OK."""
-    try:
-        call()
-    except ClientError as error:
-        return str(error.response["Error"]["Code"])
-    return "OK"
 
 
 @pytest.mark.parametrize("key", KEYS)

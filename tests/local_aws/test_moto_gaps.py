@@ -28,7 +28,7 @@ from local_aws.code_links import CodeLinks
 from local_aws.code_store import ImageFacts
 from local_aws.moto_events import PendingEvents, complete_s3_event
 from local_aws.moto_gaps import repairs
-from tests.local_aws.conftest import TRUST, Cloud, zipped
+from tests.local_aws.conftest import TRUST, Cloud, code_of, zipped
 from tests.local_aws.oci_images import DOCKER, manifest
 
 REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -494,6 +494,28 @@ def limit_bucket_names(cloud: Cloud) -> bool:
 
 
 @gap
+def limit_deletions(cloud: Cloud) -> bool:
+    keys = {"Objects": [{"Key": str(number)} for number in range(1001)]}
+    return succeeds(cloud.client("s3").delete_objects, Bucket=new_bucket(cloud), Delete=keys)
+
+
+@gap
+def refuse_unknown_acls(cloud: Cloud) -> bool:
+    put = partial(cloud.client("s3").put_object, Bucket=new_bucket(cloud), Key="k")
+    put(ACL="bucket-owner-full-control")
+    return code_of(partial(put, ACL="nobody")) != "InvalidArgument"
+
+
+@gap
+def refuse_idle_lifecycle_rules(cloud: Cloud) -> bool:
+    put, bucket = cloud.client("s3").put_bucket_lifecycle_configuration, new_bucket(cloud)
+    rule = {"ID": "a", "Status": "Enabled", "Filter": {"Prefix": ""}}
+    expire = {"Rules": [{**rule, "Expiration": {"Days": 1}}]}
+    put(Bucket=bucket, LifecycleConfiguration=expire)
+    return succeeds(put, Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+
+
+@gap
 def refuse_example_credentials(cloud: Cloud) -> bool:
     sts = cloud.client("sts")
     return succeeds(sts.get_session_token) or succeeds(sts.get_federation_token, Name="name")
@@ -515,6 +537,14 @@ def refuse_missing_roles(cloud: Cloud) -> bool:
 def name_administrator(cloud: Cloud) -> bool:
     arn = cloud.client("sts").get_caller_identity()["Arn"]
     return bool(arn != "arn:aws:iam::123456789012:user/admin")
+
+
+@gap
+def refuse_impossible_messages(cloud: Cloud) -> bool:
+    sqs = cloud.client("sqs")
+    url = sqs.create_queue(QueueName=cloud.name("queue"))["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="\t\U0001f600")
+    return any(succeeds(sqs.send_message, QueueUrl=url, MessageBody=body) for body in ("", "\1"))
 
 
 @gap
@@ -649,6 +679,14 @@ def name_this_registry(cloud: Cloud) -> bool:
 def issue_registry_password(cloud: Cloud) -> bool:
     (data,) = cloud.client("ecr").get_authorization_token()["authorizationData"]
     return bool(data["expiresAt"] < datetime.now(timezone.utc))
+
+
+@gap
+def refuse_broken_manifests(cloud: Cloud) -> bool:
+    ecr, name = cloud.client("ecr"), cloud.name("repository")
+    ecr.create_repository(repositoryName=name)
+    put = partial(ecr.put_image, repositoryName=name, imageTag="v1")
+    return code_of(partial(put, imageManifest="x")) != "InvalidParameterException"
 
 
 @gap
