@@ -78,10 +78,10 @@ def repairs(
         moto_s3.limit_keys,  # wraps the one above: a long key is refused first
         moto_s3.route_any_key,
         moto_s3.escape_carriage_returns,
-        moto_s3.encode_listed_versions,
         moto_s3.refuse_unknown_subresources,
         moto_s3.read_tls_only_policies,
         moto_s3_requests.list_in_pages,
+        moto_s3_requests.encode_listed_versions,
         moto_s3_requests.refuse_unknown_tokens,
         moto_s3_requests.ignore_unreadable_ranges,
         moto_s3_requests.compare_digests,

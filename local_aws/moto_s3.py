@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import quote
 
 from moto.awslambda.utils import get_backend
 from moto.core.exceptions import JsonRESTError
@@ -38,7 +37,6 @@ UNKNOWN_SUBRESOURCES = {
 }
 KEY_BYTES = 1024
 METADATA_BYTES = 2048  # all user metadata of an object, names and values
-ENCODED = ("Key", "KeyMarker", "NextKeyMarker", "Prefix", "Delimiter")  # in a list of versions
 METADATA_PREFIX = "x-amz-meta-"
 
 
@@ -134,21 +132,6 @@ def escape_carriage_returns() -> None:
     @wrap_method(S3Serializer, "_serialize_body")
     def serialize_body(serialize: Method, serializer: Any, body: Any) -> str:
         return str(serialize(serializer, body)).replace("\r", "&#xD;")
-
-
-def encode_listed_versions() -> None:
-    """moto lists versions with their keys as they are, some of which XML cannot hold."""
-
-    @wrap_method(S3Response, "serialized")
-    def serialized(serialize: Method, response: Any, result: Any) -> Any:
-        is_encoded = response.querystring.get("encoding-type") == ["url"]
-        if is_encoded and response.data.get("Action") == "ListObjectVersions":
-            listed = result.result
-            listed["EncodingType"] = "url"
-            items = [*listed["Versions"], *listed["DeleteMarkers"]]
-            for item in [listed, *items, *listed.get("CommonPrefixes", [])]:
-                item.update({n: quote(item[n]) for n in ENCODED if item.get(n)})
-        return serialize(response, result)
 
 
 def limit_metadata() -> None:

@@ -1,4 +1,4 @@
-"""Repairs of how moto's S3 reads requests: listings, ranges, digests, parts, names of buckets."""
+"""Repairs of moto's S3: requests that it reads wrongly, and settings that S3 refuses."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from moto.s3.responses import S3Response
 
 from local_aws.moto_patch import Method, wrap_method
 
+ENCODED = ("Key", "KeyMarker", "NextKeyMarker", "Prefix", "Delimiter")  # in a list of versions
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET_NAME = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9.-]*[a-z0-9]")
 RANGE = re.compile(r"bytes=[0-9, -]+")
@@ -83,6 +84,21 @@ def list_in_pages() -> None:
         return serialize(response, answer)
 
 
+def encode_listed_versions() -> None:
+    """moto lists versions with their keys as they are, some of which XML cannot hold."""
+
+    @wrap_method(S3Response, "serialized")
+    def serialized(serialize: Method, response: Any, result: Any) -> Any:
+        is_encoded = response.querystring.get("encoding-type") == ["url"]
+        if is_encoded and response.data.get("Action") == "ListObjectVersions":
+            listed = result.result
+            listed["EncodingType"] = "url"
+            items = [*listed["Versions"], *listed["DeleteMarkers"]]
+            for item in [listed, *items, *listed.get("CommonPrefixes", [])]:
+                item.update({n: quote(item[n]) for n in ENCODED if item.get(n)})
+        return serialize(response, result)
+
+
 def refuse_unknown_tokens() -> None:
     """moto fails on a continuation token that it has not given."""
 
@@ -112,9 +128,10 @@ def compare_digests() -> None:
 
     @wrap_method(S3Response, "_key_response")
     def key_response(respond: Method, response: Any, request: Any, full_url: str) -> Any:
-        for header in DIGESTS.keys() & set(request.headers.keys(lower=True)):
+        given = set(request.headers.keys(lower=True)) if request.method == "PUT" else set()
+        for header in DIGESTS.keys() & given:
             digest = base64.b64encode(DIGESTS[header](response.body or b""))
-            if request.method == "PUT" and request.headers[header].encode() != digest:
+            if request.headers[header].encode() != digest:
                 kind = header.removeprefix("x-amz-checksum-")
                 text = f"The {kind} you specified did not match the calculated checksum."
                 raise S3ClientError("BadDigest", text)

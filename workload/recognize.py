@@ -145,8 +145,7 @@ def main(
         click.echo(text_table(COLUMNS, [result.cells() for result in results]))
         is_on_screen = sys.stdout.isatty() and sys.stderr.isatty()
         for result in results:
-            was_seen = is_on_screen and _was_told(result, failed, is_interrupted)
-            if result.failure and not was_seen:
+            if result.failure and not (is_on_screen and _was_told(result, failed)):
                 click.echo(printable(f"{result.path}: {result.failure}"))
             for path in result.saved:
                 note(f"Saved {path}")
@@ -216,6 +215,7 @@ def _drive(
         for video in drive.result().videos:
             if video.failure and video.key not in failed:  # the queue knew it before the log
                 note(f"{paths[video.key]}: {video.failure} It is not tried again.")
+                failed[video.key] = Failed(video.failure, is_final=True)
 
 
 def _tell(path: Path, failure: Failed) -> None:
@@ -225,13 +225,10 @@ def _tell(path: Path, failure: Failed) -> None:
     note(f"{path}: {failure.reason} {after}")
 
 
-def _was_told(result: Result, failed: dict[str, Failed], is_interrupted: bool) -> bool:
+def _was_told(result: Result, failed: dict[str, Failed]) -> bool:
     """Whether `_drive` has told why there is no answer."""
-    if result.sent is None:
-        return False
-    last = failed.get(result.sent.key)
-    by_queue = bool(result.sent.failure) and not is_interrupted
-    return last.reason == result.failure if last else by_queue
+    last = failed.get(result.sent.key) if result.sent else None
+    return last is not None and last.reason == result.failure
 
 
 def _complete(

@@ -452,3 +452,16 @@ def test_what_stopped_ffmpeg_is_told_even_if_its_thread_is_slow(
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str(memory_mb))
     with pytest.raises(error):
         ffmpeg_module.run(["sleep", "60"], "", seconds)
+
+
+def test_a_run_that_has_no_time_left_tells_the_time_of_those_before(
+    files: Any, clip: Path, tmp_path: Path
+) -> None:
+    # GIVEN an invocation that has time for one run of ffmpeg, and then less than none
+    left = iter([20.0, -5.0])
+    video = ffmpeg_module.Video(files.url(clip.name), "", "")
+    camera = Camera(video, tmp_path, 20, allowed=lambda: next(left))
+    assert camera.first()
+    # THEN another one is not said to have had no time at all
+    with pytest.raises(video_errors.FfmpegTimeout, match=r"ffmpeg was stopped after \d+ s"):
+        camera.packets(0)

@@ -182,7 +182,7 @@ def test_two_tuners_do_not_meet_and_a_killed_ones_traces_are_removed(
     assert idle.keys(idle.deployment.input_bucket) == []
 
 
-@pytest.mark.parametrize("tag", ["300:", "300", "300:a", ":tune-then/"])
+@pytest.mark.parametrize("tag", ["300:", "300", "300:a/", "300:tune-", ":tune-then/"])
 def test_a_tag_that_no_tuner_wrote_deletes_nothing(idle: Place, tag: str) -> None:
     client, name = idle.client("lambda"), idle.deployment.recognizer.name
     arn = client.get_function(FunctionName=name)["Configuration"]["FunctionArn"]

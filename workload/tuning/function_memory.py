@@ -23,8 +23,8 @@ from pipeline.settings import Deployment, Function
 # Says, as MEGABYTES:PREFIX, what a function had before and where the objects of the trials are. It
 # outlives a tuner that is killed, and keeps two from tuning the same deployment.
 TAG = "tuned-from"
-# What the trials upload starts with this. `--restore` deletes by the tag's prefix, and an empty one
-# would be everything, so a tag with another prefix is not taken for ours.
+# The start of the folder that the trials upload to. `--restore` deletes by the tag's prefix, and an
+# empty one would be everything, so a tag with another prefix is not taken for ours.
 PREFIX = "tune-"
 READY_S = 600.0
 
@@ -55,7 +55,7 @@ class FunctionMemory:
                 f"deploy it: {script_command(self._aws, self._deployment, 'deploy/deploy.py')}"
             )
         before, _, prefix = (found.get("Tags") or {}).get(TAG, "").partition(":")
-        is_ours = before.isdecimal() and prefix.startswith(PREFIX)
+        is_ours = before.isdecimal() and prefix.startswith(PREFIX) and prefix.endswith("/")
         tagged = (int(before), prefix) if is_ours else None
         return int(found["Configuration"]["MemorySize"]), tagged
 
