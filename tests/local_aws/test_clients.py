@@ -95,6 +95,19 @@ def test_what_is_not_kept_is_said_in_the_documentation(cloud: Cloud) -> None:
     assert kept["TopicConfigurations"][0]["TopicArn"] == topic["TopicArn"]
 
 
+def test_a_body_that_is_not_xml_is_refused(cloud: Cloud) -> None:
+    s3, bucket = cloud.client("s3"), cloud.name("bucket")
+    s3.create_bucket(Bucket=bucket)
+    replace = "before-call.s3.PutBucketTagging"
+    s3.meta.events.register(replace, lambda params, **_: params.update(body=b"<"))
+
+    with pytest.raises(ClientError) as caught:
+        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": []})
+
+    assert caught.value.response["Error"]["Code"] == "MalformedXML"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
 def test_a_failure_in_putobject_is_not_called_copyobject(cloud: Cloud) -> None:
     s3, bucket = cloud.client("s3"), cloud.name("bucket")
     s3.create_bucket(Bucket=bucket)
